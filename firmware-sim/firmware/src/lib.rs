@@ -1,0 +1,2 @@
+//! The device program.
+#![no_std]
