@@ -1,2 +1,2 @@
-//! stub
+//! The `edgegen` program.
 fn main() {}

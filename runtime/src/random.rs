@@ -115,7 +115,8 @@ mod tests {
         let count = 200_000;
         let values: Vec<f64> = (0..count).map(|_| f64::from(stream.normal())).collect();
         let mean = values.iter().sum::<f64>() / f64::from(count);
-        let moment = |power: i32| values.iter().map(|v| (v - mean).powi(power)).sum::<f64>() / f64::from(count);
+        let moment =
+            |power: i32| values.iter().map(|v| (v - mean).powi(power)).sum::<f64>() / f64::from(count);
         assert!(mean.abs() < 0.01, "mean {mean}");
         assert!((moment(2) - 1.0).abs() < 0.02, "variance {}", moment(2));
         assert!(moment(3).abs() < 0.03, "skewness {}", moment(3));
