@@ -1,0 +1,209 @@
+//! One picture onto a panel: sampled, dithered and sent as one contiguous area, so that a serial
+//! panel gets its window once and then nothing but pixels.
+
+use core::fmt;
+
+use embedded_graphics::pixelcolor::{BinaryColor, Rgb565};
+use embedded_graphics::prelude::*;
+use embedded_graphics::primitives::Rectangle;
+
+use crate::dither::{Dither, Ditherer};
+use crate::generator::PictureShape;
+use crate::sample::{Filter, Sampler};
+
+/// A colour that a panel can show.
+pub trait PanelColor: PixelColor {
+    /// Channels that are dithered: 1 on a monochrome panel, else 3.
+    const CHANNELS: usize;
+    /// Each channel's highest level; with one channel the first counts.
+    const HIGHEST: [u8; 3];
+    /// Behind pictures and captions.
+    const PAPER: Self;
+    /// Captions.
+    const INK: Self;
+    /// The colour of these levels.
+    fn from_levels(levels: [u8; 3]) -> Self;
+}
+
+impl PanelColor for Rgb565 {
+    const CHANNELS: usize = 3;
+    const HIGHEST: [u8; 3] = [31, 63, 31];
+    const PAPER: Self = Self::BLACK;
+    const INK: Self = Self::WHITE;
+
+    fn from_levels([red, green, blue]: [u8; 3]) -> Self {
+        Self::new(red, green, blue)
+    }
+}
+
+impl PanelColor for BinaryColor {
+    const CHANNELS: usize = 1;
+    const HIGHEST: [u8; 3] = [1; 3];
+    const PAPER: Self = Self::Off;
+    const INK: Self = Self::On;
+
+    fn from_levels([level, ..]: [u8; 3]) -> Self {
+        if level == 0 { Self::Off } else { Self::On }
+    }
+}
+
+/// Why a picture could not be painted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PaintError<E> {
+    /// The panel's driver failed.
+    Panel(E),
+    /// The place is wider than the painter's row.
+    TooWide {
+        /// Columns of the place.
+        width: u32,
+        /// Columns of a row.
+        room: usize,
+    },
+    /// The pixels are fewer than the picture's shape says, or the place is empty.
+    BadPicture,
+}
+
+impl<E: fmt::Debug> fmt::Display for PaintError<E> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Panel(error) => write!(out, "the panel's driver failed: {error:?}"),
+            Self::TooWide { width, room } => {
+                write!(out, "a picture {width} columns wide does not fit the painter's {room}")
+            }
+            Self::BadPicture => write!(out, "the picture has fewer pixels than its shape says"),
+        }
+    }
+}
+
+impl<E: fmt::Debug> core::error::Error for PaintError<E> {}
+
+impl<E> From<E> for PaintError<E> {
+    fn from(error: E) -> Self {
+        Self::Panel(error)
+    }
+}
+
+/// Paints pictures of up to `WIDTH` columns; its memory is 24 bytes per column.
+#[derive(Clone, Debug)]
+pub struct Painter<const WIDTH: usize> {
+    ditherer: Ditherer<WIDTH>,
+    row: [[u8; 3]; WIDTH],
+}
+
+impl<const WIDTH: usize> Painter<WIDTH> {
+    /// A painter that dithers so.
+    pub const fn new(dither: Dither) -> Self {
+        Self { ditherer: Ditherer::new(dither), row: [[0; 3]; WIDTH] }
+    }
+
+    /// Paints `pixels` (NHWC u8 of `shape`), resized to `place`.
+    pub fn paint<D: DrawTarget<Color: PanelColor>>(
+        &mut self,
+        target: &mut D,
+        pixels: &[u8],
+        shape: PictureShape,
+        (place, filter): (Rectangle, Filter),
+    ) -> Result<(), PaintError<D::Error>> {
+        let Size { width, height } = place.size;
+        if width as usize > WIDTH {
+            return Err(PaintError::TooWide { width, room: WIDTH });
+        }
+        let sampler = Sampler::new(pixels, shape, (width, height), filter).ok_or(PaintError::BadPicture)?;
+        self.ditherer.restart();
+        let rows =
+            Rows { painter: self, sampler, place, column: width, line: 0, color: core::marker::PhantomData };
+        target.fill_contiguous(&place, rows)?;
+        Ok(())
+    }
+}
+
+/// The colours of `place`, row by row.
+struct Rows<'a, C, const WIDTH: usize> {
+    painter: &'a mut Painter<WIDTH>,
+    sampler: Sampler<'a>,
+    place: Rectangle,
+    column: u32,
+    line: u32,
+    color: core::marker::PhantomData<C>,
+}
+
+impl<C: PanelColor, const WIDTH: usize> Rows<'_, C, WIDTH> {
+    fn make_row(&mut self) {
+        let row = &mut self.painter.row[..self.place.size.width as usize];
+        for (column, pixel) in row.iter_mut().enumerate() {
+            let color = self.sampler.at(column as u32, self.line);
+            *pixel = if C::CHANNELS == 1 { [luma(color); 3] } else { color };
+        }
+        let corner = self.place.top_left;
+        let at = (corner.x as u32, (corner.y as u32).wrapping_add(self.line));
+        self.painter.ditherer.row(row, C::CHANNELS, C::HIGHEST, at);
+    }
+}
+
+impl<C: PanelColor, const WIDTH: usize> Iterator for Rows<'_, C, WIDTH> {
+    type Item = C;
+
+    fn next(&mut self) -> Option<C> {
+        if self.column == self.place.size.width {
+            if self.line == self.place.size.height {
+                return None;
+            }
+            self.make_row();
+            self.column = 0;
+            self.line += 1;
+        }
+        let levels = self.painter.row[self.column as usize];
+        self.column += 1;
+        Some(C::from_levels(levels))
+    }
+}
+
+/// Luma of ITU-R BT.601 in 1/256.
+fn luma([red, green, blue]: [u8; 3]) -> u8 {
+    ((77 * u32::from(red) + 150 * u32::from(green) + 29 * u32::from(blue) + 128) >> 8) as u8
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use embedded_graphics::mock_display::MockDisplay;
+
+    #[test]
+    fn gray_stays_gray_and_colours_have_their_luma() {
+        for value in 0..=255 {
+            assert_eq!(luma([value; 3]), value);
+        }
+        assert!(luma([0, 255, 0]) > luma([255, 0, 0]) && luma([255, 0, 0]) > luma([0, 0, 255]));
+    }
+
+    #[test]
+    fn a_picture_lands_where_it_should() {
+        let shape = PictureShape::new(1, 2, 2).unwrap();
+        let place = Rectangle::new(Point::new(1, 1), Size::new(4, 4));
+        let mut mono = MockDisplay::<BinaryColor>::new();
+        Painter::<8>::new(Dither::None)
+            .paint(&mut mono, &[255, 0, 0, 255], shape, (place, Filter::Nearest))
+            .unwrap();
+        mono.assert_pattern(&["     ", " ##..", " ##..", " ..##", " ..##"]);
+        let shape = PictureShape::new(3, 2, 1).unwrap();
+        let place = Rectangle::new(Point::zero(), Size::new(2, 1));
+        let mut colour = MockDisplay::<Rgb565>::new();
+        Painter::<8>::new(Dither::Atkinson)
+            .paint(&mut colour, &[255, 0, 0, 255, 255, 255], shape, (place, Filter::Nearest))
+            .unwrap();
+        colour.assert_pattern(&["RW"]);
+    }
+
+    #[test]
+    fn what_cannot_be_painted_is_an_error() {
+        let shape = PictureShape::new(1, 2, 2).unwrap();
+        let mut target = MockDisplay::<BinaryColor>::new();
+        let wide = Rectangle::new(Point::zero(), Size::new(9, 1));
+        let mut painter = Painter::<8>::new(Dither::None);
+        let error = painter.paint(&mut target, &[0; 4], shape, (wide, Filter::Area));
+        assert_eq!(error, Err(PaintError::TooWide { width: 9, room: 8 }));
+        let place = Rectangle::new(Point::zero(), Size::new(2, 2));
+        let error = painter.paint(&mut target, &[0; 3], shape, (place, Filter::Nearest));
+        assert_eq!(error, Err(PaintError::BadPicture));
+    }
+}
