@@ -1,1 +1,55 @@
-//! Measurements.
+//! How fast, how large, on what: measurements of a device.
+
+mod isa;
+mod timing;
+
+pub use isa::Isa;
+pub use timing::{Timings, time_runs};
+
+use crate::{Error, Result};
+use tract_linalg::multithread::{Executor, set_default_executor};
+
+/// Most threads that can be asked for.
+const MOST_THREADS: usize = 256;
+
+/// Sets the number of threads that networks of this process run on. It is 1 until this is called.
+///
+/// # Errors
+/// If `count` is 0 or more than 256.
+pub fn set_threads(count: usize) -> Result<()> {
+    match count {
+        1 => set_default_executor(Executor::SingleThread),
+        2..=MOST_THREADS => set_default_executor(Executor::multithread(count)),
+        _ => return Err(Error::invalid(format_args!("{count} threads: give 1 to {MOST_THREADS}"))),
+    }
+    Ok(())
+}
+
+/// The most memory that this process has held so far, in KiB (`VmHWM` of `/proc/self/status`);
+/// `None` where the system does not tell.
+pub fn peak_rss_kib() -> Option<u64> {
+    peak_of(&std::fs::read_to_string("/proc/self/status").ok()?)
+}
+
+fn peak_of(status: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_peak_is_found_among_the_lines() {
+        assert_eq!(peak_of("Name:\tedgegen\nVmHWM:\t   20480 kB\nVmRSS:\t 1 kB\n"), Some(20480));
+        assert_eq!(peak_of("Name:\tedgegen\n"), None);
+        assert_eq!(peak_of("VmHWM: many kB"), None);
+    }
+
+    #[test]
+    fn thread_counts_are_bounded() {
+        assert!(set_threads(0).is_err() && set_threads(MOST_THREADS + 1).is_err());
+        assert!(set_threads(2).is_ok() && set_threads(1).is_ok());
+    }
+}

@@ -1,13 +1,20 @@
-//! What is known about an opened model.
+//! What is known about an opened model, and how metadata, declared shapes and computed shapes are
+//! brought together: they have to agree.
 
+use super::graph::{self, Port, Selection};
 use super::kinds::{ImageShape, Part, PixelFormat, Precision, Range};
-use super::metadata::Metadata;
+use super::metadata::{Metadata, keys};
+use super::{OpenOptions, limits, plan};
+use crate::{Error, Result};
 use std::collections::BTreeMap;
+use std::fmt::Display;
+use tract_core::model::TypedModel;
+use tract_onnx::pb::ModelProto;
 
 /// What an opened model is: from its metadata where it has any, else from its graph.
 #[derive(Clone, Debug)]
 pub struct Facts {
-    /// Which network it is.
+    /// Which network it is. A foreign file that draws pictures counts as a generator.
     pub part: Part,
     /// Values of a latent.
     pub latent_dim: usize,
@@ -25,7 +32,7 @@ pub struct Facts {
     pub opset: u64,
     /// ONNX file format version.
     pub ir_version: u64,
-    /// Weights: elements of all initializers that are not shapes or indices.
+    /// Weights: elements of all initializers that are not shapes, indices or single numbers.
     pub parameters: u64,
     /// Size of the file.
     pub file_bytes: u64,
@@ -35,7 +42,7 @@ pub struct Facts {
     pub outputs: Vec<TensorFact>,
     /// Multiply-accumulates of convolutions and matrix products for one picture.
     pub macs: Option<u64>,
-    /// How often each ONNX operator occurs.
+    /// How often each ONNX operator occurs in the part of the graph that is run.
     pub operators: BTreeMap<String, usize>,
 }
 
@@ -44,8 +51,204 @@ pub struct Facts {
 pub struct TensorFact {
     /// Its name in the graph.
     pub name: String,
-    /// Its shape as text, for example `N,1,28,28`.
+    /// Its declared shape as text, for example `N,1,28,28`.
     pub shape: String,
     /// Its element type, for example `float32`.
     pub dtype: String,
+}
+
+impl TensorFact {
+    fn of(port: &Port) -> Self {
+        Self { name: port.name.clone(), shape: port.shape_text(), dtype: port.dtype_text() }
+    }
+}
+
+/// What the declared shape of the input tells.
+pub(super) struct Input {
+    /// The batch size, if the file fixes it.
+    pub(super) fixed_batch: Option<usize>,
+    /// Shape of one row: (L), (L, 1, 1) or (C, H, W).
+    pub(super) row: Vec<usize>,
+    /// True if a row is a latent, false if it is a picture.
+    pub(super) is_latent: bool,
+}
+
+impl Input {
+    pub(super) fn of(port: &Port, metadata: &Metadata, file: &str) -> Result<Self> {
+        let shape = port.shape_text();
+        let unusable = |hint: &str| {
+            let problem = format!("input {:?} has shape ({shape}): {hint}", port.name);
+            Err(Error::unsupported(file, problem))
+        };
+        let Some(dims) = &port.dims else { return unusable("the file has to tell it") };
+        let fixed_batch = match dims.first().map(|dim| (dim, dim.size())) {
+            Some((graph::Dim::Symbol(_), _)) => None,
+            Some((_, Some(batch))) if (1..=limits::MAX_BATCH).contains(&batch) => Some(batch),
+            _ => return unusable("its batch size is not usable"),
+        };
+        let mut row: Vec<Option<usize>> = dims.iter().skip(1).map(graph::Dim::size).collect();
+        let is_latent = match metadata.part {
+            Some(part) => part.draws(),
+            None => row.len() == 1 || matches!(row[..], [_, Some(1), Some(1)]),
+        };
+        match (is_latent, &mut row[..]) {
+            (true, [size] | [size, Some(1), Some(1)]) => {
+                if size.is_none() {
+                    *size = metadata.latent_dim;
+                }
+            }
+            (false, [Some(1 | 3), Some(_), Some(_)]) => {}
+            (true, _) => return unusable("a latent should be (N, L) or (N, L, 1, 1)"),
+            (false, _) => {
+                return unusable(
+                    "this is neither a latent, (N, L) or (N, L, 1, 1), nor a picture, (N, 1 or 3, H, W)",
+                );
+            }
+        }
+        let Some(row) = row.into_iter().collect::<Option<Vec<usize>>>() else {
+            return unusable("the size of a latent is told neither here nor in the metadata");
+        };
+        Ok(Self { fixed_batch, row, is_latent })
+    }
+}
+
+/// Everything that is known about a file before its parts are compared.
+pub(super) struct Evidence<'a> {
+    pub(super) file: &'a str,
+    pub(super) file_bytes: u64,
+    pub(super) opset: u64,
+    pub(super) proto: &'a ModelProto,
+    pub(super) metadata: Metadata,
+    pub(super) options: &'a OpenOptions,
+    pub(super) selection: &'a Selection,
+    pub(super) input: &'a Input,
+    /// The graph bound to `batch` rows.
+    pub(super) typed: &'a TypedModel,
+    pub(super) batch: usize,
+}
+
+impl Evidence<'_> {
+    /// Compares everything and draws the conclusion.
+    pub(super) fn settle(self) -> Result<Facts> {
+        let (file, selection) = (self.file, self.selection);
+        let part = self.part();
+        let (latent_dim, image) = if part.draws() {
+            let row = self.output_row(0)?;
+            (self.input.row[0], image_shape(&row, &selection.outputs[0].name, file)?)
+        } else {
+            (self.posterior_dim()?, image_shape(&self.input.row, &selection.input.name, file)?)
+        };
+        if latent_dim == 0 || latent_dim > limits::MAX_LATENT_DIM {
+            let most = limits::MAX_LATENT_DIM;
+            let problem = format!("a latent of {latent_dim} values is not supported: 1 to {most} are");
+            return Err(Error::unsupported(file, problem));
+        }
+        let pixel_format = PixelFormat::from_channels(image.channels)
+            .ok_or_else(|| Error::unsupported(file, "pictures have 1 or 3 channels"))?;
+        self.agree(keys::LATENT_DIM, self.metadata.latent_dim, latent_dim)?;
+        self.agree(keys::PIXEL_FORMAT, self.metadata.pixel_format, pixel_format)?;
+
+        let graph = self.proto.graph.as_ref().ok_or_else(|| Error::malformed(file, "it holds no graph"))?;
+        let last_node = part.draws().then(|| graph::range_of_last_node(graph, &selection.outputs[0].name));
+        let range = self.options.range.or(self.metadata.range).or(last_node.flatten()).ok_or_else(|| {
+            let problem =
+                "the range of its pictures is not known: give --range unit (0 to 1) or signed (-1 to 1)";
+            Error::unsupported(file, problem)
+        })?;
+        let macs = plan::count_macs(self.typed).map(|macs| macs / self.batch as u64);
+        Ok(Facts {
+            part,
+            latent_dim,
+            image,
+            range,
+            pixel_format,
+            precision: self.metadata.precision.unwrap_or_else(|| graph::stored_precision(graph)),
+            opset: self.opset,
+            ir_version: self.proto.ir_version.unsigned_abs(),
+            parameters: graph::count_parameters(graph),
+            file_bytes: self.file_bytes,
+            inputs: vec![TensorFact::of(&selection.input)],
+            outputs: selection.outputs.iter().map(TensorFact::of).collect(),
+            macs,
+            operators: graph::count_operators(graph),
+            metadata: self.metadata,
+        })
+    }
+
+    /// [`Input::of`] has already asked the metadata, if there is any.
+    fn part(&self) -> Part {
+        match self.metadata.part {
+            Some(part) => part,
+            None if self.input.is_latent => Part::Generator,
+            None => Part::Encoder,
+        }
+    }
+
+    /// Shape of one row of an output.
+    fn output_row(&self, index: usize) -> Result<Vec<usize>> {
+        let (name, batch) = (&self.selection.outputs[index].name, self.batch);
+        let Some(shape) = plan::output_shape(self.typed, index) else {
+            return Err(Error::unsupported(self.file, format!("output {name:?} is not float32")));
+        };
+        match shape.split_first() {
+            Some((first, row)) if *first == batch => Ok(row.to_vec()),
+            _ => {
+                let problem = format!("output {name:?} has shape {shape:?} for a batch of {batch}");
+                Err(Error::unsupported(self.file, problem))
+            }
+        }
+    }
+
+    /// An encoder's outputs are `mean` and `log_variance`, both (N, L).
+    fn posterior_dim(&self) -> Result<usize> {
+        if self.selection.outputs.len() != 2 {
+            let problem = "an encoder needs two outputs, \"mean\" and \"log_variance\"";
+            return Err(Error::unsupported(self.file, problem));
+        }
+        let (mean, log_variance) = (self.output_row(0)?, self.output_row(1)?);
+        match mean[..] {
+            [size] if mean == log_variance => Ok(size),
+            _ => {
+                let problem = format!(
+                    "mean is {mean:?} and log_variance {log_variance:?} per picture: both should be [L]"
+                );
+                Err(Error::unsupported(self.file, problem))
+            }
+        }
+    }
+
+    fn agree<T: PartialEq + Display>(&self, key: &str, said: Option<T>, found: T) -> Result<()> {
+        match said {
+            Some(said) if said != found => {
+                let problem = format!("metadata {key} is {said}, but the graph has {found}");
+                Err(Error::malformed(self.file, problem))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A graph that is typed again with another batch has to follow it.
+pub(super) fn check_batch(typed: &TypedModel, batch: usize) -> std::result::Result<(), plan::Reason> {
+    let shape = plan::output_shape(typed, 0).unwrap_or_default();
+    if shape.first() == Some(&batch) {
+        return Ok(());
+    }
+    Err(format!("for a batch of {batch} its output has shape {shape:?}: use a batch of 1"))
+}
+
+fn image_shape(row: &[usize], name: &str, file: &str) -> Result<ImageShape> {
+    let sides = 1..=limits::MAX_IMAGE_SIDE;
+    match *row {
+        [channels @ (1 | 3), height, width] if sides.contains(&height) && sides.contains(&width) => {
+            Ok(ImageShape { channels, height, width })
+        }
+        _ => {
+            let problem = format!(
+                "{name:?} is {row:?} per picture: a picture is 1 or 3 channels, height, width, with sides up to {}",
+                limits::MAX_IMAGE_SIDE
+            );
+            Err(Error::unsupported(file, problem))
+        }
+    }
 }

@@ -1,26 +1,36 @@
-//! Model files: open, check, describe.
+//! Model files: open, check, describe, make ready to run.
+//!
+//! The way of a file: bytes → protobuf → [`graph`] (sound? what goes in and out?) → [`plan`]
+//! (typed with one picture, which settles all shapes) → [`Facts`] → bound to a batch and optimised.
+//! Each step has a limit on what it takes ([`limits`]).
 
 mod facts;
 mod folder;
+mod graph;
 mod kinds;
 pub mod limits;
 mod metadata;
+mod plan;
 
 pub use facts::{Facts, TensorFact};
 pub use folder::{MANIFEST, Manifest, ManifestFile, ModelFolder, file_name, sha256_hex};
 pub use kinds::{ImageShape, Kind, Part, PixelFormat, Precision, Range};
 pub use metadata::{Metadata, keys};
+pub(crate) use plan::Network;
 
-use crate::Result;
 use crate::generate::{Encoder, Generator};
+use crate::{Error, Result};
+use prost::Message;
 use std::path::Path;
+use tract_core::model::TypedModel;
+use tract_onnx::pb::ModelProto;
 
 /// What the user knows about a file and the file does not say.
 #[derive(Clone, Debug, Default)]
 pub struct OpenOptions {
-    /// Range of the network's pictures; `None`: metadata, or else the last node.
+    /// Range of the network's pictures; `None`: metadata, or else the last node tells.
     pub range: Option<Range>,
-    /// Name of the input to feed, where several would do.
+    /// Name of the input to feed. It has to be the only one that the output needs.
     pub input: Option<String>,
     /// Name of the output to read, where there are several.
     pub output: Option<String>,
@@ -28,19 +38,65 @@ pub struct OpenOptions {
 
 /// A checked ONNX model, not yet bound to a batch size.
 pub struct Model {
+    name: String,
     facts: Facts,
+    proto: ModelProto,
+    /// The graph bound to `typed_batch` pictures.
+    typed: TypedModel,
+    typed_batch: usize,
+    /// The only batch size that the file allows, if it fixes one.
+    fixed_batch: Option<usize>,
+    /// Shape of one row of the input: (L), (L, 1, 1) or (C, H, W).
+    row: Vec<usize>,
 }
 
 impl Model {
     /// Opens an ONNX file.
+    ///
+    /// # Errors
+    /// If the file cannot be read or is larger than [`limits::MAX_MODEL_BYTES`]; else see
+    /// [`Self::from_bytes`].
     pub fn open(path: &Path, options: &OpenOptions) -> Result<Self> {
         let bytes = limits::read_bounded(path, limits::MAX_MODEL_BYTES)?;
         Self::from_bytes(&bytes, &path.display().to_string(), options)
     }
 
     /// Opens an ONNX file that is in memory; `name` stands for it in errors.
-    pub fn from_bytes(_bytes: &[u8], _name: &str, _options: &OpenOptions) -> Result<Self> {
-        todo!()
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] if the bytes are not a sound ONNX model or contradict their own
+    /// metadata, [`Error::Unsupported`] if they ask for something that is not done here.
+    pub fn from_bytes(bytes: &[u8], name: &str, options: &OpenOptions) -> Result<Self> {
+        if bytes.is_empty() {
+            return Err(Error::malformed(name, "the file is empty"));
+        }
+        if bytes.len() as u64 > limits::MAX_MODEL_BYTES {
+            return Err(Error::unsupported(name, "the model is too large"));
+        }
+        let mut proto = ModelProto::decode(bytes)
+            .map_err(|_| Error::malformed(name, "this is not an ONNX model, or it is damaged"))?;
+        let opset = graph::check_versions(&proto, name)?;
+        let metadata = metadata_of(&proto, name)?;
+        let selection = graph::select(&mut proto, options, &metadata, name)?;
+        let input = facts::Input::of(&selection.input, &metadata, name)?;
+        let typed_batch = input.fixed_batch.unwrap_or(1);
+        let typed = plan::typed(&proto, &shape_of(typed_batch, &input.row))
+            .map_err(|reason| Error::unsupported(name, reason))?;
+        let evidence = facts::Evidence {
+            file: name,
+            file_bytes: bytes.len() as u64,
+            opset,
+            proto: &proto,
+            metadata,
+            options,
+            selection: &selection,
+            input: &input,
+            typed: &typed,
+            batch: typed_batch,
+        };
+        let facts = evidence.settle()?;
+        let (fixed_batch, row) = (input.fixed_batch, input.row);
+        Ok(Self { name: name.to_string(), facts, proto, typed, typed_batch, fixed_batch, row })
     }
 
     /// What the file is.
@@ -48,13 +104,63 @@ impl Model {
         &self.facts
     }
 
-    /// Makes the decoder or generator ready to run.
-    pub fn into_generator(self, _batch: usize) -> Result<Generator> {
-        todo!()
+    /// Makes the decoder or generator ready to run `batch` latents at once, or as many as the file
+    /// fixes.
+    ///
+    /// # Errors
+    /// If the model is an encoder, if `batch` is 0 or too large, or if the graph cannot be lowered.
+    pub fn into_generator(self, batch: usize) -> Result<Generator> {
+        if !self.facts.part.draws() {
+            return Err(Error::unsupported(&self.name, "this is an encoder: it turns pictures into latents"));
+        }
+        let (name, facts, network, batch) = self.into_network(batch)?;
+        Ok(Generator::new(name, &facts, network, batch))
     }
 
-    /// Makes the encoder ready to run.
-    pub fn into_encoder(self, _batch: usize) -> Result<Encoder> {
-        todo!()
+    /// Makes the encoder ready to run `batch` pictures at once, or as many as the file fixes.
+    ///
+    /// # Errors
+    /// If the model is not an encoder, if `batch` is 0 or too large, or if the graph cannot be
+    /// lowered.
+    pub fn into_encoder(self, batch: usize) -> Result<Encoder> {
+        if self.facts.part.draws() {
+            let problem = format!("this is a {}: it turns latents into pictures", self.facts.part);
+            return Err(Error::unsupported(&self.name, problem));
+        }
+        let (name, facts, network, batch) = self.into_network(batch)?;
+        Ok(Encoder::new(name, &facts, network, batch))
     }
+
+    fn into_network(self, batch: usize) -> Result<(String, Facts, Network, usize)> {
+        let Self { name, facts, proto, typed, typed_batch, fixed_batch, row } = self;
+        if batch == 0 || batch > limits::MAX_BATCH {
+            return Err(Error::invalid(format_args!("a batch of {batch}: give 1 to {}", limits::MAX_BATCH)));
+        }
+        let batch = fixed_batch.unwrap_or(batch);
+        limits::check_count(batch, facts.image.values().max(facts.latent_dim))?;
+        let unsupported = |reason| Error::unsupported(&name, reason);
+        let typed = if batch == typed_batch {
+            typed
+        } else {
+            drop(typed);
+            let typed = plan::typed(&proto, &shape_of(batch, &row)).map_err(unsupported)?;
+            facts::check_batch(&typed, batch).map_err(unsupported)?;
+            typed
+        };
+        drop(proto);
+        let network = Network::new(typed).map_err(unsupported)?;
+        Ok((name, facts, network, batch))
+    }
+}
+
+fn metadata_of(proto: &ModelProto, name: &str) -> Result<Metadata> {
+    let props = proto.metadata_props.iter().map(|entry| (entry.key.as_str(), entry.value.as_str()));
+    let metadata = Metadata::from_props(props).map_err(|e| Error::malformed(name, e))?;
+    let text = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
+    let (producer_name, producer_version) = (text(&proto.producer_name), text(&proto.producer_version));
+    Ok(Metadata { producer_name, producer_version, ..metadata })
+}
+
+fn shape_of(batch: usize, row: &[usize]) -> Vec<usize> {
+    std::iter::once(batch).chain(row.iter().copied()).collect()
 }

@@ -1,0 +1,78 @@
+//! An encoder that is ready to run.
+
+use crate::model::limits::check_count;
+use crate::model::{Facts, ImageShape, Network, Range};
+use crate::{Error, Result};
+
+/// Turns pictures into posteriors. Made by [`Model::into_encoder`](crate::model::Model::into_encoder).
+pub struct Encoder {
+    name: String,
+    network: Network,
+    latent_dim: usize,
+    image: ImageShape,
+    range: Range,
+    batch: usize,
+}
+
+/// The posterior of some pictures: normal and independent per value.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Posterior {
+    /// (n, L), row-major. It is also the latent that `reconstruct` uses.
+    pub mean: Vec<f32>,
+    /// (n, L), row-major: natural logarithm of the variance.
+    pub log_variance: Vec<f32>,
+}
+
+impl Encoder {
+    pub(crate) fn new(name: String, facts: &Facts, network: Network, batch: usize) -> Self {
+        Self { name, network, latent_dim: facts.latent_dim, image: facts.image, range: facts.range, batch }
+    }
+
+    /// Values of one latent.
+    pub fn latent_dim(&self) -> usize {
+        self.latent_dim
+    }
+
+    /// Size of a picture.
+    pub fn image_shape(&self) -> ImageShape {
+        self.image
+    }
+
+    /// Range that pictures are expected in.
+    pub fn range(&self) -> Range {
+        self.range
+    }
+
+    /// Pictures of one run of the network.
+    pub fn batch(&self) -> usize {
+        self.batch
+    }
+
+    /// Encodes `images`, (n, C, H, W) in [`Self::range`] with any n from 1.
+    ///
+    /// # Errors
+    /// If the length is not a multiple of a picture's, or exceeds the
+    /// [limit of one call](crate::model::limits::MAX_RUN_VALUES).
+    pub fn run(&mut self, images: &[f32]) -> Result<Posterior> {
+        let size = self.image.values();
+        if images.is_empty() || !images.len().is_multiple_of(size) {
+            return Err(Error::invalid(format_args!(
+                "{}: {} values are no pictures of {}",
+                self.name,
+                images.len(),
+                self.image
+            )));
+        }
+        let count = images.len() / size;
+        check_count(count, size.max(self.latent_dim))?;
+        let mut mean = vec![0.0; count * self.latent_dim];
+        let mut log_variance = mean.clone();
+        let rows = self.batch * self.latent_dim;
+        let outputs = mean.chunks_mut(rows).zip(log_variance.chunks_mut(rows));
+        for (input, (mean, log_variance)) in images.chunks(self.batch * size).zip(outputs) {
+            let run = self.network.run(input, &mut [mean, log_variance]);
+            run.map_err(|reason| Error::run(&self.name, reason))?;
+        }
+        Ok(Posterior { mean, log_variance })
+    }
+}

@@ -1,0 +1,198 @@
+//! Latents: where they come from, and the way between two of them.
+
+use crate::model::limits::{MAX_LATENT_DIM, check_count};
+use crate::random::{Purpose, Stream};
+use crate::{Error, Result};
+
+/// Below this sine of the angle between two latents their directions count as parallel: the
+/// weights of the spherical interpolation divide by it.
+const PARALLEL: f64 = 1e-6;
+
+/// Some latents of one size: (count, dim), row-major.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Latents {
+    values: Vec<f32>,
+    count: usize,
+    dim: usize,
+}
+
+impl Latents {
+    /// Draws latents `first_index .. first_index + count` of a seed from the standard normal prior
+    /// and scales them by `truncation` (1: the prior itself; less: closer to its middle).
+    ///
+    /// Latent `i` depends on `seed` and `i` alone: not on `count`, and not on those before it. The
+    /// caller bounds `count` ([`limits::check_count`](crate::model::limits::check_count)).
+    pub fn from_seed(seed: u64, first_index: u64, count: usize, dim: usize, truncation: f32) -> Self {
+        let mut values = vec![0.0; count * dim];
+        for (index, row) in (first_index..).zip(values.chunks_exact_mut(dim.max(1))) {
+            Stream::new(seed, Purpose::Latent, index).fill_normal(row);
+            row.iter_mut().for_each(|value| *value *= truncation);
+        }
+        Self { values, count, dim }
+    }
+
+    /// Takes latents from elsewhere, row after row.
+    ///
+    /// # Errors
+    /// If there is none, if their number is no multiple of `dim`, or if one is not finite.
+    pub fn from_values(values: Vec<f32>, dim: usize) -> Result<Self> {
+        if dim == 0 || dim > MAX_LATENT_DIM || values.is_empty() || !values.len().is_multiple_of(dim) {
+            return Err(Error::invalid(format_args!(
+                "{} values are no latents of {dim} values each",
+                values.len()
+            )));
+        }
+        check_count(values.len() / dim, dim)?;
+        check_finite(&values, dim)?;
+        Ok(Self { count: values.len() / dim, values, dim })
+    }
+
+    /// A walk in `frames` even steps from latent 0 of `seed_a` to latent 0 of `seed_b`, both
+    /// included.
+    ///
+    /// Spherical linear interpolation (K. Shoemake, "Animating rotation with quaternion curves",
+    /// 1985) of the direction, linear of the norm: nearly all latents of a normal prior lie close
+    /// to a sphere, and a straight line would lead through its inside, where a generator has never
+    /// been. Directions that are parallel or opposite are interpolated linearly. Computed in f64
+    /// with `libm`, so that all platforms take the same steps. The caller bounds `frames`.
+    pub fn walk(seed_a: u64, seed_b: u64, frames: usize, dim: usize) -> Self {
+        let from = Self::from_seed(seed_a, 0, 1, dim, 1.0).values;
+        let to = Self::from_seed(seed_b, 0, 1, dim, 1.0).values;
+        let mut values = Vec::with_capacity(frames * dim);
+        for frame in 0..frames {
+            match frame {
+                0 => values.extend_from_slice(&from),
+                last if last + 1 == frames => values.extend_from_slice(&to),
+                _ => values.extend(between(&from, &to, frame as f64 / (frames - 1) as f64)),
+            }
+        }
+        Self { values, count: frames, dim }
+    }
+
+    /// All values, row after row.
+    pub fn values(&self) -> &[f32] {
+        &self.values
+    }
+
+    /// Number of latents.
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    /// Values of one latent.
+    pub fn dim(&self) -> usize {
+        self.dim
+    }
+
+    /// Latent number `index`.
+    ///
+    /// # Panics
+    /// If `index` is not below [`Self::count`].
+    pub fn row(&self, index: usize) -> &[f32] {
+        &self.values[index * self.dim..][..self.dim]
+    }
+}
+
+/// Tells the first value that is NaN or infinite.
+pub(super) fn check_finite(values: &[f32], dim: usize) -> Result<()> {
+    match values.iter().position(|value| !value.is_finite()) {
+        None => Ok(()),
+        Some(at) => Err(Error::invalid(format_args!(
+            "value {} of latent {} is {}: latents have to be finite",
+            at % dim,
+            at / dim,
+            values[at]
+        ))),
+    }
+}
+
+/// The latent at `position` (0 to 1) on the way.
+fn between(from: &[f32], to: &[f32], position: f64) -> Vec<f32> {
+    let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
+    let (norm_from, norm_to) = (libm::sqrt(dot(from, from)), libm::sqrt(dot(to, to)));
+    let cosine = dot(from, to) / (norm_from * norm_to);
+    let angle = libm::acos(cosine.clamp(-1.0, 1.0));
+    let sine = libm::sin(angle);
+    let (weight_from, weight_to) = if sine.is_nan() || sine < PARALLEL {
+        (1.0 - position, position)
+    } else {
+        let norm = (1.0 - position) * norm_from + position * norm_to;
+        let direction = |share: f64| libm::sin(share * angle) / sine;
+        (norm * direction(1.0 - position) / norm_from, norm * direction(position) / norm_to)
+    };
+    let mix = |(a, b): (&f32, &f32)| (weight_from * f64::from(*a) + weight_to * f64::from(*b)) as f32;
+    from.iter().zip(to).map(mix).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn norm(values: &[f32]) -> f64 {
+        values.iter().map(|v| f64::from(*v) * f64::from(*v)).sum::<f64>().sqrt()
+    }
+
+    #[test]
+    fn a_latent_does_not_depend_on_those_around_it() {
+        let all = Latents::from_seed(7, 0, 10, 33, 1.0);
+        assert_eq!((all.count(), all.dim(), all.values().len()), (10, 33, 330));
+        for index in 0..10 {
+            assert_eq!(Latents::from_seed(7, index as u64, 1, 33, 1.0).values(), all.row(index));
+        }
+        assert_ne!(Latents::from_seed(8, 0, 1, 33, 1.0).values(), all.row(0));
+    }
+
+    #[test]
+    fn truncation_scales() {
+        let whole = Latents::from_seed(1, 0, 2, 8, 1.0);
+        let half = Latents::from_seed(1, 0, 2, 8, 0.5);
+        for (whole, half) in whole.values().iter().zip(half.values()) {
+            assert_eq!(whole * 0.5, *half);
+        }
+    }
+
+    #[test]
+    fn foreign_values_are_checked() {
+        assert_eq!(Latents::from_values(vec![1.0; 6], 3).unwrap().count(), 2);
+        for (values, dim) in [(vec![], 3), (vec![1.0; 5], 3), (vec![1.0; 5], 0), (vec![1.0; 5], 100_000)] {
+            assert!(Latents::from_values(values, dim).is_err());
+        }
+        for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            let line = Latents::from_values(vec![0.0, 0.0, 0.0, bad], 2).unwrap_err().to_string();
+            assert!(line.contains("value 1 of latent 1"), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_walk_starts_and_ends_exactly_and_keeps_to_the_sphere() {
+        let walk = Latents::walk(1, 2, 9, 64);
+        assert_eq!(walk.count(), 9);
+        assert_eq!(walk.row(0), Latents::from_seed(1, 0, 1, 64, 1.0).values());
+        assert_eq!(walk.row(8), Latents::from_seed(2, 0, 1, 64, 1.0).values());
+        let (first, last) = (norm(walk.row(0)), norm(walk.row(8)));
+        for index in 0..9 {
+            let expected = first + (last - first) * index as f64 / 8.0;
+            // Rounding of 64 values to f32 cannot change a norm by more than 2^-24 of it each.
+            assert!((norm(walk.row(index)) - expected).abs() < 1e-5, "frame {index}");
+        }
+        // Even steps: the angle between neighbours is the same everywhere.
+        let cosine = |i: usize| {
+            let dot: f64 =
+                walk.row(i).iter().zip(walk.row(i + 1)).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
+            dot / norm(walk.row(i)) / norm(walk.row(i + 1))
+        };
+        (1..8).for_each(|i| assert!((cosine(i) - cosine(0)).abs() < 1e-5, "step {i}"));
+    }
+
+    #[test]
+    fn short_and_degenerate_walks_have_no_holes() {
+        assert_eq!(Latents::walk(1, 2, 1, 4).values(), Latents::from_seed(1, 0, 1, 4, 1.0).values());
+        let still = Latents::walk(3, 3, 5, 16);
+        (1..5).for_each(|i| assert_eq!(still.row(i), still.row(0)));
+        assert_eq!(between(&[2.0, 0.0], &[4.0, 0.0], 0.5), [3.0, 0.0]); // parallel
+        assert_eq!(between(&[2.0, 0.0], &[-2.0, 0.0], 0.25), [1.0, 0.0]); // opposite
+        assert_eq!(between(&[0.0, 0.0], &[0.0, 4.0], 0.5), [0.0, 2.0]); // no direction at all
+        let right_angle = between(&[1.0, 0.0], &[0.0, 1.0], 0.5);
+        (0..2).for_each(|i| assert!((right_angle[i] - 0.5f32.sqrt()).abs() < 1e-7, "{right_angle:?}"));
+    }
+}

@@ -1,0 +1,381 @@
+//! The ONNX graph before tract sees it: is it sound, what goes in and what comes out.
+//!
+//! tract trusts the order and the names of a graph's nodes and may panic where they are wrong, so
+//! everything it relies on is checked here first. Then the graph is cut down to the nodes that the
+//! chosen outputs need: what is left has exactly one input.
+
+use super::kinds::{Precision, Range};
+use super::{Metadata, OpenOptions};
+use crate::error::one_line;
+use crate::{Error, Result};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use tract_onnx::pb::tensor_proto::{DataLocation, DataType};
+use tract_onnx::pb::tensor_shape_proto::dimension;
+use tract_onnx::pb::{GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, type_proto};
+
+/// ONNX operator sets that tract reads and the meaning of whose operators it knows.
+const OPSETS: std::ops::RangeInclusive<i64> = 11..=21;
+
+/// One input or output of a graph, as it is declared.
+#[derive(Clone, Debug)]
+pub(super) struct Port {
+    pub(super) name: String,
+    /// `None` where the file leaves the shape out.
+    pub(super) dims: Option<Vec<Dim>>,
+    pub(super) dtype: i32,
+}
+
+/// One size in a declared shape.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Dim {
+    Fixed(i64),
+    Symbol(String),
+}
+
+impl Dim {
+    /// The size, if it is fixed and not negative.
+    pub(super) fn size(&self) -> Option<usize> {
+        match self {
+            Self::Fixed(size) => usize::try_from(*size).ok(),
+            Self::Symbol(_) => None,
+        }
+    }
+}
+
+impl Port {
+    fn of(value: &ValueInfoProto) -> Self {
+        let tensor = match value.r#type.as_ref().and_then(|t| t.value.as_ref()) {
+            Some(type_proto::Value::TensorType(tensor)) => Some(tensor),
+            None => None,
+        };
+        let dims = tensor.and_then(|tensor| tensor.shape.as_ref()).map(|shape| {
+            let dims = shape.dim.iter().map(|dim| match &dim.value {
+                Some(dimension::Value::DimValue(size)) => Dim::Fixed(*size),
+                Some(dimension::Value::DimParam(symbol)) if !symbol.is_empty() => {
+                    Dim::Symbol(one_line(symbol))
+                }
+                _ => Dim::Symbol("?".into()),
+            });
+            dims.collect()
+        });
+        Self { name: value.name.clone(), dims, dtype: tensor.map_or(0, |tensor| tensor.elem_type) }
+    }
+
+    /// The declared shape as text, for example `N,1,28,28`.
+    pub(super) fn shape_text(&self) -> String {
+        let Some(dims) = &self.dims else { return "?".into() };
+        let texts = dims.iter().map(|dim| match dim {
+            Dim::Fixed(size) => size.to_string(),
+            Dim::Symbol(symbol) => symbol.clone(),
+        });
+        texts.collect::<Vec<_>>().join(",")
+    }
+
+    pub(super) fn dtype_text(&self) -> String {
+        dtype_text(self.dtype)
+    }
+
+    pub(super) fn is_float32(&self) -> bool {
+        self.dtype == DataType::Float as i32
+    }
+}
+
+/// An ONNX element type in the words of this project: `float32`, `int64`.
+fn dtype_text(code: i32) -> String {
+    match DataType::try_from(code) {
+        Ok(DataType::Float) => "float32".into(),
+        Ok(DataType::Double) => "float64".into(),
+        Ok(known) => known.as_str_name().to_lowercase(),
+        Err(_) => format!("element type {code}"),
+    }
+}
+
+/// A graph cut down to one input.
+pub(super) struct Selection {
+    pub(super) input: Port,
+    pub(super) outputs: Vec<Port>,
+}
+
+/// Checks the operator set, and returns it.
+pub(super) fn check_versions(proto: &ModelProto, file: &str) -> Result<u64> {
+    if proto.graph.is_none() || proto.opset_import.is_empty() {
+        return Err(Error::malformed(file, "this is not an ONNX model: it holds no graph or no opset"));
+    }
+    if !proto.functions.is_empty() {
+        return Err(Error::unsupported(file, "models with local functions are not supported: inline them"));
+    }
+    let mut opset = None;
+    for import in &proto.opset_import {
+        match import.domain.as_str() {
+            "" | "ai.onnx" => opset = Some(import.version),
+            domain => check_unused_domain(domain, proto, file)?,
+        }
+    }
+    let opset = opset.ok_or_else(|| Error::malformed(file, "it does not say which ONNX opset it uses"))?;
+    if !OPSETS.contains(&opset) {
+        let (first, last) = (OPSETS.start(), OPSETS.end());
+        let problem = format!("opset {opset} is not supported: export it with opset {first} to {last}");
+        return Err(Error::unsupported(file, problem));
+    }
+    Ok(opset.unsigned_abs())
+}
+
+/// A foreign operator domain is harmless as long as no node uses it.
+fn check_unused_domain(domain: &str, proto: &ModelProto, file: &str) -> Result<()> {
+    let nodes = proto.graph.iter().flat_map(|graph| &graph.node);
+    match nodes.into_iter().find(|node| node.domain == domain) {
+        None => Ok(()),
+        Some(node) => {
+            let problem = format!("operator {domain}.{} is not supported: only ONNX's own are", node.op_type);
+            Err(Error::unsupported(file, problem))
+        }
+    }
+}
+
+/// Checks the graph, picks its outputs and input, and removes what they do not need.
+pub(super) fn select(
+    proto: &mut ModelProto,
+    options: &OpenOptions,
+    metadata: &Metadata,
+    file: &str,
+) -> Result<Selection> {
+    let graph = proto.graph.as_mut().ok_or_else(|| Error::malformed(file, "it holds no graph"))?;
+    check_names(graph, file)?;
+    let outputs = choose_outputs(graph, options, metadata, file)?;
+    keep_what_is_needed(graph, &outputs);
+    check_operators(graph, file)?;
+    let input = choose_input(graph, options, file)?;
+    Ok(Selection { input, outputs })
+}
+
+/// Every name is defined once, and before it is used.
+fn check_names(graph: &GraphProto, file: &str) -> Result<()> {
+    let mut known = HashSet::new();
+    let initializers = graph.initializer.iter().map(|tensor| tensor.name.as_str());
+    let inputs = graph.input.iter().map(|input| input.name.as_str());
+    // An input may have an initializer as its default.
+    known.extend(initializers.chain(inputs));
+    if !graph.sparse_initializer.is_empty() {
+        return Err(Error::unsupported(file, "sparse weights are not supported: export them dense"));
+    }
+    for node in &graph.node {
+        // Names inside of a node's own sub-graphs are tract's to check.
+        for name in node.input.iter().filter(|name| !name.is_empty()) {
+            if !known.contains(name.as_str()) {
+                let problem = format!("node {} uses {name:?} before anything defines it", label(node));
+                return Err(Error::malformed(file, problem));
+            }
+        }
+        for name in node.output.iter().filter(|name| !name.is_empty()) {
+            if !known.insert(name) {
+                return Err(Error::malformed(file, format!("{name:?} is defined twice")));
+            }
+        }
+    }
+    for output in &graph.output {
+        if !known.contains(output.name.as_str()) {
+            let problem = format!("nothing computes its output {:?}", output.name);
+            return Err(Error::malformed(file, problem));
+        }
+    }
+    Ok(())
+}
+
+/// What a node is called in errors: its name and operator.
+fn label(node: &NodeProto) -> String {
+    let name = if node.name.is_empty() { node.output.first() } else { Some(&node.name) };
+    format!("{:?} ({})", name.map_or("", String::as_str), node.op_type)
+}
+
+/// Every name that a node reads, those in sub-graphs (If, Loop) included.
+fn names_used<'a>(node: &'a NodeProto, names: &mut Vec<&'a str>) {
+    names.extend(node.input.iter().map(String::as_str));
+    for attribute in &node.attribute {
+        for graph in attribute.g.iter().chain(&attribute.graphs) {
+            names.extend(graph.output.iter().map(|output| output.name.as_str()));
+            graph.node.iter().for_each(|inner| names_used(inner, names));
+        }
+    }
+}
+
+fn choose_outputs(
+    graph: &GraphProto,
+    options: &OpenOptions,
+    metadata: &Metadata,
+    file: &str,
+) -> Result<Vec<Port>> {
+    let ports: Vec<Port> = graph.output.iter().map(Port::of).collect();
+    let find = |name: &str| ports.iter().find(|port| port.name == name).cloned();
+    if let Some(name) = &options.output {
+        let port = find(name).ok_or_else(|| {
+            Error::unsupported(file, format!("no output is called {name:?}; it has {}", list(&ports)))
+        })?;
+        return Ok(vec![port]);
+    }
+    // An encoder's two outputs belong together, and come in no particular order.
+    let is_encoder = metadata.part.is_none_or(|part| !part.draws());
+    if let (true, Some(mean), Some(log_variance)) = (is_encoder, find("mean"), find("log_variance")) {
+        return Ok(vec![mean, log_variance]);
+    }
+    match ports.len() {
+        0 => Err(Error::malformed(file, "it has no output")),
+        1 => Ok(ports),
+        _ => {
+            let problem = format!("it has several outputs: choose one with --output from {}", list(&ports));
+            Err(Error::unsupported(file, problem))
+        }
+    }
+}
+
+/// Removes nodes, inputs and initializers that no chosen output depends on.
+fn keep_what_is_needed(graph: &mut GraphProto, outputs: &[Port]) {
+    let mut needed: HashSet<String> = outputs.iter().map(|port| port.name.clone()).collect();
+    let mut keep = vec![false; graph.node.len()];
+    for (index, node) in graph.node.iter().enumerate().rev() {
+        if node.output.iter().any(|name| needed.contains(name)) {
+            keep[index] = true;
+            let mut names = Vec::new();
+            names_used(node, &mut names);
+            needed.extend(names.into_iter().map(str::to_string));
+        }
+    }
+    let mut keep = keep.into_iter();
+    graph.node.retain(|_| keep.next().unwrap_or(true));
+    graph.initializer.retain(|tensor| needed.contains(&tensor.name));
+    graph.input.retain(|input| needed.contains(&input.name));
+    graph.value_info.clear(); // shapes follow from the bound input
+    let order: HashMap<&str, usize> =
+        outputs.iter().enumerate().map(|(index, port)| (port.name.as_str(), index)).collect();
+    graph.output.retain(|output| order.contains_key(output.name.as_str()));
+    graph.output.sort_by_key(|output| order.get(output.name.as_str()).copied());
+}
+
+/// Every operator is one that tract has, and every weight lies in the file in a type that it reads.
+fn check_operators(graph: &GraphProto, file: &str) -> Result<()> {
+    let onnx = tract_onnx::onnx();
+    for node in &graph.node {
+        if !onnx.op_register.0.contains_key(&node.op_type) {
+            let problem = format!("operator {} is not supported", label(node));
+            return Err(Error::unsupported(file, problem));
+        }
+        for tensor in node.attribute.iter().flat_map(|attribute| attribute.t.iter().chain(&attribute.tensors))
+        {
+            check_tensor(tensor, file)?;
+        }
+    }
+    graph.initializer.iter().try_for_each(|tensor| check_tensor(tensor, file))
+}
+
+fn check_tensor(tensor: &TensorProto, file: &str) -> Result<()> {
+    if tensor.data_location == Some(DataLocation::External as i32) {
+        let problem =
+            format!("weight {:?} is stored in another file: save the model as one file", tensor.name);
+        return Err(Error::unsupported(file, problem));
+    }
+    use DataType::*;
+    match DataType::try_from(tensor.data_type) {
+        Ok(
+            Float | Double | Float16 | Int8 | Int16 | Int32 | Int64 | Uint8 | Uint16 | Uint32 | Uint64 | Bool,
+        ) => Ok(()),
+        Ok(String) if tensor.raw_data.is_empty() => Ok(()),
+        _ => {
+            let dtype = dtype_text(tensor.data_type);
+            Err(Error::unsupported(file, format!("weight {:?} is {dtype}: not supported", tensor.name)))
+        }
+    }
+}
+
+fn choose_input(graph: &GraphProto, options: &OpenOptions, file: &str) -> Result<Port> {
+    let defaults: HashSet<&str> = graph.initializer.iter().map(|tensor| tensor.name.as_str()).collect();
+    let inputs = graph.input.iter().filter(|input| !defaults.contains(input.name.as_str()));
+    let ports: Vec<Port> = inputs.map(Port::of).collect();
+    if let Some(class) = ports.iter().find(|port| port.dtype == DataType::Int64 as i32) {
+        let problem = format!("conditional models are not supported yet (it needs {:?})", class.name);
+        return Err(Error::unsupported(file, problem));
+    }
+    let chosen = match &options.input {
+        Some(name) => ports.iter().find(|port| port.name == *name).ok_or_else(|| {
+            let problem =
+                format!("no input that its output needs is called {name:?}; there is {}", list(&ports));
+            Error::unsupported(file, problem)
+        })?,
+        None => ports.first().ok_or_else(|| Error::malformed(file, "its output depends on no input"))?,
+    };
+    if ports.len() > 1 {
+        let problem = format!(
+            "its output needs several inputs, {}: only one is supported; try another --output",
+            list(&ports)
+        );
+        return Err(Error::unsupported(file, problem));
+    }
+    if !chosen.is_float32() {
+        let problem =
+            format!("input {:?} is {}: only float32 is supported", chosen.name, chosen.dtype_text());
+        return Err(Error::unsupported(file, problem));
+    }
+    Ok(chosen.clone())
+}
+
+/// `"mean" (N,32), "log_variance" (N,32)`.
+fn list(ports: &[Port]) -> String {
+    let texts = ports.iter().map(|port| format!("{:?} ({})", port.name, port.shape_text()));
+    let text = texts.collect::<Vec<_>>().join(", ");
+    if text.is_empty() { "none".into() } else { text }
+}
+
+/// The range that the last node enforces: sigmoid → unit, tanh → signed. Nodes that only move or
+/// store values are passed through.
+pub(super) fn range_of_last_node(graph: &GraphProto, output: &str) -> Option<Range> {
+    let mut name = output;
+    for node in graph.node.iter().rev() {
+        if !node.output.iter().any(|output| output == name) {
+            continue;
+        }
+        match node.op_type.as_str() {
+            "Sigmoid" => return Some(Range::Unit),
+            "Tanh" => return Some(Range::Signed),
+            "Reshape" | "Flatten" | "Squeeze" | "Unsqueeze" | "Transpose" | "Identity" | "Cast" | "Slice"
+            | "DepthToSpace" | "QuantizeLinear" | "DequantizeLinear" => name = node.input.first()?,
+            _ => return None,
+        }
+    }
+    None
+}
+
+/// What the weights are stored in, for files that do not say.
+pub(super) fn stored_precision(graph: &GraphProto) -> Precision {
+    let holds = |dtype: DataType| graph.initializer.iter().any(|tensor| tensor.data_type == dtype as i32);
+    let quantised =
+        |node: &NodeProto| node.op_type.contains("QLinear") || node.op_type.contains("QuantizeLinear");
+    if graph.node.iter().any(quantised) {
+        Precision::Int8
+    } else if holds(DataType::Float16) {
+        Precision::Fp16
+    } else {
+        Precision::Fp32
+    }
+}
+
+/// Elements of all weights: initializers and constants that are not shapes or indices (int64) and
+/// not single numbers.
+pub(super) fn count_parameters(graph: &GraphProto) -> u64 {
+    let constants = graph.node.iter().filter(|node| node.op_type == "Constant");
+    let constants =
+        constants.flat_map(|node| node.attribute.iter().filter_map(|attribute| attribute.t.as_ref()));
+    let weights = graph.initializer.iter().chain(constants);
+    let weights =
+        weights.filter(|tensor| tensor.data_type != DataType::Int64 as i32 && !tensor.dims.is_empty());
+    let elements = |tensor: &TensorProto| {
+        tensor.dims.iter().try_fold(1u64, |product, dim| product.checked_mul(u64::try_from(*dim).ok()?))
+    };
+    weights.filter_map(elements).fold(0, u64::saturating_add)
+}
+
+/// How often each operator occurs.
+pub(super) fn count_operators(graph: &GraphProto) -> BTreeMap<String, usize> {
+    let mut counts = BTreeMap::new();
+    for node in &graph.node {
+        *counts.entry(node.op_type.clone()).or_insert(0) += 1;
+    }
+    counts
+}

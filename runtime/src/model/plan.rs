@@ -1,0 +1,163 @@
+//! ONNX graph → `TypedModel` → something that runs. The one place where a network is lowered.
+//!
+//! The batch size is bound before anything is optimised: a symbolic one costs tract 2.7 times as
+//! much per run. One state is kept for all runs: `plan.run()` would set up a new one each time.
+
+use super::limits;
+use crate::error::one_line;
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Once};
+use tract_core::internal::*;
+use tract_core::ops::cnn::{Conv, Deconv};
+use tract_core::ops::einsum::EinSum;
+use tract_core::plan::SimplePlan;
+use tract_onnx::pb::ModelProto;
+use tract_onnx::tract_hir::infer::{InferenceFact, InferenceModelExt};
+
+/// The reason why a graph cannot be lowered or run, on one line.
+pub(crate) type Reason = String;
+
+/// Gives every tensor of the graph a fixed type and shape. `shape` is that of the only input.
+pub(super) fn typed(proto: &ModelProto, shape: &[usize]) -> std::result::Result<TypedModel, Reason> {
+    guarded(|| {
+        // Declared shapes of inner values may hold a symbolic batch size: the bound one counts.
+        let onnx = tract_onnx::onnx().with_ignore_value_info(true);
+        let parsed = onnx.parse(proto, None)?;
+        ensure!(parsed.unresolved_inputs.is_empty(), "nothing defines {:?}", parsed.unresolved_inputs);
+        let model = parsed.model.with_input_fact(0, InferenceFact::dt_shape(f32::datum_type(), shape))?;
+        let model = model.into_typed()?;
+        check_sizes(&model)?;
+        Ok(model)
+    })
+}
+
+/// No tensor may be so large that computing it would exhaust the memory.
+fn check_sizes(model: &TypedModel) -> TractResult<()> {
+    for node in model.nodes() {
+        for output in &node.outputs {
+            let shape = output.fact.shape.as_concrete();
+            let shape = shape
+                .with_context(|| format!("the shape of {} depends on more than the batch", node.name))?;
+            let values = shape.iter().try_fold(1usize, |product, dim| product.checked_mul(*dim));
+            ensure!(
+                values.is_some_and(|values| values <= limits::MAX_TENSOR_VALUES),
+                "{} would hold {shape:?} values, too many",
+                node.name
+            );
+        }
+    }
+    Ok(())
+}
+
+/// The fixed shape of output `index`, if it is float32.
+pub(super) fn output_shape(model: &TypedModel, index: usize) -> Option<Vec<usize>> {
+    let fact = model.output_fact(index).ok()?;
+    let shape = fact.shape.as_concrete()?.to_vec();
+    (fact.datum_type == f32::datum_type()).then_some(shape)
+}
+
+/// Multiply-accumulates of one run: convolutions and matrix products, the useful ones alone. A
+/// transposed convolution counts input positions × input channels × output channels × kernel.
+pub(super) fn count_macs(model: &TypedModel) -> Option<u64> {
+    let mut total = 0u64;
+    for node in model.nodes() {
+        let inputs = model.node_input_facts(node.id).ok()?;
+        let macs = if let Some(deconv) = node.op_as::<Deconv>() {
+            let spec = &deconv.pool_spec;
+            let kernel: usize = spec.kernel_shape.iter().product();
+            let values: usize = inputs.first()?.shape.as_concrete()?.iter().product();
+            values.checked_mul(spec.output_channels / deconv.group.max(1))?.checked_mul(kernel)? as u64
+        } else if node.op_is::<Conv>() || node.op_is::<EinSum>() {
+            let costs = node.op.cost(&inputs).ok()?;
+            let macs = costs.iter().filter(|(cost, _)| matches!(cost, Cost::FMA(_)));
+            macs.map(|(_, count)| count.to_i64().ok().and_then(|count| u64::try_from(count).ok()))
+                .sum::<Option<u64>>()?
+        } else {
+            0
+        };
+        total = total.checked_add(macs)?;
+    }
+    Some(total)
+}
+
+/// A network that is ready to run on a fixed number of rows.
+pub(crate) struct Network {
+    state: TypedSimpleState,
+    input: Arc<Tensor>,
+}
+
+impl Network {
+    /// Optimises a typed graph for this CPU and sets up its state.
+    pub(super) fn new(model: TypedModel) -> std::result::Result<Self, Reason> {
+        guarded(|| {
+            let model = model.into_optimized()?;
+            let shape =
+                model.input_fact(0)?.shape.as_concrete().context("the batch size is not bound")?.to_vec();
+            let input = Tensor::zero::<f32>(&shape)?.into_arc_tensor();
+            let state = SimplePlan::new(model)?.spawn()?;
+            Ok(Self { state, input })
+        })
+    }
+
+    /// Runs once. `input` holds at most the bound number of values, the rest is taken as 0; each of
+    /// `outputs` receives the first values of the network's output of that number.
+    pub(crate) fn run(
+        &mut self,
+        input: &[f32],
+        outputs: &mut [&mut [f32]],
+    ) -> std::result::Result<(), Reason> {
+        guarded(|| {
+            self.fill(input)?;
+            let results = self.state.run(tvec!(TValue::from_const(Arc::clone(&self.input))))?;
+            for (output, result) in outputs.iter_mut().zip(&results) {
+                let plain = result.try_as_plain_ram()?;
+                let values = plain.as_slice::<f32>()?.get(..output.len());
+                output.copy_from_slice(values.context("the network's output is too short")?);
+            }
+            Ok(())
+        })
+    }
+
+    fn fill(&mut self, values: &[f32]) -> TractResult<()> {
+        if Arc::get_mut(&mut self.input).is_none() {
+            // Something inside the network still holds the previous input: leave it that one.
+            self.input = Tensor::zero::<f32>(self.input.shape())?.into_arc_tensor();
+        }
+        let tensor = Arc::get_mut(&mut self.input).context("a new tensor has one owner")?;
+        let mut plain = tensor.try_as_plain_ram_mut()?;
+        let target = plain.as_slice_mut::<f32>()?;
+        ensure!(values.len() <= target.len(), "more input than the bound batch");
+        let (given, rest) = target.split_at_mut(values.len());
+        given.copy_from_slice(values);
+        rest.fill(0.0);
+        Ok(())
+    }
+}
+
+thread_local! {
+    static QUIET: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs `work` of tract's, which answers some damaged files with a panic: that becomes an error,
+/// and its message, which would only puzzle a user, is not printed.
+fn guarded<T>(work: impl FnOnce() -> TractResult<T>) -> std::result::Result<T, Reason> {
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let previous = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            if !QUIET.get() {
+                previous(info);
+            }
+        }));
+    });
+    let outer = QUIET.replace(true);
+    // A half-changed state is dropped with its owner or only ever run again from its start.
+    let result = catch_unwind(AssertUnwindSafe(work));
+    QUIET.set(outer);
+    match result {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(error)) => Err(one_line(format_args!("{error:#}"))),
+        Err(_panic) => Err("the inference engine gave up on it".into()),
+    }
+}
