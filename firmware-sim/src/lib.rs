@@ -1,1 +1,3 @@
-//! stub
+//! The device's program on a virtual panel.
+pub mod panel;
+pub mod picture;
