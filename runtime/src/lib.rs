@@ -1,4 +1,48 @@
-//! edgegen-runtime: ONNX model in, pictures out, on a device's CPU.
+//! Runs edgegen's ONNX models on a device's CPU: latents in, pictures out.
+//!
+//! The library knows nothing of training and nothing of displays. It is pure Rust; the arithmetic
+//! is [tract](https://github.com/sonos/tract)'s.
+//!
+//! # Layers
+//! From the bottom up; each uses only those above it in this list.
+//! - [`random`]: random numbers that are the same on every platform.
+//! - [`files`]: files that are there in full or not at all.
+//! - [`model`]: open a file or a model folder, check it, tell what it is, make it ready to run.
+//! - [`generate`]: latents, decoders and generators, encoders, frames.
+//! - `pictures` (feature `pictures`): PNG grids, GIF animations, `.npy` arrays.
+//! - [`measure`]: times, memory, instruction sets, threads.
+//!
+//! The program `edgegen` (feature `program`) is a thin layer of commands on top.
+//!
+//! # Guarantees
+//! - Latent `i` of a seed is the same number for number on every platform, whatever the count,
+//!   the batch size or the threads.
+//! - One network, bound to one batch size, gives the same bits for the same latent on the same CPU.
+//!   Other CPUs and batch sizes sum in another order: there pictures agree to float32 rounding.
+//! - What a file or a caller asks for is checked against [`model::limits`] before memory is taken
+//!   for it. A damaged file is an error of one line, never a panic.
+//! - What is not supported is an error that names it. There is no silent fallback.
+//!
+//! # Not implemented
+//! Conditional models (a `class` input), inputs and outputs other than float32, several inputs,
+//! weights outside of the ONNX file, ONNX local functions and sparse weights, GPUs.
+//!
+//! # Example
+//! ```no_run
+//! use edgegen_runtime::generate::Latents;
+//! use edgegen_runtime::model::{Model, OpenOptions};
+//!
+//! # fn main() -> edgegen_runtime::Result<()> {
+//! let model = Model::open("decoder.fp32.onnx".as_ref(), &OpenOptions::default())?;
+//! println!("pictures of {}", model.facts().image);
+//! let mut decoder = model.into_generator(1)?;
+//! let latents = Latents::from_seed(7, 0, 16, decoder.latent_dim(), 1.0);
+//! for frame in decoder.frames(&latents)? {
+//!     println!("{} x {}, first pixel {}", frame.width, frame.height, frame.pixels[0]);
+//! }
+//! # Ok(())
+//! # }
+//! ```
 
 pub mod files;
 pub mod generate;

@@ -1,2 +1,17 @@
-//! The `edgegen` program.
-fn main() {}
+//! `edgegen`: pictures from an ONNX model on a device's CPU. The commands are in `program/`.
+
+mod program;
+
+use std::process::ExitCode;
+use std::time::Instant;
+
+fn main() -> ExitCode {
+    let start = Instant::now();
+    match program::run(start) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

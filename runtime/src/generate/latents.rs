@@ -142,6 +142,36 @@ mod tests {
         assert_ne!(Latents::from_seed(8, 0, 1, 33, 1.0).values(), all.row(0));
     }
 
+    /// Computed apart from this code: in Python, ChaCha with 8 rounds written after Bernstein's
+    /// paper on `struct.pack("<4Q", 7, 0, 0, 0)` as the key and the index as the nonce, Box–Muller
+    /// in float64 with Python's `math`, rounded to float32. The values are float32 bit patterns:
+    /// the first four and, from the second block of ChaCha, numbers 16 to 19.
+    #[test]
+    fn latents_of_seed_7_are_the_known_ones() {
+        let known: [(u64, [u32; 4], [u32; 4]); 3] = [
+            (
+                0,
+                [0x3e29d80f, 0xbfeedc19, 0xbed0f93b, 0x3db5ae46],
+                [0xbf86c429, 0xbf4ffec5, 0x3f875a3a, 0xbea63f03],
+            ),
+            (
+                1,
+                [0x3fe13538, 0xbf450bd1, 0xbe33b251, 0x3f5f1f55],
+                [0x3f145a66, 0xbeb572fa, 0x3e58f66d, 0x3af9600b],
+            ),
+            (
+                1 << 40,
+                [0x3fa499e5, 0xbe40a7f1, 0x3ec44c88, 0xbf66a8de],
+                [0xbd4a5dda, 0xbf8b6035, 0x3ee8d990, 0x3f033e3e],
+            ),
+        ];
+        for (index, first, later) in known {
+            let latent = Latents::from_seed(7, index, 1, 20, 1.0);
+            let bits: Vec<u32> = latent.values().iter().map(|value| value.to_bits()).collect();
+            assert_eq!((&bits[..4], &bits[16..]), (&first[..], &later[..]), "latent {index}");
+        }
+    }
+
     #[test]
     fn truncation_scales() {
         let whole = Latents::from_seed(1, 0, 2, 8, 1.0);

@@ -1,0 +1,101 @@
+//! `edgegen bench`: how fast a decoder or generator runs here.
+
+use super::choice::Choice;
+use anyhow::{Result, bail};
+use clap::Args;
+use edgegen_runtime::generate::{Frame, Latents};
+use edgegen_runtime::measure::{Isa, peak_rss_kib, set_threads, time_runs};
+use edgegen_runtime::model::Part;
+use serde_json::json;
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+#[derive(Args)]
+pub(super) struct Bench {
+    #[command(flatten)]
+    choice: Choice,
+    /// Threads to run on
+    #[arg(long, default_value_t = 1)]
+    threads: usize,
+    /// Pictures per run
+    #[arg(long, default_value_t = 1)]
+    batch: usize,
+    /// Runs to time, after a warm-up
+    #[arg(long, default_value_t = 200)]
+    runs: usize,
+    /// Stop after this time even if not all runs are done
+    #[arg(long, default_value_t = 30.0)]
+    seconds: f64,
+    /// Network, of those in a model folder [default: decoder or generator]
+    #[arg(long, value_name = "decoder|generator")]
+    part: Option<Part>,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// Most runs and seconds that can be asked for.
+const MOST: usize = 1_000_000;
+
+impl Bench {
+    pub(super) fn run(self, start: Instant) -> Result<()> {
+        if !(1..=MOST).contains(&self.runs) {
+            bail!("--runs {}: give 1 to {MOST}", self.runs);
+        }
+        if !(self.seconds > 0.0 && self.seconds <= MOST as f64) {
+            bail!("--seconds {}: give a time above 0 up to {MOST}", self.seconds);
+        }
+        set_threads(self.threads)?;
+        let model = self.choice.open(self.part)?;
+        let facts = model.facts().clone();
+        let mut generator = model.into_generator(self.batch)?;
+        let load = start.elapsed();
+
+        let batch = generator.batch();
+        let before = Instant::now();
+        let latents = Latents::from_seed(0, 0, batch, generator.latent_dim(), 1.0);
+        let first: Vec<Frame> = generator.frames(&latents)?;
+        let first_time = before.elapsed();
+        drop(black_box(first));
+
+        let limit = Duration::from_secs_f64(self.seconds);
+        let timings = time_runs(self.runs, limit, || {
+            generator.run(latents.values()).map(|values| {
+                black_box(values);
+            })
+        })?;
+        let Some(timings) = timings else { bail!("no run was timed") };
+
+        let ms = |time: Duration| (time.as_secs_f64() * 1e6).round() / 1e3;
+        let us = |time: f64| (time * 100.0).round() / 100.0;
+        let report = json!({
+            "model": self.choice.model.display().to_string(),
+            "part": facts.part,
+            "precision": facts.precision,
+            "image": facts.image.to_string(),
+            "macs": facts.macs,
+            "engine": concat!("edgegen ", env!("CARGO_PKG_VERSION")),
+            "arch": std::env::consts::ARCH,
+            "isa": Isa::detect().to_string(),
+            "threads": self.threads,
+            "batch": batch,
+            "runs": timings.runs,
+            "load_ms": ms(load),
+            "first_ms": ms(first_time),
+            "min_us": us(timings.min_us),
+            "p50_us": us(timings.p50_us),
+            "p90_us": us(timings.p90_us),
+            "p99_us": us(timings.p99_us),
+            "mean_us": us(timings.mean_us),
+            "peak_rss_kib": peak_rss_kib(),
+        });
+        if self.json {
+            println!("{report}");
+        } else if let Some(object) = report.as_object() {
+            for (key, value) in object {
+                println!("{key:<14}{}", value.as_str().map_or_else(|| value.to_string(), str::to_string));
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,96 @@
+//! Which network of which model: the arguments that all commands share.
+
+use anyhow::{Result, bail};
+use clap::Args;
+use edgegen_runtime::generate::Generator;
+use edgegen_runtime::model::{Model, ModelFolder, OpenOptions, Part, Precision, Range};
+use std::path::PathBuf;
+
+/// Which file, and what it does not say itself.
+#[derive(Args)]
+pub(super) struct Choice {
+    /// An .onnx file or a model folder
+    pub(super) model: PathBuf,
+    /// Precision, of those in a model folder [default: the one in model.json]
+    #[arg(long, value_name = "fp32|fp16|int8")]
+    precision: Option<Precision>,
+    #[command(flatten)]
+    foreign: Foreign,
+}
+
+#[derive(Args)]
+#[command(next_help_heading = "For ONNX files of other programs")]
+struct Foreign {
+    /// Values of black and white: 0 and 1, -1 and 1, or as the file's last node tells
+    #[arg(long, value_name = "unit|signed|auto", default_value = "auto", hide_default_value = true)]
+    range: RangeChoice,
+    /// The input to feed
+    #[arg(long, value_name = "NAME")]
+    input: Option<String>,
+    /// The output to read
+    #[arg(long, value_name = "NAME")]
+    output: Option<String>,
+}
+
+/// A range, or `auto`.
+#[derive(Clone, Copy)]
+struct RangeChoice(Option<Range>);
+
+impl std::str::FromStr for RangeChoice {
+    type Err = String;
+
+    fn from_str(word: &str) -> Result<Self, String> {
+        match word {
+            "auto" => Ok(Self(None)),
+            _ => word
+                .parse()
+                .map(|range| Self(Some(range)))
+                .map_err(|_| "use unit, signed or auto".to_string()),
+        }
+    }
+}
+
+impl Choice {
+    fn options(&self) -> OpenOptions {
+        let Foreign { range, input, output } = &self.foreign;
+        OpenOptions { range: range.0, input: input.clone(), output: output.clone() }
+    }
+
+    /// Opens a part of a model folder, or the file, whatever part it is. Without `part` it is the
+    /// one that draws.
+    pub(super) fn open(&self, part: Option<Part>) -> Result<Model> {
+        if self.model.is_dir() {
+            let folder = ModelFolder::open(&self.model)?;
+            let part = part.map_or_else(|| folder.drawing_part(), Ok)?;
+            return Ok(folder.open_part(part, self.precision, &self.options())?);
+        }
+        let model = Model::open(&self.model, &self.options())?;
+        let facts = model.facts();
+        if let Some(part) = part.filter(|part| *part != facts.part) {
+            bail!("{}: this file holds a {}, not a {part}", self.model.display(), facts.part);
+        }
+        if let Some(precision) = self.precision.filter(|precision| *precision != facts.precision) {
+            bail!("{}: this file is {}, not {precision}", self.model.display(), facts.precision);
+        }
+        Ok(model)
+    }
+
+    /// Opens both parts of a model folder: encoder, then decoder.
+    pub(super) fn open_both(&self) -> Result<(Model, Model)> {
+        if !self.model.is_dir() {
+            bail!(
+                "{}: give a model folder; a single file cannot both encode and decode",
+                self.model.display()
+            );
+        }
+        let folder = ModelFolder::open(&self.model)?;
+        let open = |part| folder.open_part(part, self.precision, &self.options());
+        Ok((open(Part::Encoder)?, open(Part::Decoder)?))
+    }
+
+    /// Opens the part that draws and makes it ready. One latent at a time: so a picture has the
+    /// same bits however many are drawn with it.
+    pub(super) fn open_generator(&self, part: Option<Part>) -> Result<Generator> {
+        Ok(self.open(part)?.into_generator(1)?)
+    }
+}

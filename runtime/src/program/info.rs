@@ -1,0 +1,137 @@
+//! `edgegen info`: what a model is, for people and as JSON.
+
+use super::choice::Choice;
+use anyhow::Result;
+use clap::Args;
+use edgegen_runtime::model::{Facts, Part, TensorFact};
+use serde_json::{Value, json};
+
+#[derive(Args)]
+pub(super) struct Info {
+    #[command(flatten)]
+    choice: Choice,
+    /// Network, of those in a model folder [default: decoder or generator]
+    #[arg(long, value_name = "encoder|decoder|generator")]
+    part: Option<Part>,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+impl Info {
+    pub(super) fn run(self) -> Result<()> {
+        let model = self.choice.open(self.part)?;
+        let name = self.choice.model.display().to_string();
+        if self.json {
+            println!("{}", to_json(&name, model.facts()));
+        } else {
+            print!("{}", to_text(&name, model.facts()));
+        }
+        Ok(())
+    }
+}
+
+fn to_json(name: &str, facts: &Facts) -> Value {
+    let tensors = |tensors: &[TensorFact]| {
+        tensors
+            .iter()
+            .map(|t| json!({"name": t.name, "shape": t.shape, "dtype": t.dtype}))
+            .collect::<Vec<_>>()
+    };
+    let metadata: serde_json::Map<String, Value> =
+        facts.metadata.to_props().into_iter().map(|(key, value)| (key, value.into())).collect();
+    json!({
+        "model": name,
+        "part": facts.part,
+        "latent_dim": facts.latent_dim,
+        "image": facts.image,
+        "range": facts.range,
+        "pixel_format": facts.pixel_format,
+        "precision": facts.precision,
+        "parameters": facts.parameters,
+        "macs": facts.macs,
+        "file_bytes": facts.file_bytes,
+        "opset": facts.opset,
+        "ir_version": facts.ir_version,
+        "inputs": tensors(&facts.inputs),
+        "outputs": tensors(&facts.outputs),
+        "operators": facts.operators,
+        "producer_name": facts.metadata.producer_name,
+        "producer_version": facts.metadata.producer_version,
+        "metadata": metadata,
+    })
+}
+
+fn to_text(name: &str, facts: &Facts) -> String {
+    let mut text = format!("{name}\n");
+    let mut line = |key: &str, value: String| text.push_str(&format!("  {key:<14}{value}\n"));
+    let metadata = &facts.metadata;
+    let kind = metadata.kind.map_or("of another program".to_string(), |kind| format!("of a {kind}"));
+    line("part", format!("{} {kind}", facts.part));
+    line("latent", format!("{} values", facts.latent_dim));
+    line("picture", format!("{} (channels x height x width), {}", facts.image, facts.pixel_format));
+    let ends = match facts.range {
+        edgegen_runtime::model::Range::Unit => "0 to 1",
+        edgegen_runtime::model::Range::Signed => "-1 to 1",
+    };
+    line("range", format!("{} ({ends})", facts.range));
+    line("precision", facts.precision.to_string());
+    line(
+        "weights",
+        format!("{}, {} bytes in the file", grouped(facts.parameters), grouped(facts.file_bytes)),
+    );
+    let macs = facts.macs.map_or("unknown".into(), grouped);
+    line("work", format!("{macs} multiply-accumulates per picture"));
+    for (key, tensors) in [("input", &facts.inputs), ("output", &facts.outputs)] {
+        for tensor in tensors {
+            line(key, format!("{} {} ({})", tensor.name, tensor.dtype, tensor.shape));
+        }
+    }
+    let operators: Vec<String> =
+        facts.operators.iter().map(|(name, count)| format!("{count} {name}")).collect();
+    line("operators", operators.join(", "));
+    line("format", format!("ONNX opset {}, IR version {}", facts.opset, facts.ir_version));
+    let producer = [&metadata.producer_name, &metadata.producer_version].map(|t| t.as_deref().unwrap_or(""));
+    if !producer[0].is_empty() {
+        line("made by", producer.join(" ").trim_end().to_string());
+    }
+    let seed = metadata.seed.map(|seed| seed.to_string());
+    let classes = (!metadata.classes.is_empty()).then(|| metadata.classes.join(", "));
+    for (key, value) in [
+        ("trained on", &metadata.dataset),
+        ("seed", &seed),
+        ("classes", &classes),
+        ("made from", &metadata.parent_sha256),
+    ] {
+        if let Some(value) = value {
+            line(key, value.clone());
+        }
+    }
+    // Names out of a file must not move the cursor or start a line of their own.
+    text.chars().filter(|c| *c == '\n' || !c.is_control()).collect()
+}
+
+/// 1234567 → `1,234,567`.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::grouped;
+
+    #[test]
+    fn digits_are_grouped_by_three() {
+        for (number, text) in [(0, "0"), (999, "999"), (1000, "1,000"), (27_150_336, "27,150,336")] {
+            assert_eq!(grouped(number), text);
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! The command line: what each command takes, and which file here does it.
+
+mod bench;
+mod choice;
+mod generate;
+mod info;
+mod output;
+mod reconstruct;
+mod walk;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use std::time::Instant;
+
+/// Draw pictures with a VAE or GAN on this device's CPU.
+///
+/// MODEL is an .onnx file or a model folder. The same model, seed and number always give the same
+/// picture.
+#[derive(Parser)]
+#[command(name = "edgegen", version, arg_required_else_help = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Tell what a model is
+    Info(info::Info),
+    /// Draw pictures from random latents
+    Generate(generate::Generate),
+    /// Encode pictures and decode them again
+    Reconstruct(reconstruct::Reconstruct),
+    /// Walk from one latent to another
+    Walk(walk::Walk),
+    /// Measure the speed of a decoder or generator
+    Bench(bench::Bench),
+}
+
+/// Runs the command that was asked for; `start` is when the program began.
+pub(crate) fn run(start: Instant) -> Result<()> {
+    match Arguments::parse().command {
+        Command::Info(command) => command.run(),
+        Command::Generate(command) => command.run(),
+        Command::Reconstruct(command) => command.run(),
+        Command::Walk(command) => command.run(),
+        Command::Bench(command) => command.run(start),
+    }
+}

@@ -1,0 +1,290 @@
+//! The program `edgegen` itself, in a temporary folder.
+#![cfg(feature = "program")]
+
+mod common;
+
+use common::LATENT;
+use edgegen_runtime::generate::Latents;
+use edgegen_runtime::pictures::{read_npy, write_npy};
+use std::path::Path;
+use std::process::{Command, Output};
+
+/// Bound on the difference of a picture and itself: it goes through the same code twice.
+const SAME: f32 = 0.0;
+
+struct Place(tempfile::TempDir);
+
+impl Place {
+    /// A folder with `model/` (the small VAE), `decoder.onnx` and `foreign.onnx`.
+    fn new() -> Self {
+        let place = Self(tempfile::tempdir().unwrap());
+        std::fs::create_dir(place.path("model")).unwrap();
+        common::write_folder(&place.path("model"));
+        std::fs::write(place.path("decoder.onnx"), common::decoder().bytes()).unwrap();
+        std::fs::write(place.path("foreign.onnx"), common::foreign_generator(-1, "Identity").bytes())
+            .unwrap();
+        place
+    }
+
+    fn path(&self, name: &str) -> std::path::PathBuf {
+        self.0.path().join(name)
+    }
+
+    /// Runs `edgegen` there with arguments that are separated by blanks.
+    fn run(&self, arguments: &str) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_edgegen"));
+        command.current_dir(self.0.path()).args(arguments.split_whitespace()).output().unwrap()
+    }
+
+    #[track_caller]
+    fn succeed(&self, arguments: &str) -> String {
+        let output = self.run(arguments);
+        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success() && errors.is_empty(), "{arguments}: {errors}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    fn bytes(&self, name: &str) -> Vec<u8> {
+        std::fs::read(self.path(name)).unwrap()
+    }
+
+    fn names(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(self.0.path()).unwrap();
+        let mut names: Vec<_> = entries.map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+}
+
+#[test]
+fn the_same_seed_gives_the_same_file() {
+    let place = Place::new();
+    for extension in ["png", "gif", "npy"] {
+        let draw = |name: &str, seed: u64| {
+            place.succeed(&format!("generate model --seed {seed} --count 5 --out {name}.{extension}"));
+            place.bytes(&format!("{name}.{extension}"))
+        };
+        let first = draw("a", 7);
+        assert_eq!(first, draw("b", 7), "{extension}");
+        assert_ne!(first, draw("c", 8), "{extension}");
+    }
+    // The folder's decoder and the file are the same network.
+    place.succeed("generate decoder.onnx --seed 7 --count 5 --out d.png");
+    assert_eq!(place.bytes("d.png"), place.bytes("a.png"));
+}
+
+#[test]
+fn a_picture_does_not_depend_on_the_count() {
+    let place = Place::new();
+    place.succeed("generate model --seed 7 --count 6 --out six.npy");
+    place.succeed("generate model --seed 7 --count 2 --out two.npy");
+    let ((shape, six), (_, two)) =
+        (read_npy(&place.path("six.npy")).unwrap(), read_npy(&place.path("two.npy")).unwrap());
+    assert_eq!(shape, [6, 1, 28, 28]);
+    assert_eq!(six[..2 * 784], two[..]);
+}
+
+#[test]
+fn given_latents_are_drawn_like_those_of_a_seed() {
+    let place = Place::new();
+    let latents = Latents::from_seed(7, 0, 3, LATENT, 0.5);
+    for shape in [vec![3, LATENT], vec![3, LATENT, 1, 1]] {
+        write_npy(&place.path("z.npy"), &shape, latents.values()).unwrap();
+        place.succeed("generate model --latent z.npy --out given.png");
+        place.succeed("generate model --seed 7 --count 3 --truncation 0.5 --out seed.png");
+        assert_eq!(place.bytes("given.png"), place.bytes("seed.png"));
+    }
+    write_npy(&place.path("z.npy"), &[LATENT], latents.row(0)).unwrap();
+    place.succeed("generate model --latent z.npy --out one.npy");
+    assert_eq!(read_npy(&place.path("one.npy")).unwrap().0, [1, 1, 28, 28]);
+}
+
+#[test]
+fn a_walk_leads_from_seed_to_seed() {
+    let place = Place::new();
+    place.succeed("walk model --seed 1 --to 2 --frames 7 --out walk.npy");
+    place.succeed("walk model --seed 1 --to 2 --frames 7 --out walk.gif");
+    place.succeed("walk model --seed 1 --to 2 --frames 7 --out walk.png --columns 7");
+    let (shape, values) = read_npy(&place.path("walk.npy")).unwrap();
+    assert_eq!(shape, [7, 1, 28, 28]);
+    for (seed, frame) in [(1, 0), (2, 6)] {
+        place.succeed(&format!("generate model --seed {seed} --out end.npy"));
+        let end = read_npy(&place.path("end.npy")).unwrap().1;
+        let difference =
+            end.iter().zip(&values[frame * 784..]).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(difference <= SAME, "seed {seed}: {difference}");
+    }
+    let strip = image::open(place.path("walk.png")).unwrap();
+    assert_eq!((strip.width(), strip.height()), (7 * 28 + 6 * 2, 28));
+}
+
+#[test]
+fn pictures_are_reconstructed_below_themselves() {
+    let place = Place::new();
+    place.succeed("generate model --seed 7 --out a.png");
+    place.succeed("generate model --seed 8 --out b.png");
+    place.succeed("reconstruct model a.png b.png --out both.png");
+    let both = image::open(place.path("both.png")).unwrap().into_luma8();
+    assert_eq!(both.dimensions(), (2 * 28 + 2, 2 * 28 + 2));
+    let input = image::open(place.path("b.png")).unwrap().into_luma8();
+    for (x, y, pixel) in input.enumerate_pixels() {
+        assert_eq!(both.get_pixel(30 + x, y), pixel, "the input is in the upper row");
+    }
+    place.succeed("reconstruct model a.png b.png --out both.npy");
+    let (shape, values) = read_npy(&place.path("both.npy")).unwrap();
+    assert_eq!(shape, [2, 1, 28, 28]);
+    let level = (values[784] * 255.0).round_ties_even() as u8;
+    assert_eq!(both.get_pixel(30, 30).0, [level], "the reconstruction is below");
+    // Any picture is brought to the model's size.
+    image::RgbImage::from_fn(50, 31, |x, y| image::Rgb([x as u8, y as u8, 200]))
+        .save(place.path("c.png"))
+        .unwrap();
+    place.succeed("reconstruct model c.png --out c_out.png");
+}
+
+#[test]
+fn info_tells_people_and_programs() {
+    let place = Place::new();
+    let text = place.succeed("info model");
+    for expected in
+        ["decoder of a vae", "8 values", "1x28x28", "0 to 1", "2,031", "ConvTranspose", "opset 17"]
+    {
+        assert!(text.contains(expected), "{expected} in {text}");
+    }
+    let json: serde_json::Value =
+        serde_json::from_str(&place.succeed("info model --part encoder --json")).unwrap();
+    assert_eq!((&json["part"], &json["latent_dim"]), (&"encoder".into(), &8.into()));
+    assert_eq!(json["image"]["height"], 28);
+    assert_eq!(json["metadata"]["edgegen.kind"], "vae");
+    let foreign = place.succeed("info foreign.onnx --range signed");
+    assert!(foreign.contains("generator of another program") && foreign.contains("-1 to 1"), "{foreign}");
+}
+
+#[test]
+fn bench_prints_one_object() {
+    let place = Place::new();
+    let line = place.succeed("bench model --json --runs 20 --batch 2 --seconds 5");
+    assert_eq!(line.lines().count(), 1);
+    let json: serde_json::Value = serde_json::from_str(&line).unwrap();
+    for key in
+        ["load_ms", "first_ms", "min_us", "p50_us", "p90_us", "p99_us", "mean_us", "threads", "batch", "runs"]
+    {
+        assert!(json[key].as_f64().is_some_and(|value| value > 0.0), "{key} in {line}");
+    }
+    for key in ["model", "precision", "isa"] {
+        assert!(json[key].is_string(), "{key} in {line}");
+    }
+    assert_eq!((&json["batch"], &json["runs"], &json["threads"]), (&2.into(), &20.into(), &1.into()));
+    assert!(json["min_us"].as_f64() <= json["p50_us"].as_f64());
+    assert!(place.succeed("bench decoder.onnx --runs 5 --threads 2").contains("p50_us"));
+}
+
+/// Bad input: it fails with status 1 and one line that names the culprit, and leaves nothing behind.
+#[test]
+fn bad_input_is_refused_in_one_line() {
+    let place = Place::new();
+    let decoder = place.bytes("decoder.onnx");
+    std::fs::write(place.path("cut.onnx"), &decoder[..decoder.len() / 2]).unwrap();
+    std::fs::write(place.path("empty.onnx"), "").unwrap();
+    image::GrayImage::new(28, 28).save(place.path("real.png")).unwrap();
+    std::fs::copy(place.path("real.png"), place.path("png.onnx")).unwrap();
+    std::fs::create_dir(place.path("no_manifest")).unwrap();
+    for (folder, file) in [("changed", "decoder.fp32.onnx"), ("missing", "encoder.fp32.onnx")] {
+        std::fs::create_dir(place.path(folder)).unwrap();
+        common::write_folder(&place.path(folder));
+        std::fs::remove_file(place.path(folder).join(file)).unwrap();
+    }
+    std::fs::write(place.path("changed/decoder.fp32.onnx"), &decoder[..decoder.len() - 1]).unwrap();
+    std::fs::create_dir(place.path("bad_json")).unwrap();
+    std::fs::write(place.path("bad_json/model.json"), "{ not json").unwrap();
+    let write =
+        |name: &str, shape: &[usize], values: &[f32]| write_npy(&place.path(name), shape, values).unwrap();
+    write("wide.npy", &[2, LATENT + 1], &[0.0; 2 * (LATENT + 1)]);
+    write("nan.npy", &[1, LATENT], &[f32::NAN; LATENT]);
+    write("none.npy", &[0, LATENT], &[]);
+    let before = place.names();
+
+    for (arguments, expected) in [
+        ("info absent.onnx", "absent.onnx"),
+        ("info cut.onnx", "cut.onnx"),
+        ("info empty.onnx", "empty.onnx"),
+        ("info png.onnx", "png.onnx"),
+        ("info no_manifest", "no_manifest/model.json"),
+        ("info bad_json", "bad_json/model.json"),
+        ("info changed", "changed/decoder.fp32.onnx"),
+        ("info missing --part encoder", "missing/encoder.fp32.onnx"),
+        ("info model --part generator", "generator"),
+        ("info model --precision int8", "int8"),
+        ("info decoder.onnx --part encoder", "decoder.onnx"),
+        ("info decoder.onnx --precision int8", "decoder.onnx"),
+        ("info decoder.onnx --output nothing", "nothing"),
+        ("info foreign.onnx", "--range"),
+        ("generate cut.onnx --out x.png", "cut.onnx"),
+        ("generate model --part encoder --out x.png", "encoder"),
+        ("generate model --out x.jpg", ".png, .gif or .npy"),
+        ("generate model --out x", ".png, .gif or .npy"),
+        ("generate model --out nowhere/x.png", "nowhere/x.png"),
+        ("generate model --out model/model.json/x.png", "model.json/x.png"),
+        ("generate model --out x.png --count 0", "--count"),
+        ("generate model --out x.png --count 1000000000000", "--count"),
+        ("generate model --out x.npy --count 18446744073709551615", "--count"),
+        ("generate model --out x.png --columns 0", "columns"),
+        ("generate model --out x.png --truncation NaN", "truncation"),
+        ("generate model --out x.gif --fps 0", "pictures per second"),
+        ("generate model --out x.png --latent wide.npy", "wide.npy"),
+        ("generate model --out x.png --latent nan.npy", "nan.npy"),
+        ("generate model --out x.png --latent none.npy", "none.npy"),
+        ("generate model --out x.png --latent absent.npy", "absent.npy"),
+        ("generate model --out x.png --latent real.png", "real.png"),
+        ("walk model --seed 1 --to 2 --frames 0 --out x.gif", "--frames"),
+        ("walk model --seed 1 --to 2 --frames 99999999999 --out x.gif", "--frames"),
+        ("walk model --seed 1 --to 2 --out x.txt", "x.txt"),
+        ("reconstruct decoder.onnx real.png --out x.png", "decoder.onnx"),
+        ("reconstruct missing real.png --out x.png", "missing/encoder.fp32.onnx"),
+        ("reconstruct model empty.onnx --out x.png", "empty.onnx"),
+        ("reconstruct model real.png --out x.gif", "x.gif"),
+        ("bench model --batch 0", "batch"),
+        ("bench model --threads 0", "threads"),
+        ("bench model --runs 0", "--runs"),
+        ("bench model --seconds NaN", "--seconds"),
+        ("bench model --seconds 0", "--seconds"),
+    ] {
+        let output = place.run(arguments);
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{arguments}: {errors}");
+        assert!(errors.starts_with("error: ") && errors.lines().count() == 1, "{arguments}: {errors}");
+        assert!(errors.contains(expected) && !errors.contains("panicked"), "{arguments}: {errors}");
+        assert!(output.stdout.is_empty(), "{arguments}");
+        assert_eq!(place.names(), before, "{arguments}");
+    }
+}
+
+#[test]
+fn wrong_usage_is_told_by_the_command_line() {
+    let place = Place::new();
+    for arguments in [
+        "",
+        "draw",
+        "generate model",
+        "generate model --out x.png --count -1",
+        "generate model --out x.png --latent z.npy --seed 1",
+        "walk model --out x.gif",
+        "info decoder.onnx --range dark",
+        "info model --precision fp8",
+    ] {
+        let output = place.run(arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments}");
+        assert!(!String::from_utf8_lossy(&output.stderr).contains("panicked"), "{arguments}");
+    }
+}
+
+#[test]
+fn an_existing_file_is_replaced_only_by_a_whole_one() {
+    let place = Place::new();
+    std::fs::write(place.path("x.png"), "precious").unwrap();
+    assert!(!place.run("generate model --out x.png --columns 0").status.success());
+    assert_eq!(place.bytes("x.png"), b"precious");
+    place.succeed("generate model --out x.png");
+    assert!(place.bytes("x.png").starts_with(b"\x89PNG"));
+    assert!(place.names().iter().all(|name| !Path::new(name).extension().is_some_and(|e| e == "part")));
+}
