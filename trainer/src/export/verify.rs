@@ -1,0 +1,57 @@
+//! The exported file against the trained network: the same inputs through the runtime and through
+//! candle.
+
+use candle_core::{Device, Tensor};
+use edgegen_runtime::generate::Latents;
+use edgegen_runtime::model::{Model, Part};
+
+use crate::evaluate;
+use crate::network::module::{Mode, Module};
+use crate::train::run::Trained;
+use crate::{Error, Result};
+
+/// Largest accepted difference of any output value: two orders above what reordering a few thousand
+/// f32 additions of values around 1 gives, and far below one grey level (4·10⁻³).
+pub const TOLERANCE: f64 = 1e-4;
+/// Inputs that are compared.
+const INPUTS: usize = 64;
+
+/// The largest absolute difference over all outputs.
+pub(super) fn compare(trained: &Trained, part: Part, model: Model, device: &Device) -> Result<f64> {
+    let latent = trained.vae.latent;
+    match part {
+        Part::Encoder => {
+            let count = INPUTS.min(trained.dataset.test.count());
+            let (_, images) =
+                evaluate::held_out(&trained.config, trained.dataset.shape, &trained.dataset.test, 0..count, device)?;
+            let both = output(&trained.vae.encoder, &images)?;
+            let posterior = model.into_encoder(count)?.run(&images.flatten_all()?.to_vec1::<f32>()?)?;
+            let rows = posterior.mean.chunks(latent).zip(posterior.log_variance.chunks(latent));
+            let found: Vec<f32> = rows.flat_map(|(mean, log_variance)| [mean, log_variance].concat()).collect();
+            largest_difference(&both, &found)
+        }
+        Part::Decoder | Part::Generator => {
+            let latents = Latents::from_seed(trained.config.training.seed, 0, INPUTS, latent, 1.0);
+            let tensor = Tensor::from_slice(latents.values(), (INPUTS, latent), device)?;
+            let expected = output(&trained.vae.decoder, &tensor)?;
+            let mut generator = model.into_generator(INPUTS)?;
+            largest_difference(&expected, generator.run(latents.values())?)
+        }
+    }
+}
+
+fn output(module: &Module, input: &Tensor) -> Result<Vec<f32>> {
+    Ok(module.forward(input, Mode::Infer)?.flatten_all()?.to_vec1()?)
+}
+
+fn largest_difference(expected: &[f32], found: &[f32]) -> Result<f64> {
+    if expected.len() != found.len() {
+        return Err(Error::Export(format!("the file gives {} values, the network {}", found.len(), expected.len())));
+    }
+    // NaN must not pass as "no difference"
+    let worse = |worst: f64, (a, b): (&f32, &f32)| {
+        let difference = f64::from((a - b).abs());
+        if difference.is_nan() || difference > worst { difference } else { worst }
+    };
+    Ok(expected.iter().zip(found).fold(0.0, worse))
+}

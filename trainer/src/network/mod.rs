@@ -1,0 +1,316 @@
+//! What a network *is*: one typed list of layers, from which come both the candle module
+//! ([`module`]) and the ONNX nodes ([`crate::export`]). No network is written twice.
+
+pub mod module;
+pub mod presets;
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+pub use crate::nn::activation::Activation;
+use crate::nn::convolution::Geometry;
+
+/// Shape of what flows between layers, without the batch axis.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Shape {
+    /// (features)
+    Vector(usize),
+    /// (channels, height, width)
+    Image(usize, usize, usize),
+}
+
+impl Shape {
+    /// Number of values.
+    pub fn values(self) -> usize {
+        match self {
+            Self::Vector(features) => features,
+            Self::Image(channels, height, width) => channels * height * width,
+        }
+    }
+
+    /// Axes after the batch axis.
+    pub fn dims(self) -> Vec<usize> {
+        match self {
+            Self::Vector(features) => vec![features],
+            Self::Image(channels, height, width) => vec![channels, height, width],
+        }
+    }
+}
+
+impl fmt::Display for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Vector(features) => write!(f, "{features}"),
+            Self::Image(channels, height, width) => write!(f, "{channels}x{height}x{width}"),
+        }
+    }
+}
+
+/// One layer. Weights are PyTorch's and ONNX's layouts, said at each.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Layer {
+    /// y = W·x + b; weight (outputs, inputs).
+    Dense {
+        /// Features in.
+        inputs: usize,
+        /// Features out.
+        outputs: usize,
+    },
+    /// Convolution with zero padding; weight (outputs, inputs, kernel, kernel).
+    Conv {
+        /// Channels in.
+        inputs: usize,
+        /// Channels out.
+        outputs: usize,
+        /// Side of the kernel.
+        kernel: usize,
+        /// Step on the input.
+        stride: usize,
+        /// Zeros around the input.
+        padding: usize,
+    },
+    /// Transposed convolution; weight (inputs, outputs, kernel, kernel); side (side − 1)·stride + kernel − 2·padding.
+    ConvTranspose {
+        /// Channels in.
+        inputs: usize,
+        /// Channels out.
+        outputs: usize,
+        /// Side of the kernel.
+        kernel: usize,
+        /// Step on the output.
+        stride: usize,
+        /// Cut off around the output.
+        padding: usize,
+    },
+    /// Nearest-neighbour upsampling by 2, then a convolution that keeps the size (odd kernel);
+    /// weight (outputs, inputs, kernel, kernel).
+    UpsampleConv {
+        /// Channels in.
+        inputs: usize,
+        /// Channels out.
+        outputs: usize,
+        /// Side of the kernel, odd.
+        kernel: usize,
+    },
+    /// Batch normalisation; scale, shift, mean and variance (channels).
+    BatchNorm {
+        /// Channels in and out.
+        channels: usize,
+    },
+    /// Applied to each value.
+    Activation(Activation),
+    /// The same values in another shape.
+    Reshape(Shape),
+}
+
+/// How a parameter starts.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Init {
+    /// Normal with this standard deviation.
+    Normal(f64),
+    /// Uniform in ± this bound.
+    Uniform(f64),
+    /// The same value everywhere.
+    Constant(f64),
+}
+
+/// A tensor that a layer owns.
+#[derive(Clone, Debug)]
+pub struct ParameterSpec {
+    /// `weight`, `bias`, `scale`, `shift`, `mean`, `variance`.
+    pub name: &'static str,
+    /// All axes.
+    pub shape: Vec<usize>,
+    /// First values.
+    pub init: Init,
+    /// False for running statistics.
+    pub trained: bool,
+}
+
+impl Layer {
+    /// Shape of the output for an input of `shape`, or what does not fit.
+    ///
+    /// # Errors
+    /// A sentence that names both shapes.
+    pub fn output(&self, shape: Shape) -> Result<Shape, String> {
+        let misfit = || Err(format!("{self:?} cannot follow a shape of {shape}"));
+        match (*self, shape) {
+            (Self::Dense { inputs, outputs }, Shape::Vector(features)) if inputs == features => Ok(Shape::Vector(outputs)),
+            (Self::Conv { inputs, outputs, .. }, Shape::Image(channels, ..)) if inputs == channels => {
+                match self.geometry(shape) {
+                    Some(Geometry { coarse: (_, height, width), .. }) => Ok(Shape::Image(outputs, height, width)),
+                    None => misfit(),
+                }
+            }
+            (Self::ConvTranspose { inputs, outputs, .. }, Shape::Image(channels, ..)) if inputs == channels => {
+                match self.geometry(shape) {
+                    Some(Geometry { fine: (_, height, width), .. }) => Ok(Shape::Image(outputs, height, width)),
+                    None => misfit(),
+                }
+            }
+            (Self::UpsampleConv { inputs, outputs, kernel }, Shape::Image(channels, height, width))
+                if inputs == channels && kernel % 2 == 1 =>
+            {
+                Ok(Shape::Image(outputs, 2 * height, 2 * width))
+            }
+            (Self::BatchNorm { channels }, Shape::Image(c, ..) | Shape::Vector(c)) if channels == c => Ok(shape),
+            (Self::Activation(_), _) => Ok(shape),
+            (Self::Reshape(target), _) if target.values() == shape.values() => Ok(target),
+            _ => misfit(),
+        }
+    }
+
+    /// Sizes of the convolution that this layer does on an input of `shape`; `None` for other layers.
+    pub fn geometry(&self, shape: Shape) -> Option<Geometry> {
+        let Shape::Image(_, height, width) = shape else { return None };
+        match *self {
+            Self::Conv { inputs, outputs, kernel, stride, padding } => {
+                let side = |side: usize| Some((side + 2 * padding).checked_sub(kernel)? / stride + 1);
+                Some(Geometry {
+                    kernel,
+                    stride,
+                    padding,
+                    fine: (inputs, height, width),
+                    coarse: (outputs, side(height)?, side(width)?),
+                })
+            }
+            Self::ConvTranspose { inputs, outputs, kernel, stride, padding } => {
+                let side = |side: usize| ((side.checked_sub(1)?) * stride + kernel).checked_sub(2 * padding);
+                Some(Geometry {
+                    kernel,
+                    stride,
+                    padding,
+                    fine: (outputs, side(height)?, side(width)?),
+                    coarse: (inputs, height, width),
+                })
+            }
+            Self::UpsampleConv { inputs, outputs, kernel } => Some(Geometry {
+                kernel,
+                stride: 1,
+                padding: kernel / 2,
+                fine: (inputs, 2 * height, 2 * width),
+                coarse: (outputs, 2 * height, 2 * width),
+            }),
+            _ => None,
+        }
+    }
+
+    /// The tensors that this layer owns. `next` decides the spread of the first weights: He et al.
+    /// 2015 before a (leaky) ReLU, Glorot and Bengio 2010 otherwise.
+    pub fn parameters(&self, next: Option<Activation>) -> Vec<ParameterSpec> {
+        let rectified = matches!(next, Some(Activation::Relu | Activation::LeakyRelu(_)));
+        let weight = |shape: Vec<usize>, fan_in: f64, fan_out: f64| {
+            let init = if rectified {
+                Init::Normal((2.0 / fan_in).sqrt())
+            } else {
+                Init::Uniform((6.0 / (fan_in + fan_out)).sqrt())
+            };
+            ParameterSpec { name: "weight", shape, init, trained: true }
+        };
+        let vector = |name, length, value, trained| ParameterSpec {
+            name,
+            shape: vec![length],
+            init: Init::Constant(value),
+            trained,
+        };
+        match *self {
+            Self::Dense { inputs, outputs } => vec![
+                weight(vec![outputs, inputs], inputs as f64, outputs as f64),
+                vector("bias", outputs, 0.0, true),
+            ],
+            Self::Conv { inputs, outputs, kernel, .. } | Self::UpsampleConv { inputs, outputs, kernel } => {
+                let taps = (kernel * kernel) as f64;
+                vec![
+                    weight(vec![outputs, inputs, kernel, kernel], inputs as f64 * taps, outputs as f64 * taps),
+                    vector("bias", outputs, 0.0, true),
+                ]
+            }
+            Self::ConvTranspose { inputs, outputs, kernel, stride, .. } => {
+                // each output pixel is reached by (kernel / stride)² taps of every input channel
+                let taps = (kernel * kernel) as f64;
+                let reaching = taps / (stride * stride) as f64;
+                vec![
+                    weight(vec![inputs, outputs, kernel, kernel], inputs as f64 * reaching, outputs as f64 * taps),
+                    vector("bias", outputs, 0.0, true),
+                ]
+            }
+            Self::BatchNorm { channels } => vec![
+                vector("scale", channels, 1.0, true),
+                vector("shift", channels, 0.0, true),
+                vector("mean", channels, 0.0, false),
+                vector("variance", channels, 1.0, false),
+            ],
+            Self::Activation(_) | Self::Reshape(_) => Vec::new(),
+        }
+    }
+
+    /// Multiplications that one picture needs, counted densely (no taps saved at the border).
+    pub fn macs(&self, shape: Shape) -> u64 {
+        match (*self, self.geometry(shape)) {
+            (Self::Dense { inputs, outputs }, _) => (inputs * outputs) as u64,
+            (_, Some(g)) => {
+                (g.coarse.0 * g.coarse.1 * g.coarse.2) as u64 * (g.fine.0 * g.kernel * g.kernel) as u64
+            }
+            _ => 0,
+        }
+    }
+}
+
+/// A sequence of layers with the shape that enters it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Network {
+    /// Shape of one input.
+    pub input: Shape,
+    /// First to last.
+    pub layers: Vec<Layer>,
+}
+
+impl Network {
+    /// Checks that every layer fits its predecessor.
+    ///
+    /// # Errors
+    /// A sentence that names the first layer that does not fit.
+    pub fn new(input: Shape, layers: Vec<Layer>) -> Result<Self, String> {
+        let network = Self { input, layers };
+        network.shapes()?;
+        Ok(network)
+    }
+
+    /// Shapes entering each layer, and the output's shape at the end.
+    ///
+    /// # Errors
+    /// A sentence that names the first layer that does not fit.
+    pub fn shapes(&self) -> Result<Vec<Shape>, String> {
+        let mut shapes = vec![self.input];
+        for (index, layer) in self.layers.iter().enumerate() {
+            let shape = layer.output(shapes[index]).map_err(|misfit| format!("layer {index}: {misfit}"))?;
+            shapes.push(shape);
+        }
+        Ok(shapes)
+    }
+
+    /// The activation right behind layer `index`, if there is one.
+    pub fn activation_after(&self, index: usize) -> Option<Activation> {
+        match self.layers.get(index + 1) {
+            Some(Layer::Activation(activation)) => Some(*activation),
+            _ => None,
+        }
+    }
+
+    /// Trained values and multiplications per picture.
+    ///
+    /// # Errors
+    /// As [`Network::shapes`].
+    pub fn size(&self) -> Result<(u64, u64), String> {
+        let shapes = self.shapes()?;
+        let mut size = (0, 0);
+        for (layer, shape) in self.layers.iter().zip(shapes) {
+            let own = layer.parameters(None).iter().filter(|p| p.trained).map(|p| p.shape.iter().product::<usize>() as u64).sum::<u64>();
+            size = (size.0 + own, size.1 + layer.macs(shape));
+        }
+        Ok(size)
+    }
+}

@@ -1,0 +1,385 @@
+//! Convolution, transposed convolution and their gradients as one bilinear family.
+//!
+//! A strided convolution links a fine picture x (N, C, H, W), a coarse one y (N, O, OH, OW) and
+//! weights w (O, C, k, k):
+//!
+//! y[n,o,i,j] = Σ_{c,a,b} w[o,c,a,b] · x[n, c, i·s − p + a, j·s − p + b]
+//!
+//! Fixing two of the three gives an operation that is linear in each: [`Role::Coarse`] is the
+//! convolution, [`Role::Fine`] the transposed convolution (with w in PyTorch's and ONNX's
+//! ConvTranspose layout (in, out, k, k)), [`Role::Weights`] the weight gradient. The gradient of
+//! each role is made of the other two, so the family is closed under differentiation.
+//!
+//! On the CPU each role is im2col and one matrix product over several pictures at a time. Work is
+//! cut by shape alone and partial sums are added in a fixed order, so that results do not depend
+//! on the number of threads. Elsewhere candle's own operations serve.
+
+use candle_core::backend::BackendStorage;
+use candle_core::{CpuStorage, CustomOp2, DType, Layout, Result, Shape, Tensor};
+use rayon::prelude::*;
+
+use super::gemm::{Float, Matrix, multiply};
+use super::storage::{contiguous, storage_of};
+
+/// Columns that one matrix product should at least have to be efficient.
+const TARGET_COLUMNS: usize = 1024;
+/// Bound of the memory for partial weight gradients, in elements.
+const PARTIAL_ELEMENTS: usize = 16 << 20;
+
+/// Sizes of a convolution: square kernel, the same stride and padding on both axes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Geometry {
+    /// Side of the kernel.
+    pub kernel: usize,
+    /// Step on the fine side.
+    pub stride: usize,
+    /// Zeros around the fine side.
+    pub padding: usize,
+    /// (channels, height, width) of the fine side.
+    pub fine: (usize, usize, usize),
+    /// (channels, height, width) of the coarse side.
+    pub coarse: (usize, usize, usize),
+}
+
+impl Geometry {
+    fn fine_len(&self) -> usize {
+        self.fine.0 * self.fine.1 * self.fine.2
+    }
+
+    fn coarse_pixels(&self) -> usize {
+        self.coarse.1 * self.coarse.2
+    }
+
+    fn coarse_len(&self) -> usize {
+        self.coarse.0 * self.coarse_pixels()
+    }
+
+    /// Rows of the im2col matrix: C·k·k.
+    fn taps(&self) -> usize {
+        self.fine.0 * self.kernel * self.kernel
+    }
+
+    fn weights_len(&self) -> usize {
+        self.coarse.0 * self.taps()
+    }
+
+    /// For tap offset `tap`, the coarse positions whose fine position lies inside `0..fine`.
+    fn valid(&self, tap: usize, fine: usize, coarse: usize) -> std::ops::Range<usize> {
+        let first = self.padding.saturating_sub(tap).div_ceil(self.stride);
+        let end = (fine + self.padding).saturating_sub(tap).div_ceil(self.stride).min(coarse);
+        first.min(end)..end
+    }
+
+    /// Calls `visit(fine_start, column_start, count)` for every run of valid positions of every
+    /// tap; `row` is the im2col row. Fine positions of a run are `stride` apart, columns 1.
+    fn runs(&self, mut visit: impl FnMut(usize, usize, usize, usize)) {
+        let (channels, height, width) = self.fine;
+        let (_, coarse_height, coarse_width) = self.coarse;
+        for channel in 0..channels {
+            for a in 0..self.kernel {
+                for b in 0..self.kernel {
+                    let row = (channel * self.kernel + a) * self.kernel + b;
+                    let columns = self.valid(b, width, coarse_width);
+                    if columns.is_empty() {
+                        continue;
+                    }
+                    for i in self.valid(a, height, coarse_height) {
+                        let y = i * self.stride + a - self.padding;
+                        let x = columns.start * self.stride + b - self.padding;
+                        let fine = (channel * height + y) * width + x;
+                        visit(row, fine, i * coarse_width + columns.start, columns.len());
+                    }
+                }
+            }
+        }
+    }
+
+    /// Spreads one fine picture into its columns of a (taps, `total`) matrix starting at `offset`.
+    fn im2col<T: Float>(&self, fine: &[T], columns: &mut [T], total: usize, offset: usize) {
+        let stride = self.stride;
+        self.runs(|row, from, to, count| {
+            let out = &mut columns[row * total + offset + to..][..count];
+            if stride == 1 {
+                out.copy_from_slice(&fine[from..from + count]);
+            } else {
+                let source = &fine[from..from + (count - 1) * stride + 1];
+                for (out, value) in out.iter_mut().zip(source.iter().step_by(stride)) {
+                    *out = *value;
+                }
+            }
+        });
+    }
+
+    /// Adds one picture's columns of a (taps, `total`) matrix back onto the fine picture.
+    fn col2im<T: Float>(&self, columns: &[T], total: usize, offset: usize, fine: &mut [T]) {
+        let stride = self.stride;
+        self.runs(|row, to, from, count| {
+            let source = &columns[row * total + offset + from..][..count];
+            let out = &mut fine[to..to + (count - 1) * stride + 1];
+            for (out, value) in out.iter_mut().step_by(stride).zip(source) {
+                *out += *value;
+            }
+        });
+    }
+
+    /// Pictures that one matrix product takes together.
+    fn pictures_per_product(&self, batch: usize) -> usize {
+        TARGET_COLUMNS.div_ceil(self.coarse_pixels().max(1)).clamp(1, batch.max(1))
+    }
+}
+
+/// Which of fine, coarse and weights is computed from the other two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// (fine, weights) → coarse.
+    Coarse,
+    /// (coarse, weights) → fine.
+    Fine,
+    /// (fine, coarse) → weights.
+    Weights,
+}
+
+/// One member of the family, as a differentiable candle operation.
+#[derive(Clone, Copy, Debug)]
+pub struct Correlation {
+    /// Sizes.
+    pub geometry: Geometry,
+    /// What is computed.
+    pub role: Role,
+}
+
+impl Correlation {
+    fn with(self, role: Role) -> Self {
+        Self { role, ..self }
+    }
+
+    /// Applies the operation; see [`Role`] for the arguments.
+    ///
+    /// # Errors
+    /// If shapes or types do not fit the geometry.
+    pub fn apply(self, left: &Tensor, right: &Tensor) -> Result<Tensor> {
+        if left.device().is_cpu() {
+            left.contiguous()?.apply_op2(&right.contiguous()?, self)
+        } else {
+            self.apply_by_candle(left, right)
+        }
+    }
+
+    /// The same through candle's own operations, for devices without a kernel of ours.
+    fn apply_by_candle(self, left: &Tensor, right: &Tensor) -> Result<Tensor> {
+        let Geometry { kernel, stride, padding, fine, coarse } = self.geometry;
+        match self.role {
+            Role::Coarse => left.conv2d(right, padding, stride, 1, 1),
+            Role::Fine => {
+                let whole = (coarse.1 - 1) * stride + kernel - 2 * padding;
+                left.conv_transpose2d(right, padding, fine.1 - whole, stride, 1)
+            }
+            // y and x with batch and channels exchanged turn the weight gradient into a dilated convolution
+            Role::Weights => {
+                let weights = left.transpose(0, 1)?.contiguous()?.conv2d(
+                    &right.transpose(0, 1)?.contiguous()?,
+                    padding,
+                    1,
+                    stride,
+                    1,
+                )?;
+                weights.narrow(2, 0, kernel)?.narrow(3, 0, kernel)?.transpose(0, 1)?.contiguous()
+            }
+        }
+    }
+
+    fn coarse<T: Float>(&self, fine: &[T], weights: &[T]) -> Vec<T> {
+        let g = &self.geometry;
+        let batch = fine.len() / g.fine_len();
+        let per = g.pictures_per_product(batch);
+        let weights = Matrix::new(weights, g.coarse.0, g.taps());
+        let mut out = vec![T::default(); batch * g.coarse_len()];
+        out.par_chunks_mut(per * g.coarse_len()).zip(fine.par_chunks(per * g.fine_len())).for_each_init(
+            || (Vec::new(), Vec::new()),
+            |(columns, product), (out, fine)| {
+                let total = unfold(g, fine, columns);
+                product.clear();
+                product.resize(g.coarse.0 * total, T::default());
+                multiply(product, weights, Matrix::new(columns, g.taps(), total), false);
+                exchange_pictures_and_channels(product, out, g.coarse.0, g.coarse_pixels(), true);
+            },
+        );
+        out
+    }
+
+    fn fine<T: Float>(&self, coarse: &[T], weights: &[T]) -> Vec<T> {
+        let g = &self.geometry;
+        let batch = coarse.len() / g.coarse_len();
+        let per = g.pictures_per_product(batch);
+        let weights = Matrix::new(weights, g.coarse.0, g.taps()).transposed();
+        let mut out = vec![T::default(); batch * g.fine_len()];
+        out.par_chunks_mut(per * g.fine_len()).zip(coarse.par_chunks(per * g.coarse_len())).for_each_init(
+            || (Vec::new(), Vec::new()),
+            |(columns, gathered), (out, coarse)| {
+                let total = gather(g, coarse, gathered);
+                columns.clear();
+                columns.resize(g.taps() * total, T::default());
+                multiply(columns, weights, Matrix::new(gathered, g.coarse.0, total), false);
+                for (index, picture) in out.chunks_mut(g.fine_len()).enumerate() {
+                    g.col2im(columns, total, index * g.coarse_pixels(), picture);
+                }
+            },
+        );
+        out
+    }
+
+    fn weights<T: Float>(&self, fine: &[T], coarse: &[T]) -> Vec<T> {
+        let g = &self.geometry;
+        let batch = fine.len() / g.fine_len();
+        let per = g.pictures_per_product(batch);
+        // Groups depend on the shapes alone, so that the order of additions does too.
+        let most_groups = (PARTIAL_ELEMENTS / g.weights_len().max(1)).clamp(1, 16);
+        let group = per * batch.div_ceil(per).div_ceil(most_groups).max(1);
+        let partial: Vec<Vec<T>> = fine
+            .par_chunks(group * g.fine_len())
+            .zip(coarse.par_chunks(group * g.coarse_len()))
+            .map(|(fine, coarse)| {
+                let (mut columns, mut gathered) = (Vec::new(), Vec::new());
+                let mut sum = vec![T::default(); g.weights_len()];
+                let pieces = fine.chunks(per * g.fine_len()).zip(coarse.chunks(per * g.coarse_len()));
+                for (index, (fine, coarse)) in pieces.enumerate() {
+                    let total = unfold(g, fine, &mut columns);
+                    gather(g, coarse, &mut gathered);
+                    let right = Matrix::new(&columns, g.taps(), total).transposed();
+                    multiply(&mut sum, Matrix::new(&gathered, g.coarse.0, total), right, index > 0);
+                }
+                sum
+            })
+            .collect();
+        let mut partial = partial.into_iter();
+        let mut sum = partial.next().unwrap_or_else(|| vec![T::default(); g.weights_len()]);
+        for other in partial {
+            sum.iter_mut().zip(&other).for_each(|(sum, value)| *sum += *value);
+        }
+        sum
+    }
+
+    fn compute<T: Float>(&self, left: &[T], right: &[T]) -> (Vec<T>, Shape) {
+        let Geometry { kernel, fine, coarse, .. } = self.geometry;
+        match self.role {
+            Role::Coarse => {
+                let batch = left.len() / self.geometry.fine_len();
+                (self.coarse(left, right), (batch, coarse.0, coarse.1, coarse.2).into())
+            }
+            Role::Fine => {
+                let batch = left.len() / self.geometry.coarse_len();
+                (self.fine(left, right), (batch, fine.0, fine.1, fine.2).into())
+            }
+            Role::Weights => (self.weights(left, right), (coarse.0, fine.0, kernel, kernel).into()),
+        }
+    }
+
+    fn check(&self, left: &Shape, right: &Shape) -> Result<()> {
+        let Geometry { kernel, fine, coarse, .. } = self.geometry;
+        let picture = |shape: &Shape, (c, h, w): (usize, usize, usize)| {
+            shape.rank() == 4 && shape.dims()[1..] == [c, h, w]
+        };
+        let weights = |shape: &Shape| shape.dims() == [coarse.0, fine.0, kernel, kernel];
+        let fit = match self.role {
+            Role::Coarse => picture(left, fine) && weights(right),
+            Role::Fine => picture(left, coarse) && weights(right),
+            Role::Weights => picture(left, fine) && picture(right, coarse) && left.dims()[0] == right.dims()[0],
+        };
+        if !fit {
+            candle_core::bail!("{:?} of {:?} does not take {left:?} and {right:?}", self.role, self.geometry);
+        }
+        Ok(())
+    }
+}
+
+/// im2col of several pictures side by side: (taps, pictures · coarse pixels). Returns the columns.
+fn unfold<T: Float>(g: &Geometry, fine: &[T], columns: &mut Vec<T>) -> usize {
+    let total = fine.len() / g.fine_len() * g.coarse_pixels();
+    columns.clear();
+    columns.resize(g.taps() * total, T::default());
+    for (index, picture) in fine.chunks(g.fine_len()).enumerate() {
+        g.im2col(picture, columns, total, index * g.coarse_pixels());
+    }
+    total
+}
+
+/// (pictures, O, P) → (O, pictures · P). Returns the columns.
+fn gather<T: Float>(g: &Geometry, coarse: &[T], gathered: &mut Vec<T>) -> usize {
+    gathered.clear();
+    gathered.resize(coarse.len(), T::default());
+    exchange_pictures_and_channels(coarse, gathered, g.coarse.0, g.coarse_pixels(), false);
+    coarse.len() / g.coarse.0
+}
+
+/// Copies between (O, pictures · P) and (pictures, O, P); `to_pictures` says in which direction.
+fn exchange_pictures_and_channels<T: Float>(
+    from: &[T],
+    to: &mut [T],
+    channels: usize,
+    pixels: usize,
+    to_pictures: bool,
+) {
+    let pictures = from.len() / (channels * pixels);
+    for picture in 0..pictures {
+        for channel in 0..channels {
+            let by_picture = (picture * channels + channel) * pixels;
+            let by_channel = (channel * pictures + picture) * pixels;
+            let (source, target) =
+                if to_pictures { (by_channel, by_picture) } else { (by_picture, by_channel) };
+            to[target..target + pixels].copy_from_slice(&from[source..source + pixels]);
+        }
+    }
+}
+
+impl CustomOp2 for Correlation {
+    fn name(&self) -> &'static str {
+        match self.role {
+            Role::Coarse => "convolution",
+            Role::Fine => "transposed convolution",
+            Role::Weights => "convolution weight gradient",
+        }
+    }
+
+    fn cpu_fwd(
+        &self,
+        left: &CpuStorage,
+        left_layout: &Layout,
+        right: &CpuStorage,
+        right_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        self.check(left_layout.shape(), right_layout.shape())?;
+        fn typed<T: Float>(
+            op: &Correlation,
+            left: (&CpuStorage, &Layout),
+            right: (&CpuStorage, &Layout),
+        ) -> Result<(CpuStorage, Shape)> {
+            let (values, shape) = op.compute::<T>(contiguous(left.0, left.1)?, contiguous(right.0, right.1)?);
+            Ok((storage_of(values), shape))
+        }
+        match left.dtype() {
+            DType::F32 => typed::<f32>(self, (left, left_layout), (right, right_layout)),
+            DType::F64 => typed::<f64>(self, (left, left_layout), (right, right_layout)),
+            other => candle_core::bail!("{} does not take {other:?}", self.name()),
+        }
+    }
+
+    fn bwd(
+        &self,
+        left: &Tensor,
+        right: &Tensor,
+        _result: &Tensor,
+        gradient: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let wanted = |argument: &Tensor, op: Correlation, a: &Tensor, b: &Tensor| {
+            argument.track_op().then(|| op.apply(a, b)).transpose()
+        };
+        let (fine, coarse, weights) = (self.with(Role::Fine), self.with(Role::Coarse), self.with(Role::Weights));
+        Ok(match self.role {
+            Role::Coarse => {
+                (wanted(left, fine, gradient, right)?, wanted(right, weights, left, gradient)?)
+            }
+            Role::Fine => (wanted(left, coarse, gradient, right)?, wanted(right, weights, gradient, left)?),
+            Role::Weights => (wanted(left, fine, right, gradient)?, wanted(right, coarse, left, gradient)?),
+        })
+    }
+}

@@ -1,0 +1,91 @@
+//! `edgegen-train data PATH`
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use edgegen_trainer::data::{self, Dataset, LoadOptions, Pictures};
+use edgegen_trainer::train::pictures::write_grid;
+
+/// Skipped files that are named one by one.
+const NAMED: usize = 5;
+/// Pictures of a contact sheet.
+const SHEET: usize = 100;
+
+#[derive(clap::Args)]
+pub(super) struct Arguments {
+    /// A folder of images or of IDX files; without it: the set inside the program.
+    path: Option<PathBuf>,
+    /// Side that a folder's images are resized to, pixels.
+    #[arg(long, value_name = "PIXELS", default_value_t = 64)]
+    size: usize,
+    /// Make a folder's images grey.
+    #[arg(long)]
+    gray: bool,
+    /// Write a contact sheet of training pictures here.
+    #[arg(long, value_name = "F.png")]
+    sheet: Option<PathBuf>,
+}
+
+/// Prints counts, shapes, classes and statistics; draws a contact sheet.
+pub(super) fn run(arguments: Arguments) -> Result<()> {
+    anyhow::ensure!((8..=512).contains(&arguments.size), "--size is {}; it takes 8 to 512", arguments.size);
+    let options = LoadOptions { side: arguments.size, gray: arguments.gray };
+    let dataset = data::load(arguments.path.as_deref(), options)?;
+    println!("{}: pictures of {} (channels x height x width)", dataset.name, dataset.shape);
+    for (name, part) in parts(&dataset) {
+        let (mean, deviation) = statistics(part);
+        println!("  {name:<10} {:>7} pictures, mean {mean:.4}, deviation {deviation:.4}", part.count());
+    }
+    if dataset.classes.is_empty() {
+        println!("  no classes");
+    } else {
+        println!("  {} classes (pictures in all parts):", dataset.classes.len());
+        for (index, class) in dataset.classes.iter().enumerate() {
+            let count: usize = parts(&dataset)
+                .iter()
+                .map(|(_, part)| part.labels.iter().filter(|label| usize::from(**label) == index).count())
+                .sum();
+            println!("    {class:<24} {count:>7}");
+        }
+    }
+    for line in skipped(&dataset) {
+        println!("  {line}");
+    }
+    if let Some(path) = arguments.sheet {
+        let count = dataset.train.count();
+        let shown = SHEET.min(count);
+        // evenly spread, so that every class comes into view
+        let frames: Vec<_> =
+            (0..shown).map(|i| dataset.frame(dataset.train.picture(i * count / shown))).collect();
+        write_grid(&frames, None, &path)?;
+        println!("  contact sheet: {}", path.display());
+    }
+    Ok(())
+}
+
+fn parts(dataset: &Dataset) -> [(&'static str, &Pictures); 3] {
+    [("training", &dataset.train), ("validation", &dataset.validation), ("test", &dataset.test)]
+}
+
+/// Mean and standard deviation of all values, in [0, 1].
+fn statistics(pictures: &Pictures) -> (f64, f64) {
+    let mut counts = [0u64; 256];
+    pictures.pixels.iter().for_each(|value| counts[usize::from(*value)] += 1);
+    let total = pictures.pixels.len().max(1) as f64;
+    let weighted = |f: &dyn Fn(f64) -> f64| {
+        counts.iter().enumerate().map(|(value, count)| f(value as f64 / 255.0) * *count as f64).sum::<f64>() / total
+    };
+    let mean = weighted(&|value| value);
+    (mean, weighted(&|value| (value - mean).powi(2)).sqrt())
+}
+
+/// Lines about files that were not used.
+pub(super) fn skipped(dataset: &Dataset) -> Vec<String> {
+    let files = &dataset.skipped;
+    let mut lines: Vec<String> =
+        files.iter().take(NAMED).map(|(path, reason)| format!("skipped {}: {reason}", path.display())).collect();
+    if files.len() > NAMED {
+        lines.push(format!("skipped {} more files", files.len() - NAMED));
+    }
+    lines
+}

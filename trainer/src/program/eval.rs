@@ -1,0 +1,77 @@
+//! `edgegen-train eval RUN`
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use edgegen_runtime::files::write_atomically;
+use edgegen_trainer::evaluate;
+use edgegen_trainer::train::run::{self, RunFolder, Trained};
+use indicatif::ProgressBar;
+use serde_json::{Map, Value};
+
+use super::{CheckpointName, DeviceName};
+
+#[derive(clap::Args)]
+pub(super) struct Arguments {
+    /// A run folder.
+    run: PathBuf,
+    /// Posterior samples per picture of the importance-weighted log-likelihood (1 to 5000).
+    #[arg(long, value_name = "K", default_value_t = 100)]
+    samples: usize,
+    /// Use only the first N test pictures; 0: all.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    limit: usize,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+    #[arg(long, value_enum, default_value_t = CheckpointName::Best)]
+    checkpoint: CheckpointName,
+    #[arg(long, value_enum, default_value_t = DeviceName::Cpu)]
+    device: DeviceName,
+}
+
+/// Prints the test ELBO and the importance-weighted log-likelihood.
+pub(super) fn run(arguments: Arguments) -> Result<()> {
+    let device = arguments.device.open()?;
+    let folder = RunFolder::existing(&arguments.run)?;
+    let trained = run::open(&folder, arguments.checkpoint.into(), &device)?;
+    let test = &trained.dataset.test;
+    let bound =
+        evaluate::bound(&trained.vae, &trained.config, &trained.dataset, test, arguments.limit, &device)?;
+    let count = if arguments.limit == 0 { test.count() } else { arguments.limit.min(test.count()) };
+    let bar = ProgressBar::new(count as u64);
+    let weighted =
+        evaluate::importance_weighted(&trained, test, arguments.limit, arguments.samples, &device, || bar.inc(1))?;
+    bar.finish_and_clear();
+    let object = serde_json::json!({
+        "checkpoint_sha256": trained.checkpoint_sha256, "step": trained.position.step,
+        "pictures": weighted.pictures, "elbo": bound.elbo, "reconstruction": bound.reconstruction, "kl": bound.kl,
+        "samples": weighted.samples, "log_likelihood": weighted.mean, "standard_error": weighted.standard_error,
+    });
+    let text = format!("{object:#}\n");
+    write_atomically(&folder.evaluation(), |out| out.write_all(text.as_bytes()))?;
+    if arguments.json {
+        println!("{object}");
+        return Ok(());
+    }
+    println!("{} test pictures of {}, weights of step {}", weighted.pictures, trained.dataset.name, trained.position.step);
+    println!("ELBO            {:>9.3} nats (reconstruction {:.3}, KL {:.3})", bound.elbo, bound.reconstruction, bound.kl);
+    println!(
+        "log-likelihood  {:>9.3} nats ± {:.3} (importance-weighted, {} samples)",
+        weighted.mean, weighted.standard_error, weighted.samples
+    );
+    Ok(())
+}
+
+/// What an earlier evaluation of these very weights found.
+pub(super) fn stored(folder: &RunFolder, trained: &Trained) -> Result<Option<Map<String, Value>>> {
+    let path = folder.evaluation();
+    if !path.is_file() {
+        return Ok(None);
+    }
+    let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let found: Map<String, Value> = serde_json::from_str(&text).with_context(|| format!("{} is damaged", path.display()))?;
+    let same = found.get("checkpoint_sha256").and_then(Value::as_str) == Some(&trained.checkpoint_sha256);
+    Ok(same.then_some(found))
+}

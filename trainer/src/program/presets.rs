@@ -1,0 +1,10 @@
+//! `edgegen-train presets`
+
+use edgegen_trainer::network::presets;
+
+/// Prints every preset.
+pub(super) fn run() {
+    for preset in presets::all() {
+        println!("{:<12} {}", preset.config.preset, preset.about);
+    }
+}

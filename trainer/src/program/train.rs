@@ -1,0 +1,196 @@
+//! `edgegen-train train PRESET --out RUN`
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::{Context, Result, bail};
+use edgegen_trainer::network::presets;
+use edgegen_trainer::train::config::Config;
+use edgegen_trainer::train::metrics::Epoch;
+use edgegen_trainer::train::run::{self, Observer, Outcome, RunFolder, Trainer};
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::DeviceName;
+
+#[derive(clap::Args)]
+pub(super) struct Arguments {
+    /// One of `edgegen-train presets`; not needed with --resume.
+    preset: Option<String>,
+    /// A folder of images (sub-folders are classes) or of IDX files; without it: a small set inside the program.
+    #[arg(long, value_name = "PATH")]
+    data: Option<PathBuf>,
+    /// The run folder to make, or to go on with.
+    #[arg(long, value_name = "RUN")]
+    out: PathBuf,
+    /// Go on with the run in --out.
+    #[arg(long)]
+    resume: bool,
+    /// Passes over the training pictures.
+    #[arg(long, value_name = "N", conflicts_with = "steps")]
+    epochs: Option<u64>,
+    /// Steps, instead of passes.
+    #[arg(long, value_name = "N")]
+    steps: Option<u64>,
+    /// Pictures per step.
+    #[arg(long, value_name = "N")]
+    batch: Option<usize>,
+    /// Decides first weights, order and noise.
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// Values of a latent.
+    #[arg(long, value_name = "N")]
+    latent: Option<usize>,
+    /// Side that a folder's images are resized to, pixels.
+    #[arg(long, value_name = "PIXELS")]
+    size: Option<usize>,
+    /// Weight of the KL term.
+    #[arg(long)]
+    beta: Option<f64>,
+    /// Learning rate at the start.
+    #[arg(long, value_name = "RATE")]
+    learning_rate: Option<f64>,
+    /// Train a denoiser: noise of this deviation (range [0, 1]) on what goes in, clean pictures come out.
+    #[arg(long, value_name = "SIGMA")]
+    denoise: Option<f64>,
+    /// Settings on top of the preset's; a run's config.toml shows them all.
+    #[arg(long, value_name = "F.toml")]
+    config: Option<PathBuf>,
+    /// One setting, for example network.base=48; may be repeated.
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    #[arg(long, value_enum, default_value_t = DeviceName::Cpu)]
+    device: DeviceName,
+}
+
+/// Trains.
+pub(super) fn run(arguments: Arguments) -> Result<()> {
+    let device = arguments.device.open()?;
+    let folder = RunFolder::new(&arguments.out);
+    let base = if arguments.resume {
+        let stored = Config::read(&RunFolder::existing(&arguments.out)?.config())?;
+        match &arguments.preset {
+            Some(name) if *name != stored.preset => {
+                bail!("{} holds a run of {}, not of {name}", arguments.out.display(), stored.preset)
+            }
+            _ => stored,
+        }
+    } else {
+        let Some(name) = &arguments.preset else {
+            bail!("which preset? {} (or --resume to go on with a run)", names());
+        };
+        presets::find(name)?.config
+    };
+    let config = settings(base, &arguments)?;
+    config.validate()?;
+    let dataset = run::load_data(&config)?;
+    for line in super::data::skipped(&dataset) {
+        eprintln!("{line}");
+    }
+    let mut trainer = if arguments.resume {
+        Trainer::resume(folder, config, dataset, device)?
+    } else {
+        Trainer::begin(folder, config, dataset, device)?
+    };
+
+    let stop = Arc::new(AtomicBool::new(false));
+    let asked = stop.clone();
+    ctrlc::set_handler(move || asked.store(true, Ordering::Relaxed)).context("cannot listen for Ctrl-C")?;
+    let mut progress = Progress::new(&trainer);
+    let outcome = trainer.train(&mut progress, &stop)?;
+    progress.bar.finish_and_clear();
+    let out = arguments.out.display();
+    match outcome {
+        Outcome::Stopped => eprintln!(
+            "stopped at step {} of {}; edgegen-train train --resume --out {out} goes on",
+            trainer.step_count(),
+            trainer.total_steps()
+        ),
+        Outcome::Finished => eprintln!("done: {out}; next: edgegen-train export {out} --out MODEL"),
+    }
+    Ok(())
+}
+
+fn names() -> String {
+    presets::all().iter().map(|preset| preset.config.preset.clone()).collect::<Vec<_>>().join(", ")
+}
+
+/// The base, then --config, then --set, then the flags.
+fn settings(base: Config, arguments: &Arguments) -> Result<Config> {
+    let mut config = base;
+    if let Some(path) = &arguments.config {
+        let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        config = Config::overlay(&config, &text, &path.display().to_string())?;
+    }
+    for setting in &arguments.set {
+        let Some((key, value)) = setting.split_once('=') else {
+            bail!("--set {setting}: expected KEY=VALUE, for example network.base=48");
+        };
+        let line = format!("{key} = {value}");
+        // a bare word is a string
+        config = Config::overlay(&config, &line, &format!("--set {setting}"))
+            .or_else(|error| Config::overlay(&config, &format!("{key} = {value:?}"), "--set").map_err(|_| error))?;
+    }
+    if let Some(data) = &arguments.data {
+        config.data.path = data.clone();
+    }
+    let training = &mut config.training;
+    if let Some(epochs) = arguments.epochs {
+        (training.epochs, training.steps) = (epochs, 0);
+    }
+    fn replace<T>(target: &mut T, value: Option<T>) {
+        if let Some(value) = value {
+            *target = value;
+        }
+    }
+    replace(&mut training.steps, arguments.steps);
+    replace(&mut training.batch, arguments.batch);
+    replace(&mut training.seed, arguments.seed);
+    replace(&mut training.learning_rate, arguments.learning_rate);
+    replace(&mut config.network.latent, arguments.latent);
+    replace(&mut config.data.side, arguments.size);
+    replace(&mut config.objective.beta, arguments.beta);
+    replace(&mut config.objective.denoise, arguments.denoise);
+    if arguments.steps == Some(0) || arguments.epochs == Some(0) {
+        bail!("--epochs and --steps take 1 or more");
+    }
+    Ok(config)
+}
+
+/// A bar where there is a terminal, a line an epoch everywhere.
+struct Progress {
+    bar: ProgressBar,
+}
+
+impl Progress {
+    fn new(trainer: &Trainer) -> Self {
+        let style = ProgressStyle::with_template("{wide_bar} {pos}/{len} steps, {eta} left, {msg}")
+            .unwrap_or_else(|_| ProgressStyle::default_bar());
+        let bar = ProgressBar::new(trainer.total_steps()).with_style(style);
+        bar.set_position(trainer.step_count());
+        bar.reset_eta();
+        Self { bar }
+    }
+}
+
+impl Observer for Progress {
+    fn step(&mut self, step: u64, _total: u64, reconstruction: f64, kl: f64) {
+        self.bar.set_position(step);
+        self.bar.set_message(format!("reconstruction {reconstruction:.1}, KL {kl:.1} nats"));
+    }
+
+    fn epoch(&mut self, epoch: &Epoch) {
+        let line = format!(
+            "epoch {:>4}  {:>7.0} s  train ELBO {:>8.2} (reconstruction {:.2}, KL {:.2})  validation ELBO {:>8.2} (reconstruction {:.2}, KL {:.2})",
+            epoch.epoch,
+            epoch.seconds,
+            epoch.train.elbo,
+            epoch.train.reconstruction,
+            epoch.train.kl,
+            epoch.validation.elbo,
+            epoch.validation.reconstruction,
+            epoch.validation.kl
+        );
+        self.bar.suspend(|| eprintln!("{line}"));
+    }
+}

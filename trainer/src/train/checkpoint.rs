@@ -1,0 +1,186 @@
+//! A run's whole state in one safetensors file: weights, both Adam moments, and where the run is.
+//!
+//! Random numbers and the order of the pictures follow from (seed, step) alone (see
+//! [`edgegen_runtime::random`]), so the step *is* their state. Tensors: `weights/NAME` and, for what
+//! is trained, `adam.first/NAME` and `adam.second/NAME`; all f32. The header's metadata key
+//! `edgegen` holds [`Position`] as JSON.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+
+use candle_core::{Device, Tensor};
+use edgegen_runtime::files::write_atomically;
+use edgegen_runtime::model::sha256_hex;
+use safetensors::{Dtype, SafeTensors, View};
+use serde::{Deserialize, Serialize};
+
+use super::metrics::Sums;
+use crate::network::module::Parameter;
+use crate::nn::adam::Adam;
+use crate::{Error, Result};
+
+/// Metadata key of [`Position`].
+const KEY: &str = "edgegen";
+/// Largest checkpoint that is read: 8 GiB.
+const LARGEST_FILE: u64 = 8 << 30;
+
+/// Where a run is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Position {
+    /// Steps done.
+    pub step: u64,
+    /// Training time, seconds.
+    pub seconds: f64,
+    /// Terms of the epoch that is under way.
+    pub sums: Sums,
+    /// Best validation ELBO so far.
+    pub best: Option<f64>,
+}
+
+/// A tensor on its way into a file.
+struct Stored {
+    shape: Vec<usize>,
+    bytes: Vec<u8>,
+}
+
+impl View for &Stored {
+    fn dtype(&self) -> Dtype {
+        Dtype::F32
+    }
+
+    fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        Cow::Borrowed(&self.bytes)
+    }
+
+    fn data_len(&self) -> usize {
+        self.bytes.len()
+    }
+}
+
+fn stored(tensor: &Tensor) -> Result<Stored> {
+    let values = tensor.flatten_all()?.to_vec1::<f32>()?;
+    let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+    Ok(Stored { shape: tensor.dims().to_vec(), bytes })
+}
+
+/// Writes weights and, if given, the optimiser's state; a kill at any moment leaves the last file.
+///
+/// # Errors
+/// The file system's.
+pub fn write<'a>(
+    path: &Path,
+    parameters: impl Iterator<Item = &'a Parameter>,
+    adam: Option<&Adam>,
+    position: &Position,
+) -> Result<()> {
+    let parameters: Vec<_> = parameters.collect();
+    let mut tensors = Vec::new();
+    for parameter in &parameters {
+        tensors.push((format!("weights/{}", parameter.name), stored(&parameter.value)?));
+    }
+    if let Some(adam) = adam {
+        let trained = parameters.iter().filter(|parameter| parameter.trained);
+        for (parameter, (first, second)) in trained.zip(adam.moments()) {
+            tensors.push((format!("adam.first/{}", parameter.name), stored(first)?));
+            tensors.push((format!("adam.second/{}", parameter.name), stored(second)?));
+        }
+    }
+    let json = serde_json::to_string(position).map_err(|e| Error::run(path, e))?;
+    let metadata = HashMap::from([(KEY.to_string(), json)]);
+    let views = tensors.iter().map(|(name, tensor)| (name.as_str(), tensor));
+    let bytes = safetensors::serialize(views, Some(metadata)).map_err(|e| Error::run(path, e))?;
+    write_atomically(path, |out| out.write_all(&bytes))?;
+    Ok(())
+}
+
+/// A checkpoint that was read.
+pub struct Checkpoint {
+    /// Where the run was.
+    pub position: Position,
+    /// SHA-256 of the file, hex.
+    pub sha256: String,
+    tensors: HashMap<String, Tensor>,
+    path: std::path::PathBuf,
+}
+
+/// Reads `path`.
+///
+/// # Errors
+/// [`Error::Run`] naming the file, if it is damaged or was not written by [`write`].
+pub fn read(path: &Path, device: &Device) -> Result<Checkpoint> {
+    let length = fs::metadata(path).map_err(|e| Error::io("read", path, e))?.len();
+    if length > LARGEST_FILE {
+        return Err(Error::run(path, format!("has {length} bytes; no checkpoint of ours is larger than {LARGEST_FILE}")));
+    }
+    let bytes = fs::read(path).map_err(|e| Error::io("read", path, e))?;
+    let damaged = |problem: String| Error::run(path, format!("is no usable checkpoint: {problem}"));
+    let file = SafeTensors::deserialize(&bytes).map_err(|e| damaged(e.to_string()))?;
+    let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|e| damaged(e.to_string()))?;
+    let json = header
+        .metadata()
+        .as_ref()
+        .and_then(|metadata| metadata.get(KEY))
+        .ok_or_else(|| damaged(format!("its header has no key {KEY:?}")))?;
+    let position = serde_json::from_str(json).map_err(|e| damaged(e.to_string()))?;
+    let mut tensors = HashMap::new();
+    for (name, view) in file.tensors() {
+        if view.dtype() != Dtype::F32 {
+            return Err(damaged(format!("{name} is {:?}, not F32", view.dtype())));
+        }
+        let values: Vec<f32> =
+            view.data().as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
+        if let Some(value) = values.iter().find(|value| !value.is_finite()) {
+            return Err(damaged(format!("{name} holds {value}")));
+        }
+        tensors.insert(name, Tensor::from_vec(values, view.shape(), device)?);
+    }
+    Ok(Checkpoint { position, sha256: sha256_hex(&bytes), tensors, path: path.to_path_buf() })
+}
+
+impl Checkpoint {
+    fn take(&mut self, name: &str, shape: &candle_core::Shape) -> Result<Tensor> {
+        let tensor = self
+            .tensors
+            .remove(name)
+            .ok_or_else(|| Error::run(&self.path, format!("lacks {name}: it belongs to another network")))?;
+        if tensor.shape() != shape {
+            let problem = format!("{name} is {:?}, the network's is {shape:?}: it belongs to another network", tensor.dims());
+            return Err(Error::run(&self.path, problem));
+        }
+        Ok(tensor)
+    }
+
+    /// Sets the weights of `parameters`.
+    ///
+    /// # Errors
+    /// [`Error::Run`] if they are another network's.
+    pub fn restore_weights<'a>(&mut self, parameters: impl Iterator<Item = &'a Parameter>) -> Result<()> {
+        for parameter in parameters {
+            let value = self.take(&format!("weights/{}", parameter.name), parameter.value.shape())?;
+            parameter.value.set(&value)?;
+        }
+        Ok(())
+    }
+
+    /// Sets the optimiser's state.
+    ///
+    /// # Errors
+    /// [`Error::Run`] if the checkpoint holds none or another network's.
+    pub fn restore_adam<'a>(&mut self, parameters: impl Iterator<Item = &'a Parameter>, adam: &mut Adam) -> Result<()> {
+        let mut moments = Vec::new();
+        for parameter in parameters.filter(|parameter| parameter.trained) {
+            let shape = parameter.value.shape();
+            let first = self.take(&format!("adam.first/{}", parameter.name), shape)?;
+            let second = self.take(&format!("adam.second/{}", parameter.name), shape)?;
+            moments.push((first, second));
+        }
+        Ok(adam.restore(self.position.step, moments)?)
+    }
+}

@@ -1,0 +1,352 @@
+//! What a run does, in full: every default is written into the run folder as TOML.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::network::{Activation, presets};
+use crate::nn::adam::AdamConfig;
+use crate::{Error, Result};
+
+/// Largest batch, in pictures.
+const LARGEST_BATCH: usize = 65_536;
+/// Largest latent.
+const LARGEST_LATENT: usize = 65_536;
+
+/// Everything that decides a run, besides the pictures themselves.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Name of the preset that gave the defaults.
+    pub preset: String,
+    /// What is learned from.
+    pub data: DataConfig,
+    /// The network's form.
+    pub network: NetworkConfig,
+    /// What is maximised.
+    pub objective: ObjectiveConfig,
+    /// How.
+    pub training: TrainingConfig,
+    /// Settings of the optimiser.
+    pub adam: AdamConfig,
+}
+
+/// Where pictures come from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DataConfig {
+    /// A folder; empty: the set inside the program.
+    pub path: PathBuf,
+    /// Side that a folder's images are resized to (IDX files keep theirs).
+    pub side: usize,
+    /// Whether a folder's images become grey (IDX files are).
+    pub gray: bool,
+}
+
+/// The family of networks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Architecture {
+    /// Dense layers alone.
+    Mlp,
+    /// Strided convolutions, mirrored by transposed ones.
+    Conv,
+}
+
+/// The network's form.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NetworkConfig {
+    /// The family.
+    pub architecture: Architecture,
+    /// Values of a latent.
+    pub latent: usize,
+    /// Widths of an MLP's hidden layers, from the picture to the latent; conv: at most one dense
+    /// layer between the last convolution and the latent.
+    pub hidden: Vec<usize>,
+    /// Channels of the first convolution; each halving of the side doubles them.
+    pub base: usize,
+    /// Behind every hidden layer.
+    pub activation: Activation,
+}
+
+/// p(x|z).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Likelihood {
+    /// The decoder gives each value's probability of being 1.
+    Bernoulli,
+    /// The decoder gives each value's mean; the deviation is `objective.sigma`.
+    Gaussian,
+}
+
+/// What becomes of grey values before they are modelled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Binarize {
+    /// They stay.
+    No,
+    /// Drawn as 0 or 1 afresh at each visit; held-out pictures once, with a fixed seed.
+    Stochastic,
+}
+
+/// E_q[log p(x|z)] − β·KL(q(z|x)‖p(z)) and its variations.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ObjectiveConfig {
+    /// p(x|z).
+    pub likelihood: Likelihood,
+    /// Deviation of a Gaussian likelihood, in units of the range [0, 1].
+    pub sigma: f64,
+    /// Treatment of grey values.
+    pub binarize: Binarize,
+    /// Weight of the KL term.
+    pub beta: f64,
+    /// Steps over which β grows from 0.
+    pub beta_warmup: u64,
+    /// KL below which a latent value costs nothing more, nats (D. P. Kingma et al., 2016).
+    pub free_bits: f64,
+    /// Deviation of the noise on the encoder's input; 0: none. The target stays clean.
+    pub denoise: f64,
+}
+
+/// How the learning rate moves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Schedule {
+    /// It stays.
+    Constant,
+    /// Half a cosine from `learning_rate` to `final_rate` (I. Loshchilov, F. Hutter, 2017).
+    Cosine,
+    /// learning_rate · 10^(−i/7) for 3^i parts of the run, i = 0…7 (Y. Burda et al., 2015); with 3,280
+    /// epochs a part is one epoch, as in the paper.
+    Staged,
+}
+
+/// How it is learned.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrainingConfig {
+    /// Passes over the training pictures.
+    pub epochs: u64,
+    /// Steps instead of passes; 0: `epochs` counts.
+    pub steps: u64,
+    /// Pictures per step.
+    pub batch: usize,
+    /// Decides first weights, order and noise.
+    pub seed: u64,
+    /// At the start.
+    pub learning_rate: f64,
+    /// At the end of a cosine.
+    pub final_rate: f64,
+    /// Between the two.
+    pub schedule: Schedule,
+    /// Bound of the gradients' norm; 0: none.
+    pub clip: f64,
+    /// Validation pictures that an epoch is judged by; 0: all.
+    pub validate: usize,
+    /// Epochs between pictures.
+    pub pictures_every: u64,
+}
+
+impl Config {
+    /// Parses TOML, complete or on top of `base`.
+    ///
+    /// # Errors
+    /// [`Error::Config`] with `origin` and the line that is wrong.
+    pub fn overlay(base: &Self, text: &str, origin: &str) -> Result<Self> {
+        let mut table = toml::Table::try_from(base).map_err(|e| Error::Config(format!("{origin}: {e}")))?;
+        let over: toml::Table = toml::from_str(text).map_err(|e| Error::Config(format!("{origin}: {e}")))?;
+        merge(&mut table, over);
+        table.try_into().map_err(|e| Error::Config(format!("{origin}: {e}")))
+    }
+
+    /// Reads a complete configuration.
+    ///
+    /// # Errors
+    /// [`Error::Run`] naming the file.
+    pub fn read(path: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(path).map_err(|e| Error::io("read", path, e))?;
+        toml::from_str(&text).map_err(|e| Error::run(path, e))
+    }
+
+    /// As TOML.
+    ///
+    /// # Errors
+    /// [`Error::Config`], which no valid configuration gives.
+    pub fn to_toml(&self) -> Result<String> {
+        toml::to_string_pretty(self).map_err(|e| Error::Config(e.to_string()))
+    }
+
+    /// Refuses what cannot be trained.
+    ///
+    /// # Errors
+    /// [`Error::Config`] naming the setting.
+    pub fn validate(&self) -> Result<()> {
+        let refuse = |problem: String| Err(Error::Config(problem));
+        let TrainingConfig { epochs, steps, batch, learning_rate, final_rate, clip, pictures_every, .. } = self.training;
+        if batch == 0 || batch > LARGEST_BATCH {
+            return refuse(format!("training.batch is {batch}; it takes 1 to {LARGEST_BATCH}"));
+        }
+        if epochs == 0 && steps == 0 {
+            return refuse("training.epochs and training.steps are both 0; one of them must say how long to train".into());
+        }
+        if self.network.latent == 0 || self.network.latent > LARGEST_LATENT {
+            return refuse(format!("network.latent is {}; it takes 1 to {LARGEST_LATENT}", self.network.latent));
+        }
+        if pictures_every == 0 {
+            return refuse("training.pictures_every is 0; it takes 1 or more epochs".into());
+        }
+        if let Some(width) = self.network.hidden.iter().find(|width| **width == 0 || **width > LARGEST_LATENT) {
+            return refuse(format!("network.hidden holds {width}; widths are 1 to {LARGEST_LATENT}"));
+        }
+        if self.network.base == 0 || self.network.base > 1024 {
+            return refuse(format!("network.base is {}; it takes 1 to 1024", self.network.base));
+        }
+        if self.data.side < 8 || self.data.side > 512 {
+            return refuse(format!("data.side is {}; it takes 8 to 512", self.data.side));
+        }
+        let ObjectiveConfig { sigma, beta, free_bits, denoise, .. } = self.objective;
+        for (name, value, least) in [
+            ("training.learning_rate", learning_rate, f64::MIN_POSITIVE),
+            ("training.final_rate", final_rate, 0.0),
+            ("training.clip", clip, 0.0),
+            ("objective.sigma", sigma, 1e-4),
+            ("objective.beta", beta, 0.0),
+            ("objective.free_bits", free_bits, 0.0),
+            ("objective.denoise", denoise, 0.0),
+        ] {
+            if !value.is_finite() || value < least {
+                return refuse(format!("{name} is {value}; it takes a finite number of at least {least}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// A command that makes this run: the preset, and every setting in which this differs from it.
+    /// The data set stands there by its folder's name.
+    pub fn command(&self) -> String {
+        const FLAGS: [(&str, &str); 9] = [
+            ("training.epochs", "--epochs"),
+            ("training.steps", "--steps"),
+            ("training.batch", "--batch"),
+            ("training.seed", "--seed"),
+            ("training.learning_rate", "--learning-rate"),
+            ("network.latent", "--latent"),
+            ("data.side", "--size"),
+            ("objective.beta", "--beta"),
+            ("objective.denoise", "--denoise"),
+        ];
+        let mut words = vec![format!("edgegen-train train {}", self.preset)];
+        if let Some(name) = self.data.path.file_name() {
+            words.push(format!("--data {}", name.to_string_lossy()));
+        }
+        let mut base = presets::find(&self.preset).map_or_else(|_| self.clone(), |preset| preset.config);
+        base.data.path.clone_from(&self.data.path);
+        let table = |config: &Self| toml::Table::try_from(config).unwrap_or_default();
+        let mut changed = Vec::new();
+        changes("", &table(&base), &table(self), &mut changed);
+        for (key, _, value) in changed {
+            words.push(match FLAGS.iter().find(|(setting, _)| *setting == key) {
+                Some((_, flag)) => format!("{flag} {value}"),
+                None => format!("--set {key}={value}"),
+            });
+        }
+        words.push("--out RUN".into());
+        words.join(" ")
+    }
+
+    /// The settings in which `other` differs, as `name: ours, now theirs`.
+    pub fn differences(&self, other: &Self) -> Vec<String> {
+        let table = |config: &Self| toml::Table::try_from(config).unwrap_or_default();
+        let mut changed = Vec::new();
+        changes("", &table(self), &table(other), &mut changed);
+        changed.into_iter().map(|(name, ours, theirs)| format!("{name} was {ours}, now {theirs}")).collect()
+    }
+}
+
+impl TrainingConfig {
+    /// All steps of a run whose epochs have `steps_per_epoch`.
+    pub fn total_steps(&self, steps_per_epoch: u64) -> u64 {
+        if self.steps > 0 { self.steps } else { self.epochs.saturating_mul(steps_per_epoch) }
+    }
+
+    /// Learning rate of step `step` (from 0) of `total`.
+    pub fn rate(&self, step: u64, total: u64) -> f64 {
+        let progress = step as f64 / total.max(1) as f64;
+        match self.schedule {
+            Schedule::Constant => self.learning_rate,
+            Schedule::Cosine => {
+                let height = 0.5 * (1.0 + (std::f64::consts::PI * progress).cos());
+                self.final_rate + (self.learning_rate - self.final_rate) * height
+            }
+            Schedule::Staged => {
+                const PARTS: f64 = 3280.0; // 3⁰ + 3¹ + … + 3⁷
+                let done = progress * PARTS;
+                let ends = (0..7u32).map(|stage| f64::from((3u32.pow(stage + 1) - 1) / 2));
+                let stage = ends.take_while(|end| done >= *end).count();
+                self.learning_rate * 10f64.powf(-(stage as f64) / 7.0)
+            }
+        }
+    }
+}
+
+fn merge(table: &mut toml::Table, over: toml::Table) {
+    for (key, value) in over {
+        match (table.get_mut(&key), value) {
+            (Some(toml::Value::Table(inner)), toml::Value::Table(value)) => merge(inner, value),
+            (_, value) => {
+                table.insert(key, value);
+            }
+        }
+    }
+}
+
+/// (setting, value, other value) wherever two tables of the same form differ.
+fn changes(prefix: &str, ours: &toml::Table, theirs: &toml::Table, changed: &mut Vec<(String, String, String)>) {
+    for (key, value) in ours {
+        let name = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
+        match (value, theirs.get(key)) {
+            (toml::Value::Table(value), Some(toml::Value::Table(other))) => changes(&name, value, other, changed),
+            (value, Some(other)) if value == other => {}
+            (value, other) => {
+                let other = other.map_or("absent".into(), ToString::to_string);
+                changed.push((name, value.to_string(), other));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_staged_schedule_is_burdas() {
+        let mut training = presets::find("vae-mlp-50").unwrap().config.training;
+        training.schedule = Schedule::Staged;
+        let rate = |epoch| training.rate(epoch, 3280);
+        let stages = [(0, 0), (1, 1), (3, 1), (4, 2), (12, 2), (13, 3), (1092, 6), (1093, 7), (3279, 7)];
+        for (epoch, stage) in stages {
+            let expected = training.learning_rate * 10f64.powf(-f64::from(stage) / 7.0);
+            assert!((rate(epoch) - expected).abs() < 1e-12, "epoch {epoch}");
+        }
+    }
+
+    #[test]
+    fn a_configuration_survives_its_own_toml() {
+        for preset in presets::all() {
+            let text = preset.config.to_toml().unwrap();
+            let parsed = Config::overlay(&presets::all()[0].config, &text, "test").unwrap();
+            assert_eq!(parsed, preset.config);
+            assert!(preset.config.differences(&parsed).is_empty());
+        }
+    }
+
+    #[test]
+    fn an_unknown_setting_is_named() {
+        let base = presets::all()[0].config.clone();
+        let error = Config::overlay(&base, "[network]\nlatnet = 3", "my.toml").unwrap_err().to_string();
+        assert!(error.contains("my.toml") && error.contains("latnet"), "{error}");
+    }
+}

@@ -1,0 +1,471 @@
+//! The loop and its run folder.
+//!
+//! ```text
+//! RUN/config.toml                 every setting
+//! RUN/metrics.jsonl               one line an epoch
+//! RUN/curves.png
+//! RUN/samples/epoch-0001.png      drawn from the prior, always the same latents
+//! RUN/reconstructions/epoch-0001.png
+//! RUN/evaluation.json             of the test pictures, once asked for
+//! RUN/latent-grid.png             for latents of two values
+//! RUN/checkpoints/last.safetensors    everything needed to go on
+//! RUN/checkpoints/best.safetensors    weights of the best validation ELBO
+//! ```
+//!
+//! Step s of a run depends on the configuration, the pictures and s alone, so a run that is cut and
+//! resumed ends in the weights of one that was not (on the CPU).
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use candle_core::{Device, Tensor, backprop::GradStore};
+use edgegen_runtime::files::write_atomically;
+use edgegen_runtime::random::{Purpose, Stream};
+
+use super::checkpoint::{self, Checkpoint, Position};
+use super::config::{Binarize, Config};
+use super::metrics::{self, Epoch};
+use super::pictures;
+use super::vae::Vae;
+use crate::data::{self, Dataset, LoadOptions};
+use crate::evaluate;
+use crate::network::module::Mode;
+use crate::nn::adam::Adam;
+use crate::{Error, Result};
+
+/// Longest training time that a kill can cost.
+const CHECKPOINT_EVERY: Duration = Duration::from_secs(60);
+/// Pictures in a grid of samples.
+const SAMPLES: usize = 64;
+/// Pictures in a grid of reconstructions: as many originals above them.
+const RECONSTRUCTIONS: usize = 8;
+/// Side of the latent grid.
+const LATENT_GRID: usize = 20;
+
+/// The paths of a run.
+#[derive(Clone, Debug)]
+pub struct RunFolder {
+    root: PathBuf,
+}
+
+impl RunFolder {
+    /// The run at `root`, which need not exist.
+    pub fn new(root: &Path) -> Self {
+        Self { root: root.to_path_buf() }
+    }
+
+    /// A run that was begun.
+    ///
+    /// # Errors
+    /// [`Error::Run`] if there is none.
+    pub fn existing(root: &Path) -> Result<Self> {
+        let folder = Self::new(root);
+        if folder.config().is_file() {
+            return Ok(folder);
+        }
+        Err(Error::run(root, "is no run folder: it has no config.toml; edgegen-train train PRESET --out RUN makes one"))
+    }
+
+    /// The folder itself.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Every setting.
+    pub fn config(&self) -> PathBuf {
+        self.root.join("config.toml")
+    }
+
+    /// One line an epoch.
+    pub fn metrics(&self) -> PathBuf {
+        self.root.join("metrics.jsonl")
+    }
+
+    /// The state to go on from.
+    pub fn last(&self) -> PathBuf {
+        self.root.join("checkpoints/last.safetensors")
+    }
+
+    /// The weights to use.
+    pub fn best(&self) -> PathBuf {
+        self.root.join("checkpoints/best.safetensors")
+    }
+
+    /// What `edgegen-train eval` found last.
+    pub fn evaluation(&self) -> PathBuf {
+        self.root.join("evaluation.json")
+    }
+
+    fn picture(&self, kind: &str, epoch: u64) -> PathBuf {
+        self.root.join(kind).join(format!("epoch-{epoch:04}.png"))
+    }
+
+    fn create(&self) -> Result<()> {
+        for folder in ["checkpoints", "samples", "reconstructions"] {
+            let path = self.root.join(folder);
+            fs::create_dir_all(&path).map_err(|e| Error::io("create", &path, e))?;
+        }
+        Ok(())
+    }
+}
+
+/// Which stored weights to use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Which {
+    /// Those of the best validation ELBO.
+    Best,
+    /// Those of the last checkpoint.
+    Last,
+}
+
+/// A trained network with what it was trained on.
+pub struct Trained {
+    /// Every setting.
+    pub config: Config,
+    /// The pictures.
+    pub dataset: Dataset,
+    /// The network.
+    pub vae: Vae,
+    /// Where the weights are from.
+    pub position: Position,
+    /// SHA-256 of the checkpoint file, hex.
+    pub checkpoint_sha256: String,
+}
+
+/// Loads a run's network and data set.
+///
+/// # Errors
+/// [`Error::Run`] naming the file that is missing or damaged.
+pub fn open(folder: &RunFolder, which: Which, device: &Device) -> Result<Trained> {
+    let config = Config::read(&folder.config())?;
+    config.validate()?;
+    let dataset = load_data(&config)?;
+    let vae = Vae::new(&config, dataset.shape, device)?;
+    let path = match which {
+        Which::Best => folder.best(),
+        Which::Last => folder.last(),
+    };
+    if !path.is_file() {
+        return Err(Error::run(&path, "does not exist yet: the run has not finished an epoch"));
+    }
+    let mut stored = checkpoint::read(&path, device)?;
+    stored.restore_weights(vae.parameters())?;
+    Ok(Trained { config, dataset, vae, position: stored.position, checkpoint_sha256: stored.sha256 })
+}
+
+/// Loads the data set that a configuration names.
+///
+/// # Errors
+/// [`Error::Data`].
+pub fn load_data(config: &Config) -> Result<Dataset> {
+    let path = Some(config.data.path.as_path()).filter(|path| !path.as_os_str().is_empty());
+    data::load(path, LoadOptions { side: config.data.side, gray: config.data.gray })
+}
+
+/// Told about a run while it goes on.
+pub trait Observer {
+    /// Step `step` of `total` is done, with these mean terms of its batch.
+    fn step(&mut self, step: u64, total: u64, reconstruction: f64, kl: f64);
+    /// An epoch is done.
+    fn epoch(&mut self, epoch: &Epoch);
+}
+
+/// How a call of [`Trainer::train`] ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// All steps are done.
+    Finished,
+    /// It was asked to stop; the state is stored.
+    Stopped,
+}
+
+/// A run under way.
+pub struct Trainer {
+    config: Config,
+    dataset: Dataset,
+    device: Device,
+    vae: Vae,
+    adam: Adam,
+    position: Position,
+    epochs: Vec<Epoch>,
+    folder: RunFolder,
+    order: (u64, Vec<u32>),
+}
+
+impl Trainer {
+    /// Begins a run in `folder`, which must not hold one.
+    ///
+    /// # Errors
+    /// If a run is there already, or the configuration or the data set is unusable.
+    pub fn begin(folder: RunFolder, config: Config, dataset: Dataset, device: Device) -> Result<Self> {
+        if folder.config().exists() {
+            return Err(Error::run(folder.root(), "holds a run already; --resume goes on with it, another --out begins a new one"));
+        }
+        let trainer = Self::new(folder, config, dataset, device)?;
+        trainer.folder.create()?;
+        let text = trainer.config.to_toml()?;
+        write_atomically(&trainer.folder.config(), |out| std::io::Write::write_all(out, text.as_bytes()))?;
+        Ok(trainer)
+    }
+
+    /// Goes on with the run in `folder` from its last checkpoint. Of its settings only the length
+    /// may differ.
+    ///
+    /// # Errors
+    /// If settings differ, or a file is missing or damaged.
+    pub fn resume(folder: RunFolder, config: Config, dataset: Dataset, device: Device) -> Result<Self> {
+        let stored = Config::read(&folder.config())?;
+        let mut comparable = stored.clone();
+        comparable.training.epochs = config.training.epochs;
+        comparable.training.steps = config.training.steps;
+        let differences = comparable.differences(&config);
+        if !differences.is_empty() {
+            let problem = format!("cannot be resumed with other settings: {}", differences.join("; "));
+            return Err(Error::run(folder.root(), problem));
+        }
+        let mut trainer = Self::new(folder, config, dataset, device)?;
+        trainer.folder.create()?;
+        let path = trainer.folder.last();
+        if path.is_file() {
+            let checkpoint = checkpoint::read(&path, &trainer.device)?;
+            trainer.take_up(checkpoint)?;
+        } // else it was killed before its first checkpoint: it begins again
+        let text = trainer.config.to_toml()?;
+        write_atomically(&trainer.folder.config(), |out| std::io::Write::write_all(out, text.as_bytes()))?;
+        Ok(trainer)
+    }
+
+    fn new(folder: RunFolder, config: Config, dataset: Dataset, device: Device) -> Result<Self> {
+        config.validate()?;
+        if dataset.train.count() == 0 {
+            return Err(Error::data(&config.data.path, "holds no training pictures"));
+        }
+        let vae = Vae::new(&config, dataset.shape, &device)?;
+        let adam = Adam::new(&vae.trained(), config.adam)?;
+        let order = (u64::MAX, Vec::new());
+        Ok(Self { config, dataset, device, vae, adam, position: Position::default(), epochs: Vec::new(), folder, order })
+    }
+
+    fn take_up(&mut self, mut checkpoint: Checkpoint) -> Result<()> {
+        checkpoint.restore_weights(self.vae.parameters())?;
+        checkpoint.restore_adam(self.vae.parameters(), &mut self.adam)?;
+        self.position = checkpoint.position;
+        // epochs that were reported after the checkpoint will come again
+        self.epochs = metrics::read(&self.folder.metrics())?;
+        self.epochs.retain(|epoch| epoch.step <= self.position.step);
+        Ok(())
+    }
+
+    /// Steps done so far.
+    pub fn step_count(&self) -> u64 {
+        self.position.step
+    }
+
+    /// Epochs reported so far.
+    pub fn epochs(&self) -> &[Epoch] {
+        &self.epochs
+    }
+
+    /// The network.
+    pub fn vae(&self) -> &Vae {
+        &self.vae
+    }
+
+    /// The data set.
+    pub fn dataset(&self) -> &Dataset {
+        &self.dataset
+    }
+
+    fn batch_size(&self) -> usize {
+        self.config.training.batch.min(self.dataset.train.count())
+    }
+
+    fn steps_per_epoch(&self) -> u64 {
+        (self.dataset.train.count() / self.batch_size()) as u64
+    }
+
+    /// All steps of the run.
+    pub fn total_steps(&self) -> u64 {
+        self.config.training.total_steps(self.steps_per_epoch())
+    }
+
+    /// Trains until the end, or until `stop` is set; the state is stored in both cases.
+    ///
+    /// # Errors
+    /// [`Error::Training`] if the loss is no longer a number: the last checkpoint stays.
+    pub fn train(&mut self, observer: &mut dyn Observer, stop: &AtomicBool) -> Result<Outcome> {
+        let total = self.total_steps();
+        let mut clock = Instant::now();
+        let mut stored = Instant::now();
+        while self.position.step < total {
+            if stop.load(Ordering::Relaxed) {
+                self.store()?;
+                return Ok(Outcome::Stopped);
+            }
+            let (reconstruction, kl) = self.step(total)?;
+            self.position.sums.add(reconstruction, kl, self.batch_size());
+            self.position.step += 1;
+            observer.step(self.position.step, total, reconstruction, kl);
+            if self.position.step.is_multiple_of(self.steps_per_epoch()) || self.position.step == total {
+                self.position.seconds += clock.elapsed().as_secs_f64();
+                self.finish_epoch(total)?;
+                if let Some(epoch) = self.epochs.last() {
+                    observer.epoch(epoch);
+                }
+                stored = Instant::now();
+                clock = Instant::now();
+            } else if stored.elapsed() > CHECKPOINT_EVERY {
+                self.position.seconds += clock.elapsed().as_secs_f64();
+                clock = Instant::now();
+                self.store()?;
+                stored = Instant::now();
+            }
+        }
+        Ok(Outcome::Finished)
+    }
+
+    fn beta(&self, step: u64) -> f64 {
+        let objective = &self.config.objective;
+        let grown = (step + 1) as f64 / objective.beta_warmup.max(1) as f64;
+        objective.beta * grown.min(1.0)
+    }
+
+    /// One step; returns the mean terms of its batch.
+    fn step(&mut self, total: u64) -> Result<(f64, f64)> {
+        let step = self.position.step;
+        let seed = self.config.training.seed;
+        let (clean, seen) = self.batch()?;
+        let mut noise = vec![0f32; self.batch_size() * self.vae.latent];
+        Stream::new(seed, Purpose::Posterior, step).fill_normal(&mut noise);
+        let noise = Tensor::from_vec(noise, (self.batch_size(), self.vae.latent), &self.device)?;
+
+        let objective = &self.config.objective;
+        let terms = self.vae.terms(&seen, &clean, &noise, objective, Mode::Train)?;
+        let loss = terms.loss(self.beta(step), objective.free_bits)?;
+        let value = f64::from(loss.to_scalar::<f32>()?);
+        if !value.is_finite() {
+            return Err(Error::Training(format!(
+                "the loss is {value} at step {step}: the run has diverged; its last checkpoint is kept in {}; begin a new run with a lower --learning-rate or with --set training.clip=10",
+                self.folder.root().display()
+            )));
+        }
+        let mut gradients = loss.backward()?;
+        clip(&mut gradients, &self.vae, self.config.training.clip)?;
+        self.adam.update(&gradients, self.config.training.rate(step, total))?;
+        let reconstruction = f64::from(terms.reconstruction.mean_all()?.to_scalar::<f32>()?);
+        let kl = f64::from(terms.divergence.sum(1)?.mean_all()?.to_scalar::<f32>()?);
+        Ok((reconstruction, kl))
+    }
+
+    /// (target, what the encoder sees) of the step under way, each (N, C, H, W).
+    fn batch(&mut self) -> Result<(Tensor, Tensor)> {
+        let step = self.position.step;
+        let seed = self.config.training.seed;
+        let epoch = step / self.steps_per_epoch();
+        if self.order.0 != epoch {
+            let count = self.dataset.train.count() as u32;
+            self.order = (epoch, Stream::new(seed, Purpose::Order, epoch).permutation(count));
+        }
+        let start = (step % self.steps_per_epoch()) as usize * self.batch_size();
+        let indices = self.order.1[start..start + self.batch_size()].iter().map(|index| *index as usize);
+        let shape = self.dataset.shape;
+        let mut clean = data::batch(shape, &self.dataset.train, indices);
+        if self.config.objective.binarize == Binarize::Stochastic {
+            data::binarize(&mut clean, &mut Stream::new(seed, Purpose::Binarize, step));
+        }
+        let dims = (self.batch_size(), shape.channels, shape.height, shape.width);
+        let deviation = self.config.objective.denoise as f32;
+        let seen = (deviation > 0.0).then(|| {
+            let mut seen = clean.clone();
+            data::add_noise(&mut seen, deviation, &mut Stream::new(seed, Purpose::Denoise, step));
+            seen
+        });
+        let clean = Tensor::from_vec(clean, dims, &self.device)?;
+        let seen = seen.map_or(Ok(clean.clone()), |seen| Tensor::from_vec(seen, dims, &self.device))?;
+        Ok((clean, seen))
+    }
+
+    fn finish_epoch(&mut self, total: u64) -> Result<()> {
+        let limit = self.config.training.validate;
+        let validation = evaluate::bound(&self.vae, &self.config, &self.dataset, &self.dataset.validation, limit, &self.device)?;
+        let step = self.position.step;
+        let epoch = Epoch {
+            epoch: step.div_ceil(self.steps_per_epoch()),
+            step,
+            seconds: self.position.seconds,
+            beta: self.beta(step.saturating_sub(1)),
+            learning_rate: self.config.training.rate(step.saturating_sub(1), total),
+            train: self.position.sums.bound(),
+            validation,
+        };
+        self.position.sums = metrics::Sums::default();
+        if self.position.best.is_none_or(|best| validation.elbo > best) {
+            self.position.best = Some(validation.elbo);
+            checkpoint::write(&self.folder.best(), self.vae.parameters(), None, &self.position)?;
+        }
+        let number = epoch.epoch;
+        self.epochs.push(epoch);
+        if number.is_multiple_of(self.config.training.pictures_every) || step == total {
+            self.draw(number)?;
+        }
+        metrics::write(&self.folder.metrics(), &self.epochs)?;
+        self.store()
+    }
+
+    fn store(&self) -> Result<()> {
+        checkpoint::write(&self.folder.last(), self.vae.parameters(), Some(&self.adam), &self.position)
+    }
+
+    fn draw(&self, epoch: u64) -> Result<()> {
+        let shape = self.dataset.shape;
+        let samples = pictures::samples(&self.vae, shape, self.config.training.seed, SAMPLES, &self.device)?;
+        pictures::write_grid(&samples, None, &self.folder.picture("samples", epoch))?;
+        let pairs = self.reconstructions()?;
+        pictures::write_grid(&pairs, Some(RECONSTRUCTIONS), &self.folder.picture("reconstructions", epoch))?;
+        if self.vae.latent == 2 {
+            let grid = pictures::latent_grid(&self.vae, shape, LATENT_GRID, &self.device)?;
+            pictures::write_grid(&grid, Some(LATENT_GRID), &self.folder.root.join("latent-grid.png"))?;
+        }
+        pictures::write_curves(&self.epochs, &self.folder.root.join("curves.png"))
+    }
+
+    /// Rows of validation pictures, each above its reconstruction from the posterior mean.
+    fn reconstructions(&self) -> Result<Vec<edgegen_runtime::generate::Frame>> {
+        const ROWS: usize = 4;
+        let shape = self.dataset.shape;
+        let count = (ROWS * RECONSTRUCTIONS).min(self.dataset.validation.count());
+        let (_, seen) = evaluate::held_out(&self.config, shape, &self.dataset.validation, 0..count, &self.device)?;
+        let mean = self.vae.encode(&seen, Mode::Infer)?.mean;
+        let rebuilt = pictures::frames(&self.vae.decoder.forward(&mean, Mode::Infer)?, shape)?;
+        let originals = pictures::frames(&seen, shape)?;
+        let rows = originals.chunks(RECONSTRUCTIONS).zip(rebuilt.chunks(RECONSTRUCTIONS));
+        // a last row that is not full would tear pairs apart
+        let full = rows.filter(|(row, _)| row.len() == RECONSTRUCTIONS || count < RECONSTRUCTIONS);
+        Ok(full.flat_map(|(original, rebuilt)| original.iter().chain(rebuilt)).cloned().collect())
+    }
+}
+
+/// Scales all gradients down so that their common norm is at most `bound`.
+fn clip(gradients: &mut GradStore, vae: &Vae, bound: f64) -> Result<()> {
+    if bound == 0.0 {
+        return Ok(());
+    }
+    let trained = vae.trained();
+    let mut squares = 0f64;
+    for parameter in &trained {
+        if let Some(gradient) = gradients.get(parameter) {
+            squares += f64::from(gradient.sqr()?.sum_all()?.to_scalar::<f32>()?);
+        }
+    }
+    let norm = squares.sqrt();
+    if norm > bound {
+        for parameter in &trained {
+            if let Some(gradient) = gradients.remove(parameter) {
+                gradients.insert(parameter, (gradient * (bound / norm))?);
+            }
+        }
+    }
+    Ok(())
+}
