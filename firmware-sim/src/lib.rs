@@ -1,3 +1,60 @@
-//! The device's program on a virtual panel.
+//! The device's program on a virtual panel: what a small display would show, without the display.
+//!
+//! # Layers
+//!
+//! | module | what it does |
+//! |---|---|
+//! | [`generator`] | pictures for the firmware: a model in `edgegen_runtime`, or a stored picture |
+//! | [`script`] | the buttons that a user presses, written down |
+//! | [`run`](mod@run) | the firmware's two tasks, on two threads or in one loop, in front of a panel |
+//! | [`panel`] | virtual panels behind the real drivers `mipidsi` and `ssd1306` |
+//! | [`show`] | the panel's picture as PNG, GIF, or in a terminal |
+//!
+//! The firmware itself is `edgegen_firmware`; it runs here as it would on a board.
+//!
+//! # Guarantees
+//!
+//! - Everything between the model's pixels and the panel is integer arithmetic, and the panel's time
+//!   is virtual: the same frame gives the same picture and the same bus figures on every machine.
+//! - Two threads and one loop show the same pictures.
+//! - A file is written in full or not at all.
+//!
+//! # What is left out
+//!
+//! No light leaks, no viewing angle, no gamma of the glass, no tearing: a picture is what the
+//! controller's RAM says. What a panel does not imitate, it counts as a [`panel::Complaint`].
+//!
+//! # Example
+//!
+//! ```
+//! use edgegen_firmware::{DisplaySettings, GeneratorSettings, PictureShape};
+//! use edgegen_firmware_sim::generator::StoredPicture;
+//! use edgegen_firmware_sim::panel::Ssd1306Device;
+//! use edgegen_firmware_sim::run::{Plan, run};
+//!
+//! let shape = PictureShape::new(1, 2, 2).unwrap();
+//! let checker = StoredPicture::new(shape, vec![255, 0, 0, 255]).unwrap();
+//! let mut device = Ssd1306Device::open(400_000, ssd1306::prelude::DisplayRotation::Rotate0)?;
+//! let plan = Plan {
+//!     script: "next".parse()?,
+//!     generator: GeneratorSettings::default(),
+//!     display: DisplaySettings::default(),
+//!     show_rate: false,
+//!     threads: true,
+//! };
+//! let mut last = None;
+//! run(checker, &mut device, &plan, |_, picture| last = Some(picture))?;
+//! // Two by two pixels become 64 by 64, in the middle of 128.
+//! let panel = last.unwrap();
+//! assert_ne!(panel.at(40, 8), [0; 3]);
+//! assert_eq!(panel.at(80, 8), [0; 3]);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+pub mod builtin;
+pub mod generator;
 pub mod panel;
 pub mod picture;
+pub mod run;
+pub mod script;
+pub mod show;

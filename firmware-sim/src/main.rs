@@ -1,2 +1,18 @@
-//! stub
-fn main() {}
+//! `edgegen-sim`: the device's program on a virtual panel.
+
+mod arguments;
+mod program;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    match program::run(&arguments::Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

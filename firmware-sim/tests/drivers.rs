@@ -4,7 +4,7 @@
 use std::convert::Infallible;
 
 use edgegen_firmware_sim::panel::device::SPI_BUFFER;
-use edgegen_firmware_sim::panel::{Device, Ssd1306Device, St7789Device};
+use edgegen_firmware_sim::panel::{Complaint, Device, Ssd1306Device, St7789Device};
 use edgegen_firmware_sim::picture::Picture;
 use embedded_graphics::mono_font::{MonoTextStyle, ascii::FONT_6X10};
 use embedded_graphics::pixelcolor::{BinaryColor, Rgb565};
@@ -49,13 +49,16 @@ impl<C: PixelColor> DrawTarget for Plain<C> {
     }
 }
 
-/// Shapes that leave no symmetry, some of them over the edge.
+/// Shapes that leave no symmetry, some of them over the edge (where they are clipped: see the test
+/// of what `mipidsi` does with pixels outside).
 fn draw<D: DrawTarget>(target: &mut D, paper: D::Color, colors: [D::Color; 3])
 where
     D::Error: std::fmt::Debug,
 {
     let [first, second, third] = colors;
-    let size = target.bounding_box().size;
+    let panel = target.bounding_box();
+    let target = &mut target.clipped(&panel);
+    let size = panel.size;
     let (width, height) = (size.width as i32, size.height as i32);
     target.clear(paper).unwrap();
     Circle::new(Point::new(3, 5), 30).into_styled(PrimitiveStyle::with_fill(first)).draw(target).unwrap();
@@ -125,7 +128,7 @@ fn the_ssd1306_shows_what_was_drawn_in_every_rotation() {
 /// What the 128×64 glass shows when the drawing is turned clockwise by so many quarters.
 fn picture_of(plain: &Plain<BinaryColor>, turns: usize) -> Picture {
     // The driver's normal contrast, 0x5F.
-    let gray = 160 + 0x5F * 95 / 255;
+    let gray = 200 + 0x5F * 55 / 255;
     Picture::from_fn(128, 64, |x, y| {
         let (width, height) = (plain.size.width as usize, plain.size.height as usize);
         let (x, y) = match turns {
@@ -136,6 +139,15 @@ fn picture_of(plain: &Plain<BinaryColor>, turns: usize) -> Picture {
         };
         if plain.at(x, y).is_on() { [gray as u8; 3] } else { [0; 3] }
     })
+}
+
+#[test]
+fn pixels_outside_are_noticed() {
+    // mipidsi 0.10 clips areas but not single pixels, so a window beyond the RAM reaches the panel.
+    let mut buffer = [0; SPI_BUFFER];
+    let mut device = St7789Device::open(40_000_000, Orientation::new(), &mut buffer).unwrap();
+    Pixel(Point::new(240, 0), Rgb565::RED).draw(device.target()).unwrap();
+    assert_eq!(device.complaints().count(Complaint::BadParameter(0x2A)), 1);
 }
 
 #[test]

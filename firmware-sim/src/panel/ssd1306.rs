@@ -125,7 +125,7 @@ impl Ssd1306Panel {
     /// What a viewer sees, 128×64: black, or a gray that tells the contrast.
     pub fn picture(&self) -> Picture {
         // The eye barely notices the lower half of the contrast scale; 0 is dim, not dark.
-        let gray = 160 + (u16::from(self.contrast) * 95 / 255) as u8;
+        let gray = 200 + (u16::from(self.contrast) * 55 / 255) as u8;
         Picture::from_fn(WIDTH, HEIGHT, |x, y| if self.is_lit(x, y) { [gray; 3] } else { [0; 3] })
     }
 

@@ -33,13 +33,7 @@ const RAMP: &[u8] = b" .:-=+*#%@";
 
 /// The picture in at most `columns` letters per line; every line ends in a line feed.
 /// `monochrome` draws lit pixels as dots in colour `light`.
-pub fn draw(
-    picture: &Picture,
-    columns: usize,
-    ability: Ability,
-    monochrome: bool,
-    light: [u8; 3],
-) -> String {
+pub fn draw(picture: &Picture, columns: usize, ability: Ability, monochrome: bool, light: [u8; 3]) -> String {
     let columns = columns.clamp(*COLUMNS.start(), *COLUMNS.end());
     match ability {
         Ability::Plain => letters(picture, columns),
@@ -135,7 +129,11 @@ mod tests {
             ((true, None, Some("dumb")), Ability::Plain),
         ];
         for ((is_terminal, no_color, term), expected) in table {
-            assert_eq!(Ability::of(is_terminal, no_color, term), expected, "{is_terminal} {no_color:?} {term:?}");
+            assert_eq!(
+                Ability::of(is_terminal, no_color, term),
+                expected,
+                "{is_terminal} {no_color:?} {term:?}"
+            );
         }
     }
 

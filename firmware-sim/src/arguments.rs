@@ -1,0 +1,122 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Parser, ValueEnum};
+use edgegen_firmware::{Dither, Scaling};
+use edgegen_firmware_sim::script::{MOST_PICTURES, Script};
+use edgegen_runtime::model::{Part, Precision};
+
+/// Show what a small display would show
+///
+/// Without arguments: a gallery of the built-in model's pictures on a 240x240 panel, in the
+/// terminal and in edgegen-sim.png.
+#[derive(Debug, Parser)]
+#[command(name = "edgegen-sim", version)]
+pub(crate) struct Arguments {
+    /// An .onnx file or a model folder [default: the built-in model]
+    #[arg(long, value_name = "MODEL")]
+    pub(crate) model: Option<PathBuf>,
+    /// Which network of a model folder [default: the one that draws]
+    #[arg(long, value_name = "decoder|generator", requires = "model")]
+    pub(crate) part: Option<Part>,
+    /// Precision, of those in a model folder [default: the one in model.json]
+    #[arg(long, value_name = "fp32|fp16|int8", requires = "model")]
+    pub(crate) precision: Option<Precision>,
+    /// Show this PNG file instead of a model's pictures
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["model", "seed", "walk_to"])]
+    pub(crate) frame: Option<PathBuf>,
+
+    /// The panel
+    #[arg(long, value_enum, default_value = "st7789")]
+    pub(crate) panel: PanelName,
+    /// Bus clock in hertz [default: SPI 40000000, I2C 400000]
+    #[arg(long, value_name = "HZ", value_parser = clap::value_parser!(u32).range(1_000..=200_000_000))]
+    pub(crate) bus_hz: Option<u32>,
+    /// How values between the panel's levels are shown [default: bayer on st7789, atkinson on ssd1306]
+    #[arg(long, value_enum)]
+    pub(crate) dither: Option<DitherName>,
+    /// How pictures grow: whole blocks, or smoothly to the edge
+    #[arg(long, value_enum, default_value = "pixels")]
+    pub(crate) scaling: ScalingName,
+    /// Write below or beside each picture which one it is
+    #[arg(long)]
+    pub(crate) caption: bool,
+    /// Add to the caption how many pictures a second there could be; depends on this machine
+    #[arg(long)]
+    pub(crate) fps: bool,
+
+    /// First seed
+    #[arg(long, default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// Show single pictures, so many: of successive seeds, or on the way to --walk-to
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(MOST_PICTURES)))]
+    pub(crate) frames: Option<u32>,
+    /// Walk from --seed to this one [in 24 pictures, if --frames does not say otherwise]
+    #[arg(long, value_name = "SEED")]
+    pub(crate) walk_to: Option<u64>,
+    /// Press buttons: next, walk, hold, select, back; walk:8 walks for eight pictures
+    #[arg(long, value_name = "BUTTONS", conflicts_with_all = ["frames", "walk_to"])]
+    pub(crate) script: Option<Script>,
+    /// One loop for everything instead of two threads; the pictures are the same
+    #[arg(long)]
+    pub(crate) single_thread: bool,
+
+    /// Write a .png (the last picture) or a .gif (all of them)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+    /// Draw into the terminal
+    #[arg(long)]
+    pub(crate) terminal: bool,
+}
+
+/// Panels that can be asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PanelName {
+    /// TFT, 240x240, 65536 colours, SPI
+    St7789,
+    /// OLED, 128x64, one colour, I2C
+    Ssd1306,
+}
+
+/// Ways of dithering that can be asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum DitherName {
+    /// The nearest level
+    None,
+    /// Bayer's 8x8 matrix: steady from picture to picture
+    Bayer,
+    /// Floyd and Steinberg's error diffusion: true to the mean
+    FloydSteinberg,
+    /// Atkinson's error diffusion: more contrast
+    Atkinson,
+}
+
+impl DitherName {
+    pub(crate) fn dither(self) -> Dither {
+        match self {
+            Self::None => Dither::None,
+            Self::Bayer => Dither::Bayer,
+            Self::FloydSteinberg => Dither::FloydSteinberg,
+            Self::Atkinson => Dither::Atkinson,
+        }
+    }
+}
+
+/// Ways of growing that can be asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ScalingName {
+    /// By a whole factor
+    Pixels,
+    /// As large as it fits
+    Smooth,
+}
+
+impl ScalingName {
+    pub(crate) fn scaling(self) -> Scaling {
+        match self {
+            Self::Pixels => Scaling::Pixels,
+            Self::Smooth => Scaling::Smooth,
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! Pictures for the firmware: from a model, or from a file.
+
+use std::fmt;
+use std::path::Path;
+
+use edgegen_firmware::{Generator, PictureShape, Request};
+use edgegen_runtime::generate::{self, Latents};
+use image::{DynamicImage, ImageReader, Limits};
+
+/// Longest side of a picture; it bounds the frame buffers.
+pub const LONGEST_SIDE: u16 = 512;
+
+/// Bytes of the largest picture.
+pub const LARGEST_PICTURE: usize = 3 * LONGEST_SIDE as usize * LONGEST_SIDE as usize;
+
+/// Truncation of the latents: the prior as it is.
+const TRUNCATION: f32 = 1.0;
+
+/// Why there are no pictures.
+#[derive(Debug)]
+pub enum SourceError {
+    /// Pictures that no frame buffer holds.
+    TooLarge {
+        /// Channels, width, height.
+        sizes: [usize; 3],
+    },
+    /// A picture file that cannot be read.
+    Unreadable {
+        /// The file.
+        file: String,
+        /// Why.
+        reason: String,
+    },
+    /// The model failed.
+    Model(edgegen_runtime::Error),
+}
+
+impl fmt::Display for SourceError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooLarge { sizes: [channels, width, height] } => write!(
+                out,
+                "pictures of {width}x{height} with {channels} channels do not fit: 1 or 3 channels \
+                 and at most {LONGEST_SIDE}x{LONGEST_SIDE} pixels do"
+            ),
+            Self::Unreadable { file, reason } => write!(out, "cannot read the picture {file}: {reason}"),
+            Self::Model(error) => write!(out, "{error}"),
+        }
+    }
+}
+
+impl std::error::Error for SourceError {}
+
+impl From<edgegen_runtime::Error> for SourceError {
+    fn from(error: edgegen_runtime::Error) -> Self {
+        Self::Model(error)
+    }
+}
+
+/// A shape within the limits.
+fn bounded(channels: usize, width: usize, height: usize) -> Result<PictureShape, SourceError> {
+    let side = |side: usize| u16::try_from(side).ok().filter(|side| *side <= LONGEST_SIDE);
+    let shape = || PictureShape::new(u8::try_from(channels).ok()?, side(width)?, side(height)?);
+    shape().ok_or(SourceError::TooLarge { sizes: [channels, width, height] })
+}
+
+/// A decoder or generator of `edgegen_runtime` as the firmware sees it.
+pub struct ModelGenerator {
+    network: generate::Generator,
+    shape: PictureShape,
+    /// The walk that was asked for last: (from, to, steps) and its latents.
+    walk: Option<((u64, u64, u32), Latents)>,
+}
+
+impl ModelGenerator {
+    /// An error when its pictures are too large.
+    pub fn new(network: generate::Generator) -> Result<Self, SourceError> {
+        let image = network.image_shape();
+        let shape = bounded(image.channels, image.width, image.height)?;
+        Ok(Self { network, shape, walk: None })
+    }
+}
+
+impl Generator for ModelGenerator {
+    type Error = SourceError;
+
+    fn latent_dim(&self) -> usize {
+        self.network.latent_dim()
+    }
+
+    fn shape(&self) -> PictureShape {
+        self.shape
+    }
+
+    fn generate(&mut self, request: Request, pixels: &mut [u8]) -> Result<(), SourceError> {
+        let dim = self.network.latent_dim();
+        match request {
+            Request::Still { seed, index } => {
+                let latents = Latents::from_seed(seed, index, 1, dim, TRUNCATION);
+                self.network.frame_into(latents.row(0), pixels)?;
+            }
+            Request::Between { from, to, step, steps } => {
+                let wanted = (from, to, steps);
+                let walk = match self.walk.take() {
+                    Some((known, latents)) if known == wanted => latents,
+                    _ => Latents::walk(from, to, steps as usize, dim),
+                };
+                let made = self.network.frame_into(walk.row(step.min(steps - 1) as usize), pixels);
+                self.walk = Some((wanted, walk));
+                made?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A picture that is the answer to every request: panels can be tested with it, free of any
+/// model's rounding.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredPicture {
+    shape: PictureShape,
+    pixels: Vec<u8>,
+}
+
+impl StoredPicture {
+    /// `pixels` are NHWC u8; `None` if they are not as many as `shape` says.
+    pub fn new(shape: PictureShape, pixels: Vec<u8>) -> Option<Self> {
+        (pixels.len() == shape.bytes()).then_some(Self { shape, pixels })
+    }
+
+    /// Reads a PNG file. Gray stays gray; everything else becomes RGB, without its transparency.
+    pub fn read(path: &Path) -> Result<Self, SourceError> {
+        let unreadable = |reason: &dyn fmt::Display| SourceError::Unreadable {
+            file: path.display().to_string(),
+            reason: reason.to_string().replace('\n', " "),
+        };
+        let mut reader = ImageReader::open(path).map_err(|error| unreadable(&error))?;
+        let mut limits = Limits::default();
+        limits.max_image_width = Some(LONGEST_SIDE.into());
+        limits.max_image_height = Some(LONGEST_SIDE.into());
+        limits.max_alloc = Some(64 << 20);
+        reader.limits(limits);
+        reader = reader.with_guessed_format().map_err(|error| unreadable(&error))?;
+        let picture = reader.decode().map_err(|error| unreadable(&error))?;
+        let (width, height) = (picture.width() as usize, picture.height() as usize);
+        let (channels, pixels) = match picture {
+            DynamicImage::ImageLuma8(gray) => (1, gray.into_raw()),
+            other if !other.color().has_color() => (1, other.into_luma8().into_raw()),
+            other => (3, other.into_rgb8().into_raw()),
+        };
+        let shape = bounded(channels, width, height)?;
+        Self::new(shape, pixels).ok_or_else(|| unreadable(&"it is cut short"))
+    }
+}
+
+impl Generator for StoredPicture {
+    type Error = SourceError;
+
+    fn latent_dim(&self) -> usize {
+        0
+    }
+
+    fn shape(&self) -> PictureShape {
+        self.shape
+    }
+
+    fn generate(&mut self, _: Request, pixels: &mut [u8]) -> Result<(), SourceError> {
+        pixels.copy_from_slice(&self.pixels);
+        Ok(())
+    }
+}

@@ -1,0 +1,287 @@
+//! From arguments to a picture: check what can be checked, open, run, show, report.
+
+use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use edgegen_firmware::{Button, DisplaySettings, Dither, Generator, GeneratorSettings, Grid};
+use edgegen_firmware_sim::builtin;
+use edgegen_firmware_sim::generator::{ModelGenerator, SourceError, StoredPicture};
+use edgegen_firmware_sim::panel::device::SPI_BUFFER;
+use edgegen_firmware_sim::panel::{Device, Ssd1306Device, St7789Device};
+use edgegen_firmware_sim::picture::Picture;
+use edgegen_firmware_sim::run::{self, Plan, Report};
+use edgegen_firmware_sim::script::{Entry, Script, Start};
+use edgegen_firmware_sim::show::terminal::{self, Ability};
+use edgegen_firmware_sim::show::{self, Format, Look};
+use edgegen_runtime::files::check_writable;
+use edgegen_runtime::model::{Model, ModelFolder, OpenOptions};
+
+use crate::arguments::{Arguments, DitherName, PanelName};
+
+/// Where the picture goes when nothing is said.
+const DEFAULT_FILE: &str = "edgegen-sim.png";
+/// Pictures of a walk between two seeds.
+const STEPS: u32 = 24;
+/// Pictures a second of a GIF and of an animation in the terminal.
+const PLAYBACK_RATE: u8 = 12;
+/// Letters in a line where the terminal does not say.
+const DEFAULT_COLUMNS: usize = 80;
+const SPI_HZ: u32 = 40_000_000;
+const I2C_HZ: u32 = 400_000;
+
+/// Does what the arguments ask for.
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    let nothing_said = arguments.out.is_none() && !arguments.terminal;
+    let out = arguments.out.clone().or_else(|| nothing_said.then(|| PathBuf::from(DEFAULT_FILE)));
+    if let Some(path) = &out {
+        show::format_of(path)?;
+        check_writable(path)?;
+    }
+    let view = View { out, terminal: nothing_said || arguments.terminal };
+    if let Some(path) = &arguments.frame {
+        let source = StoredPicture::read(path)?;
+        return on_panel(source, &format!("the picture {}", path.display()), arguments, &view);
+    }
+    let (model, name) = open_model(arguments)?;
+    let facts = model.facts();
+    let about = format!(
+        "{name}: {} {}, latents of {}, pictures of {}",
+        facts.precision, facts.part, facts.latent_dim, facts.image
+    );
+    let source = ModelGenerator::new(model.into_generator(1)?).with_context(|| name)?;
+    on_panel(source, &about, arguments, &view)
+}
+
+/// Where pictures go.
+struct View {
+    out: Option<PathBuf>,
+    terminal: bool,
+}
+
+/// The model and what to call it.
+fn open_model(arguments: &Arguments) -> Result<(Model, String)> {
+    let options = OpenOptions::default();
+    let Some(path) = &arguments.model else {
+        let Some(bytes) = builtin::MODEL else {
+            bail!("no model is built in: give one with --model, or a picture with --frame");
+        };
+        let name = format!("{} (built in)", builtin::NAME);
+        return Ok((Model::from_bytes(bytes, &name, &options)?, name));
+    };
+    let name = path.display().to_string();
+    if path.is_dir() {
+        let folder = ModelFolder::open(path)?;
+        let part = arguments.part.map_or_else(|| folder.drawing_part(), Ok)?;
+        return Ok((folder.open_part(part, arguments.precision, &options)?, name));
+    }
+    let model = Model::open(path, &options)?;
+    let facts = model.facts();
+    if let Some(part) = arguments.part {
+        ensure!(part == facts.part, "{name}: this file holds a {}, not a {part}", facts.part);
+    }
+    if let Some(precision) = arguments.precision {
+        ensure!(precision == facts.precision, "{name}: this file is {}, not {precision}", facts.precision);
+    }
+    Ok((model, name))
+}
+
+fn on_panel<G>(source: G, about: &str, arguments: &Arguments, view: &View) -> Result<()>
+where
+    G: Generator<Error = SourceError> + Send,
+{
+    match arguments.panel {
+        PanelName::St7789 => {
+            let hertz = arguments.bus_hz.unwrap_or(SPI_HZ);
+            let mut buffer = [0; SPI_BUFFER];
+            let mut device = St7789Device::open(hertz, mipidsi::options::Orientation::new(), &mut buffer)?;
+            let panel = Panel {
+                about: format!("ST7789, 240x240, 65536 colours, SPI at {} MHz", hertz as f64 / 1e6),
+                look: Look::TFT,
+                monochrome: false,
+                dither: Dither::Bayer,
+            };
+            play(source, about, &mut device, &panel, arguments, view)
+        }
+        PanelName::Ssd1306 => {
+            let hertz = arguments.bus_hz.unwrap_or(I2C_HZ);
+            let mut device = Ssd1306Device::open(hertz, ssd1306::prelude::DisplayRotation::Rotate0)?;
+            let panel = Panel {
+                about: format!("SSD1306, 128x64, one colour, I2C at {} kHz", hertz as f64 / 1e3),
+                look: Look::OLED,
+                monochrome: true,
+                dither: Dither::Atkinson,
+            };
+            play(source, about, &mut device, &panel, arguments, view)
+        }
+    }
+}
+
+/// What the program knows of a panel.
+struct Panel {
+    about: String,
+    look: Look,
+    monochrome: bool,
+    dither: Dither,
+}
+
+fn play<G, D>(
+    source: G,
+    about: &str,
+    device: &mut D,
+    panel: &Panel,
+    arguments: &Arguments,
+    view: &View,
+) -> Result<()>
+where
+    G: Generator<Error = SourceError> + Send,
+    D: Device,
+{
+    let steps = match (arguments.walk_to, arguments.frames) {
+        (Some(_), Some(1)) => bail!("a walk takes at least 2 pictures: give --frames 2 or more"),
+        (Some(_), frames) => frames.unwrap_or(STEPS),
+        _ => STEPS,
+    };
+    let grid = Grid::for_panel(device.picture().size(), source.shape());
+    let plan = Plan {
+        script: script(arguments),
+        generator: GeneratorSettings { seed: arguments.seed, tiles: grid.tiles(), steps },
+        display: DisplaySettings {
+            dither: arguments.dither.map_or(panel.dither, DitherName::dither),
+            scaling: arguments.scaling.scaling(),
+            caption: arguments.caption || arguments.fps,
+        },
+        show_rate: arguments.fps,
+        threads: !arguments.single_thread,
+    };
+    let keep_all = matches!(view.out.as_deref().map(show::format_of), Some(Ok(Format::Gif)));
+    let mut screen = Screen::new(view.terminal, panel);
+    let mut pictures: Vec<Picture> = Vec::new();
+    let report = run::run(source, device, &plan, |_, picture| {
+        screen.animate(&picture);
+        if !keep_all {
+            pictures.clear();
+        }
+        pictures.push(picture);
+    })?;
+    let last = pictures.last().context("the script shows no picture")?;
+    screen.finish(last);
+    if let Some(path) = &view.out {
+        show::write(path, &pictures, &panel.look, f32::from(PLAYBACK_RATE))?;
+    }
+    let lines = summary(about, panel, &plan, &report, view.out.as_deref(), arguments);
+    let complaints = device.complaints();
+    let complaints = complaints.lines().map(|line| format!("panel   {line}\n"));
+    print(&(lines + &complaints.collect::<String>()));
+    Ok(())
+}
+
+/// The buttons that the arguments amount to.
+fn script(arguments: &Arguments) -> Script {
+    if let Some(script) = &arguments.script {
+        return script.clone();
+    }
+    let press = |button| Entry { start: Start::Press(button), pictures: None };
+    if let Some(to) = arguments.walk_to {
+        let start = Start::Walk { from: arguments.seed, to };
+        return Script(vec![Entry { start, pictures: None }]);
+    }
+    match arguments.frames {
+        Some(count) => Script(vec![press(Button::Next); count as usize]),
+        None if arguments.frame.is_some() => Script(vec![press(Button::Next)]),
+        None => Script(vec![press(Button::Select)]),
+    }
+}
+
+fn summary(
+    about: &str,
+    panel: &Panel,
+    plan: &Plan,
+    report: &Report,
+    out: Option<&Path>,
+    arguments: &Arguments,
+) -> String {
+    let milliseconds = |time: Duration| time.as_secs_f64() * 1e3;
+    let count = report.pictures.max(1);
+    let generating = milliseconds(report.generating / count);
+    let last_bus = milliseconds(Duration::from_nanos(report.last.nanoseconds));
+    let most = 1e9 / report.last.nanoseconds.max(1) as f64;
+    let plural = if report.pictures == 1 { "" } else { "s" };
+    let dither = match plan.display.dither {
+        Dither::None => "no dithering",
+        Dither::Bayer => "Bayer dithering",
+        Dither::FloydSteinberg => "Floyd-Steinberg dithering",
+        Dither::Atkinson => "Atkinson dithering",
+    };
+    let mut lines = format!(
+        "model   {about}\n\
+         panel   {}, {dither}\n\
+         time    {generating:.2} ms to make a picture on this machine (mean of {})\n\
+         bus     {last_bus:.2} ms for the last picture ({} bytes): at most {most:.0} such pictures a second\n",
+        panel.about, report.pictures, report.last.bytes
+    );
+    if let Some(path) = out {
+        lines += &format!("file    {}, after {} picture{plural}\n", path.display(), report.pictures);
+    }
+    if arguments.out.is_none() && arguments.frame.is_none() {
+        lines += "next    try --seed 7, --panel ssd1306, --walk-to 7 --out walk.gif, or --help\n";
+    }
+    lines
+}
+
+/// The terminal, if it is wanted.
+struct Screen {
+    ability: Ability,
+    columns: usize,
+    monochrome: bool,
+    light: [u8; 3],
+    wanted: bool,
+    animated: bool,
+    /// Lines of the picture that is there and can be drawn over.
+    lines: usize,
+}
+
+impl Screen {
+    fn new(wanted: bool, panel: &Panel) -> Self {
+        let variable = |name| std::env::var(name).ok();
+        let (no_color, term) = (variable("NO_COLOR"), variable("TERM"));
+        let is_terminal = std::io::stdout().is_terminal();
+        let ability = Ability::of(is_terminal, no_color.as_deref(), term.as_deref());
+        let columns = variable("COLUMNS").and_then(|columns| columns.parse().ok()).unwrap_or(DEFAULT_COLUMNS);
+        let Look { light, .. } = panel.look;
+        let animated = wanted && ability == Ability::Color;
+        Self { ability, columns, monochrome: panel.monochrome, light, wanted, animated, lines: 0 }
+    }
+
+    fn text(&self, picture: &Picture) -> String {
+        terminal::draw(picture, self.columns, self.ability, self.monochrome, self.light)
+    }
+
+    /// Draws over the picture before, and gives the eye time. The firmware waits meanwhile, as it
+    /// would for a slow panel.
+    fn animate(&mut self, picture: &Picture) {
+        if self.animated {
+            let text = self.text(picture);
+            print(&(self.up() + &text));
+            self.lines = text.lines().count();
+            std::thread::sleep(Duration::from_secs(1) / u32::from(PLAYBACK_RATE) / 2);
+        }
+    }
+
+    fn finish(&mut self, picture: &Picture) {
+        if self.wanted && !self.animated {
+            print(&self.text(picture));
+        }
+    }
+
+    fn up(&self) -> String {
+        if self.lines == 0 { String::new() } else { format!("\x1b[{}A", self.lines) }
+    }
+}
+
+/// Prints; a reader that has gone away (as `head` does) is no error.
+fn print(text: &str) {
+    let mut out = std::io::stdout().lock();
+    let _gone = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}

@@ -1,0 +1,220 @@
+//! The program as users run it: models, seeds, files, and everything that can be wrong with them.
+
+mod common;
+#[path = "../../runtime/tests/common/mod.rs"]
+mod models;
+
+use std::fs;
+use std::path::Path;
+
+use common::{five, read_png, sim, sim_ok};
+use edgegen_firmware_sim::builtin;
+use edgegen_firmware_sim::show::Look;
+use image::AnimationDecoder;
+use image::codecs::gif::GifDecoder;
+use tract_onnx::pb::tensor_proto::DataType;
+
+/// A folder with a small VAE in `vae` and a small colour generator in `foreign.onnx`.
+fn folder() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("vae")).unwrap();
+    models::write_folder(&folder.path().join("vae"));
+    let generator = models::foreign_generator(-1, "Tanh");
+    fs::write(folder.path().join("foreign.onnx"), generator.bytes()).unwrap();
+    five().save(folder.path().join("five.png")).unwrap();
+    folder
+}
+
+fn bytes(folder: &Path, arguments: &[&str], out: &str) -> Vec<u8> {
+    sim_ok(folder, &[arguments, &["--out", out]].concat());
+    fs::read(folder.join(out)).unwrap()
+}
+
+fn gif_frames(bytes: &[u8]) -> Vec<Vec<u8>> {
+    let frames = GifDecoder::new(std::io::Cursor::new(bytes)).unwrap().into_frames();
+    frames.map(|frame| frame.unwrap().into_buffer().into_raw()).collect()
+}
+
+#[test]
+fn the_same_seed_gives_the_same_bytes_with_and_without_threads() {
+    let folder = folder();
+    for panel in ["st7789", "ssd1306"] {
+        for view in [&[][..], &["--frames", "3"], &["--walk-to", "9", "--frames", "4", "--caption"]] {
+            for out in ["out.png", "out.gif"] {
+                let arguments = [&["--model", "vae", "--panel", panel, "--seed", "4"], view].concat();
+                let first = bytes(folder.path(), &arguments, out);
+                assert!(first == bytes(folder.path(), &arguments, out), "{arguments:?} {out}");
+                let one_loop = [&arguments[..], &["--single-thread"]].concat();
+                assert!(first == bytes(folder.path(), &one_loop, out), "{arguments:?} {out}, one loop");
+            }
+        }
+    }
+    let seed = |seed| bytes(folder.path(), &["--model", "vae", "--frames", "1", "--seed", seed], "out.png");
+    assert!(seed("4") != seed("5"));
+}
+
+#[test]
+fn a_gallery_holds_one_seeds_pictures_and_a_walk_ends_where_it_should() {
+    let folder = folder();
+    let run = |arguments: &[&str]| {
+        bytes(folder.path(), &[&["--model", "vae", "--panel", "ssd1306"], arguments].concat(), "out.gif")
+    };
+    assert_eq!(gif_frames(&run(&["--seed", "3"])).len(), 8, "four by two tiles");
+    let walk = gif_frames(&run(&["--seed", "3", "--walk-to", "7", "--frames", "5"]));
+    assert_eq!(walk.len(), 5);
+    let single = |seed| gif_frames(&run(&["--seed", seed, "--frames", "1"])).remove(0);
+    assert!(walk[0] == single("3") && walk[4] == single("7") && walk[2] != walk[0]);
+    let successive = gif_frames(&run(&["--seed", "3", "--frames", "3"]));
+    assert!(successive[0] == single("3") && successive[2] == single("5"));
+}
+
+#[test]
+fn scripts_press_buttons() {
+    let folder = folder();
+    let shown = |script| {
+        let arguments = ["--model", "vae", "--seed", "3", "--out", "out.png", "--script", script];
+        sim_ok(folder.path(), &arguments);
+        Look::TFT.undress(&read_png(&folder.path().join("out.png")))
+    };
+    assert!(shown("next,next") == shown("next,walk:5,hold,next"));
+    assert!(shown("walk:5,hold") == shown("walk:2,hold,walk:3"));
+    assert!(shown("select") != shown("next"));
+    let glass = Look::TFT.glass;
+    assert!(shown("next,back").rgb().chunks(3).all(|color| color == glass));
+}
+
+#[test]
+fn foreign_models_and_large_pictures_are_shown() {
+    let folder = folder();
+    let report = sim_ok(folder.path(), &["--model", "foreign.onnx", "--out", "out.png"]);
+    assert!(report.contains("foreign.onnx: fp32 generator, latents of 6, pictures of 3x8x8"), "{report}");
+    let large = image::GrayImage::from_fn(500, 300, |x, y| image::Luma([(x ^ y) as u8]));
+    large.save(folder.path().join("large.png")).unwrap();
+    for panel in ["st7789", "ssd1306"] {
+        sim_ok(folder.path(), &["--frame", "large.png", "--panel", panel, "--out", "out.png"]);
+    }
+}
+
+#[test]
+fn the_report_tells_what_happened() {
+    let folder = folder();
+    let report = sim_ok(folder.path(), &["--model", "vae", "--frames", "2", "--out", "out.png"]);
+    let starts = ["model   vae: fp32 decoder", "panel   ST7789", "time    ", "bus     ", "file    out.png"];
+    let lines: Vec<&str> = report.lines().collect();
+    assert_eq!(lines.len(), starts.len(), "no complaints, no picture: {report}");
+    for (line, start) in lines.iter().zip(starts) {
+        assert!(line.starts_with(start), "{line:?} does not start with {start:?}");
+    }
+    // The second picture of 224×224 goes out without clearing: window commands, then two bytes a pixel.
+    assert!(report.contains(&format!("({} bytes)", 224 * 224 * 2 + 11)), "{report}");
+    let slow = ["--model", "vae", "--frames", "2", "--out", "out.png", "--bus-hz", "1000000"];
+    assert!(sim_ok(folder.path(), &slow).contains("bus     802.90 ms"), "eight bits a byte at 1 MHz");
+}
+
+#[test]
+fn without_a_terminal_the_picture_is_plain_letters() {
+    let folder = folder();
+    let report = sim_ok(folder.path(), &["--frame", "five.png", "--terminal"]);
+    assert!(!report.contains('\x1b') && report.contains("@@@"), "{report}");
+    assert!(!folder.path().join("edgegen-sim.png").exists(), "--terminal alone writes no file");
+}
+
+#[test]
+fn without_arguments() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = sim(folder.path(), &[]);
+    let file = folder.path().join("edgegen-sim.png");
+    if builtin::MODEL.is_some() {
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let module = read_png(&file);
+        assert_eq!((module.width(), module.height()), (520, 520));
+    } else {
+        assert!(!output.status.success() && !file.exists());
+        assert!(String::from_utf8_lossy(&output.stderr).contains("--model"));
+    }
+}
+
+#[test]
+fn what_is_wrong_is_said_in_one_line() {
+    let folder = folder();
+    let path = folder.path();
+    fs::write(path.join("empty.onnx"), b"").unwrap();
+    fs::write(path.join("noise.onnx"), [0xA5; 999]).unwrap();
+    fs::copy(path.join("five.png"), path.join("picture.onnx")).unwrap();
+    fs::write(path.join("cut.png"), &fs::read(path.join("five.png")).unwrap()[..60]).unwrap();
+    fs::create_dir(path.join("bare")).unwrap();
+    image::GrayImage::new(513, 2).save(path.join("wide.png")).unwrap();
+    let huge = models::Builder::new()
+        .input("latent", &[-1, 2], DataType::Float)
+        .random("w", &[4, 2], 0.5)
+        .random("b", &[4], 0.5)
+        .node("Gemm", &["latent", "w", "b"], &["dense"], vec![models::int("transB", 1)])
+        .shape("planes", &[-1, 1, 2, 2])
+        .node("Reshape", &["dense", "planes"], &["small"], vec![])
+        .weight("scales", &[4], &[1.0, 1.0, 300.0, 300.0])
+        .node(
+            "Resize",
+            &["small", "", "scales"],
+            &["large"],
+            vec![
+                models::text("mode", "nearest"),
+                models::text("coordinate_transformation_mode", "asymmetric"),
+                models::text("nearest_mode", "floor"),
+            ],
+        )
+        .node("Sigmoid", &["large"], &["image"], vec![])
+        .output("image", &[-1, 1, 600, 600]);
+    fs::write(path.join("huge.onnx"), huge.bytes()).unwrap();
+    let before = names(path);
+
+    let model = |file| vec!["--model", file, "--out", "out.png"];
+    let frame = |file| vec!["--frame", file, "--out", "out.png"];
+    let vae = |rest: &[&'static str]| [&["--model", "vae"], rest].concat();
+    // Arguments; exit code; what the message must contain.
+    let table = [
+        (model("missing.onnx"), 1, "missing.onnx"),
+        (model("empty.onnx"), 1, "empty.onnx"),
+        (model("noise.onnx"), 1, "noise.onnx"),
+        (model("picture.onnx"), 1, "picture.onnx"),
+        (model("bare"), 1, "model.json"),
+        (model("huge.onnx"), 1, "600x600"),
+        (frame("missing.png"), 1, "missing.png"),
+        (frame("cut.png"), 1, "cut.png"),
+        (frame("empty.onnx"), 1, "empty.onnx"),
+        (frame("wide.png"), 1, "wide.png"),
+        (frame("vae"), 1, "vae"),
+        (vae(&["--precision", "int8", "--out", "out.png"]), 1, "int8"),
+        (vae(&["--part", "encoder", "--out", "out.png"]), 1, "encoder"),
+        (vae(&["--out", "out.jpg"]), 1, ".png or .gif"),
+        (vae(&["--out", "out"]), 1, ".png or .gif"),
+        (vae(&["--out", "nowhere/out.png"]), 1, "nowhere/out.png"),
+        (vae(&["--walk-to", "3", "--frames", "1", "--out", "out.png"]), 1, "at least 2"),
+        (vae(&["--script", "hold", "--out", "out.png"]), 1, "no picture"),
+        (vae(&["--panel", "crt"]), 2, "crt"),
+        (vae(&["--dither", "random"]), 2, "random"),
+        (vae(&["--frames", "0"]), 2, "0"),
+        (vae(&["--frames", "1000000"]), 2, "1000000"),
+        (vae(&["--bus-hz", "0"]), 2, "0"),
+        (vae(&["--script", "next,jump"]), 2, "jump"),
+        (vae(&["--seed", "-1"]), 2, "-1"),
+        (vec!["--frame", "five.png", "--model", "vae"], 2, "cannot be used with"),
+    ];
+    for (arguments, code, expected) in table {
+        let output = sim(path, &arguments);
+        let message = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {message}");
+        assert!(message.starts_with("error: ") && message.contains(expected), "{arguments:?}: {message}");
+        if code == 1 {
+            assert_eq!(message.lines().count(), 1, "{arguments:?}: {message}");
+        }
+        assert!(output.stdout.is_empty(), "{arguments:?}");
+        assert_eq!(names(path), before, "{arguments:?} left something behind");
+    }
+}
+
+fn names(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).unwrap();
+    let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
