@@ -42,7 +42,7 @@ fn facts_come_from_metadata_and_graph() {
     assert_eq!(facts.metadata.kind, Some(Kind::Vae));
     assert_eq!((facts.opset, facts.ir_version), (17, 8));
     let dense = 196 * 8 + 196;
-    assert_eq!(facts.parameters, dense + (4 * 6 * 16 + 6) + 4 + (6 * 9 + 1)); // 4: the scales of Resize
+    assert_eq!(facts.parameters, dense + (4 * 6 * 16 + 6) + (6 * 9 + 1)); // not the scales of Resize
     let macs = 196 * 8 + 49 * 4 * 6 * 16 + 784 * 6 * 9;
     assert_eq!(facts.macs, Some(macs));
     assert_eq!(facts.operators["ConvTranspose"], 1);
@@ -249,6 +249,24 @@ fn inputs_and_outputs_of_other_kinds_are_refused() {
     refused(picture(2, 16), "1 or 3 channels");
     refused(picture(1, 8193), "8192");
     refused(picture(1, 1 << 20), "too many");
+}
+
+/// Without the check the process would be ended by the failed allocation.
+#[test]
+fn constants_of_absurd_size_are_refused_before_they_are_computed() {
+    for op in ["ConstantOfShape", "Expand"] {
+        let inputs: &[&str] = if op == "Expand" { &["one", "huge"] } else { &["huge"] };
+        let model = Builder::new()
+            .input("z", &[-1, 3, 8, 8], DataType::Float)
+            .weight("one", &[1], &[1.0])
+            .shape("huge", &[1 << 20, 1 << 20, 1 << 10])
+            .node(op, inputs, &["filled"], vec![])
+            .node("ReduceMax", &["filled"], &["most"], vec![])
+            .node("Add", &["z", "most"], &["sum"], vec![])
+            .node("Tanh", &["sum"], &["x"], vec![])
+            .output("x", &[-1, 3, 8, 8]);
+        refused(open(&model), "too many");
+    }
 }
 
 #[test]

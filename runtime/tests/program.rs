@@ -147,7 +147,7 @@ fn info_tells_people_and_programs() {
     let place = Place::new();
     let text = place.succeed("info model");
     for expected in
-        ["decoder of a vae", "8 values", "1x28x28", "0 to 1", "2,031", "ConvTranspose", "opset 17"]
+        ["decoder of a vae", "8 values", "1x28x28", "0 to 1", "2,209", "ConvTranspose", "opset 17"]
     {
         assert!(text.contains(expected), "{expected} in {text}");
     }

@@ -32,7 +32,7 @@ pub struct Facts {
     pub opset: u64,
     /// ONNX file format version.
     pub ir_version: u64,
-    /// Weights: elements of all initializers that are not shapes, indices or single numbers.
+    /// Weights: elements of all initializers that are not single numbers, shapes or factors.
     pub parameters: u64,
     /// Size of the file.
     pub file_bytes: u64,

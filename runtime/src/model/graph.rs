@@ -5,7 +5,7 @@
 //! chosen outputs need: what is left has exactly one input.
 
 use super::kinds::{Precision, Range};
-use super::{Metadata, OpenOptions};
+use super::{Metadata, OpenOptions, limits};
 use crate::error::one_line;
 use crate::{Error, Result};
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -263,7 +263,34 @@ fn check_operators(graph: &GraphProto, file: &str) -> Result<()> {
             check_tensor(tensor, file)?;
         }
     }
-    graph.initializer.iter().try_for_each(|tensor| check_tensor(tensor, file))
+    graph.initializer.iter().try_for_each(|tensor| check_tensor(tensor, file))?;
+    check_fillers(graph, file)
+}
+
+/// Operators that make a tensor of any size out of a few numbers. tract computes constant ones while
+/// it reads the graph, before the sizes of tensors can be checked.
+fn check_fillers(graph: &GraphProto, file: &str) -> Result<()> {
+    for node in &graph.node {
+        if !matches!(node.op_type.as_str(), "ConstantOfShape" | "Expand" | "Tile") {
+            continue;
+        }
+        for shape in graph.initializer.iter().filter(|tensor| node.input.contains(&tensor.name)) {
+            if shape.data_type != DataType::Int64 as i32 {
+                continue;
+            }
+            let (stored, _) = shape.raw_data.as_chunks::<8>();
+            let values =
+                stored.iter().map(|bytes| i64::from_le_bytes(*bytes)).chain(shape.int64_data.iter().copied());
+            let volume = values.fold(1u64, |product, size| product.saturating_mul(size.unsigned_abs()));
+            if volume > limits::MAX_TENSOR_VALUES as u64 {
+                return Err(Error::unsupported(
+                    file,
+                    format!("{} would hold {volume} values, too many", label(node)),
+                ));
+            }
+        }
+    }
+    Ok(())
 }
 
 fn check_tensor(tensor: &TensorProto, file: &str) -> Result<()> {
@@ -356,19 +383,25 @@ pub(super) fn stored_precision(graph: &GraphProto) -> Precision {
     }
 }
 
-/// Elements of all weights: initializers and constants that are not shapes or indices (int64) and
-/// not single numbers.
+/// Elements of all weights: initializers and constants that are not single numbers, shapes or
+/// indices (int64), or the factors of a Resize.
 pub(super) fn count_parameters(graph: &GraphProto) -> u64 {
+    let resizes = graph.node.iter().filter(|node| node.op_type == "Resize");
+    let factors: HashSet<&String> = resizes.flat_map(|node| node.input.iter().skip(1)).collect();
+    let initializers = graph.initializer.iter().filter(|tensor| !factors.contains(&tensor.name));
     let constants = graph.node.iter().filter(|node| node.op_type == "Constant");
+    let constants = constants.filter(|node| !node.output.iter().any(|name| factors.contains(name)));
     let constants =
         constants.flat_map(|node| node.attribute.iter().filter_map(|attribute| attribute.t.as_ref()));
-    let weights = graph.initializer.iter().chain(constants);
+    let weights = initializers.chain(constants);
     let weights =
         weights.filter(|tensor| tensor.data_type != DataType::Int64 as i32 && !tensor.dims.is_empty());
-    let elements = |tensor: &TensorProto| {
-        tensor.dims.iter().try_fold(1u64, |product, dim| product.checked_mul(u64::try_from(*dim).ok()?))
-    };
     weights.filter_map(elements).fold(0, u64::saturating_add)
+}
+
+/// Elements that a tensor's shape stands for; `None` if there is no such number.
+fn elements(tensor: &TensorProto) -> Option<u64> {
+    tensor.dims.iter().try_fold(1u64, |product, dim| product.checked_mul(u64::try_from(*dim).ok()?))
 }
 
 /// How often each operator occurs.

@@ -158,6 +158,10 @@ fn guarded<T>(work: impl FnOnce() -> TractResult<T>) -> std::result::Result<T, R
     match result {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(error)) => Err(one_line(format_args!("{error:#}"))),
-        Err(_panic) => Err("the inference engine gave up on it".into()),
+        Err(panic) => {
+            let text = panic.downcast_ref::<String>().map(String::as_str);
+            let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no reason given");
+            Err(one_line(format_args!("the inference engine gave up on it: {text}")))
+        }
     }
 }
