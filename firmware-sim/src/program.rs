@@ -206,7 +206,7 @@ fn summary(
     let count = report.pictures.max(1);
     let generating = milliseconds(report.generating / count);
     let last_bus = milliseconds(Duration::from_nanos(report.last.nanoseconds));
-    let most = 1e9 / report.last.nanoseconds.max(1) as f64;
+    let most = 1_000_000_000 / report.last.nanoseconds.max(1);
     let plural = if report.pictures == 1 { "" } else { "s" };
     let dither = match plan.display.dither {
         Dither::None => "no dithering",
@@ -218,7 +218,7 @@ fn summary(
         "model   {about}\n\
          panel   {}, {dither}\n\
          time    {generating:.2} ms to make a picture on this machine (mean of {})\n\
-         bus     {last_bus:.2} ms for the last picture ({} bytes): at most {most:.0} such pictures a second\n",
+         bus     {last_bus:.2} ms for the last picture ({} bytes): at most {most} such pictures a second\n",
         panel.about, report.pictures, report.last.bytes
     );
     if let Some(path) = out {

@@ -154,7 +154,10 @@ where
         let make_all = || -> Result<(), RunError<G::Error>> {
             // Raised however this thread ends, so that the display never waits in vain.
             let _done = RaiseOnDrop(&signals.made_all);
-            while !signals.stop.load(Ordering::Acquire) && make()? {}
+            let mut more = true;
+            while more && !signals.stop.load(Ordering::Acquire) {
+                more = make()?;
+            }
             Ok(())
         };
         let mut show_all = || -> Result<(), RunError<G::Error>> {

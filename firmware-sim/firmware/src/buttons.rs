@@ -111,9 +111,12 @@ mod tests {
         seen
     }
 
+    /// What it is, the pin's levels until when, the presses and when they are reported.
+    type Case = (&'static str, &'static [(u32, bool)], &'static [(u32, Press)]);
+
     #[test]
     fn presses_are_told_apart() {
-        let table: [(&str, &[(u32, bool)], &[(u32, Press)]); 6] = [
+        let table: [Case; 6] = [
             ("nothing", &[(1000, false)], &[]),
             ("a spike is no press", &[(100, false), (110, true), (500, false)], &[]),
             ("short", &[(100, false), (300, true), (500, false)], &[(320, Press::Short)]),

@@ -432,7 +432,7 @@ impl St7789Pin {
             Input::ChipSelect => panel.selected = !high,
             Input::DataCommand => panel.data = high,
             Input::Reset => {
-                if panel.in_reset != !high {
+                if panel.in_reset == high {
                     panel.in_reset = !high;
                     panel.reset();
                 }
@@ -548,8 +548,10 @@ mod tests {
 
     #[test]
     fn pixel_formats() {
-        let table: [(u8, &[u8], &[[u8; 3]]); 3] = [
-            (0x55, &[0b10000_011, 0b100_00001], &[[0x86, 0x71, 0x08]]),
+        // COLMOD, bytes, colours. The first two bytes are 10000 011100 00001.
+        type Case = (u8, &'static [u8], &'static [[u8; 3]]);
+        let table: [Case; 3] = [
+            (0x55, &[0b1000_0011, 0b1000_0001], &[[0x86, 0x71, 0x08]]),
             (0x66, &[0xFC, 0x80, 0x04], &[[0xFF, 0x82, 0x04]]),
             (0x53, &[0xF0, 0x8F, 0x00], &[[0xFF, 0x00, 0x8A], [0xFF, 0x00, 0x00]]),
         ];
