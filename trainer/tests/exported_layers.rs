@@ -1,0 +1,86 @@
+//! Every kind of layer, written as ONNX and run by the runtime, against candle: batch norm folded.
+
+use candle_core::{Device, Tensor};
+use edgegen_runtime::generate::Latents;
+use edgegen_runtime::model::{Metadata, Model, OpenOptions, Range};
+use edgegen_trainer::export::{TOLERANCE, fold, onnx};
+use edgegen_trainer::network::module::{Mode, Module};
+use edgegen_trainer::network::{Activation, Layer, Network, Shape};
+
+const LATENT: usize = 6;
+const BATCH: usize = 5;
+
+/// A generator that ends in `layers`, entered by (4, 5, 5).
+fn generator(layers: &[Layer], out_channels: usize) -> Network {
+    let mut all = vec![
+        Layer::Dense { inputs: LATENT, outputs: 100 },
+        Layer::Activation(Activation::LeakyRelu(0.2)),
+        Layer::Reshape(Shape::Image(4, 5, 5)),
+    ];
+    all.extend_from_slice(layers);
+    let network = Network::new(Shape::Vector(LATENT), all).unwrap();
+    assert!(matches!(network.shapes().unwrap().last(), Some(Shape::Image(c, ..)) if *c == out_channels));
+    network
+}
+
+fn check(name: &str, network: Network, range: Range) {
+    let module = Module::new(network, "generator", 3, 0, &Device::Cpu).unwrap();
+    let shape = *module.network().shapes().unwrap().last().unwrap();
+    // a few training passes give the running statistics other values than 0 and 1
+    let latents = Latents::from_seed(1, 0, 40, LATENT, 1.0);
+    let many = Tensor::from_slice(latents.values(), (40, LATENT), &Device::Cpu).unwrap();
+    for _ in 0..3 {
+        module.forward(&many, Mode::Train).unwrap();
+    }
+    let few = many.narrow(0, 0, BATCH).unwrap();
+    let expected = module.forward(&few, Mode::Infer).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
+
+    let signature = onnx::Signature {
+        name: "generator",
+        input: ("latent", Shape::Vector(LATENT)),
+        outputs: vec![onnx::Output { name: "image", shape }],
+    };
+    let bytes = onnx::model(&fold::fold(&module).unwrap(), &signature, &Metadata::default()).unwrap();
+    let options = OpenOptions { range: Some(range), ..OpenOptions::default() };
+    let mut generator = Model::from_bytes(&bytes, name, &options).unwrap().into_generator(BATCH).unwrap();
+    let found = generator.run(&latents.values()[..BATCH * LATENT]).unwrap();
+    assert_eq!(found.len(), expected.len(), "{name}");
+    let worst = found.iter().zip(&expected).map(|(a, b)| f64::from((a - b).abs())).fold(0.0, f64::max);
+    assert!(worst < TOLERANCE, "{name}: {worst:e}");
+}
+
+#[test]
+fn every_layer_means_the_same_in_onnx() {
+    let last = |inputs| Layer::Conv { inputs, outputs: 3, kernel: 3, stride: 1, padding: 1 };
+    let relu = Layer::Activation(Activation::Relu);
+    let norm = |channels| Layer::BatchNorm { channels };
+    let tanh = Layer::Activation(Activation::Tanh);
+    let sigmoid = Layer::Activation(Activation::Sigmoid);
+    let transpose = |kernel, stride, padding| Layer::ConvTranspose { inputs: 4, outputs: 7, kernel, stride, padding };
+    let cases: [(&str, Vec<Layer>, Range); 8] = [
+        ("conv", vec![last(4), tanh], Range::Signed),
+        ("strided conv", vec![Layer::Conv { inputs: 4, outputs: 3, kernel: 4, stride: 2, padding: 1 }, sigmoid], Range::Unit),
+        ("transposed k4 s2 p1", vec![transpose(4, 2, 1), relu, last(7), tanh], Range::Signed),
+        ("transposed k5 s3 p2", vec![transpose(5, 3, 2), relu, last(7), tanh], Range::Signed),
+        ("upsample", vec![Layer::UpsampleConv { inputs: 4, outputs: 3, kernel: 5 }, sigmoid], Range::Unit),
+        ("batch norm after dense and reshape", vec![norm(4), relu, last(4), sigmoid], Range::Unit),
+        ("batch norm after transposed", vec![transpose(4, 2, 1), norm(7), relu, last(7), tanh], Range::Signed),
+        ("batch norm after conv", vec![last(4), norm(3), tanh], Range::Signed),
+    ];
+    for (name, layers, range) in cases {
+        let mut network = generator(&layers, 3);
+        if name == "batch norm after dense and reshape" {
+            network.layers.remove(1); // the activation would stand between the two
+        }
+        check(name, network, range);
+    }
+}
+
+#[test]
+fn a_batch_norm_that_cannot_be_folded_is_refused_by_name() {
+    let layers = vec![Layer::Activation(Activation::Relu), Layer::BatchNorm { channels: 3 }];
+    let network = Network::new(Shape::Image(3, 4, 4), layers).unwrap();
+    let module = Module::new(network, "test", 0, 0, &Device::Cpu).unwrap();
+    let error = fold::fold(&module).unwrap_err().to_string();
+    assert!(error.contains("layer 1") && error.contains("BatchNorm"), "{error}");
+}
