@@ -1,8 +1,8 @@
 //! A virtual 0.96" OLED, 128×64, with a Solomon Systech SSD1306 behind I2C.
 //!
-//! Follows the SSD1306 data sheet (revision 1.1), chapters 8.1.5 (I2C), 8.7 (RAM) and 9 and 10
-//! (commands). The module is mounted as most are: segment remap and reversed COM scan show the
-//! picture upright.
+//! Follows the SSD1306 data sheet (I2C: chapter 8.1.5, RAM: 8.7, commands: 9 and 10); it has not been
+//! compared with a real module yet. The module is mounted as most are: segment remap and reversed
+//! COM scan show the picture upright.
 //!
 //! Imitated: control bytes, the three addressing modes with their windows, segment remap (which
 //! counts when data are written), COM direction, start line, multiplex ratio, contrast, inversion,
@@ -228,7 +228,7 @@ impl Ssd1306Panel {
         None
     }
 
-    /// Stores eight pixels and moves on as the addressing mode says (chapter 10.1.3).
+    /// Stores eight pixels and moves on as the addressing mode (command 0x20) says.
     fn data(&mut self, byte: u8) {
         if let Some(&command) = self.pending.first() {
             self.complaints.add(Complaint::MissingParameters(command));
@@ -343,7 +343,7 @@ mod tests {
 
     #[test]
     fn page_addressing_stays_on_its_page() {
-        // Page 2, column 0x7F, as chapter 10.1.3's example sets pointers; the column wraps, the page does not.
+        // Page 2, column 0x7F: the column wraps, the page does not.
         let panel = upright(&[&[0x00, 0xB2, 0x0F, 0x17], &[0x40, 0x01, 0x80]]);
         assert_eq!(lit(&panel), [(127, 16), (0, 23)]);
         assert!(panel.complaints.is_empty());

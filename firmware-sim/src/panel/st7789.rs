@@ -1,8 +1,9 @@
 //! A virtual 1.3" IPS panel, 240×240, with a Sitronix ST7789 behind 4-wire SPI.
 //!
-//! Follows the ST7789V data sheet (version 1.6), chapters 8 (serial interface, address control),
-//! 9 (commands). The controller's RAM is 240×320 with 18 bits per pixel; the glass shows its first
-//! 240 rows, and inverts, as IPS modules of this kind do: a driver has to send INVON for true colours.
+//! Follows the command tables of Sitronix's ST7789V data sheet (chapters 9.1 and 9.2); it has not
+//! been compared with a real module yet. The controller's RAM is 240×320 with 18 bits per pixel; the
+//! glass shows its first 240 rows, and inverts, as IPS modules of this kind do: a driver has to send
+//! INVON for true colours.
 //!
 //! Imitated: reset, sleep, display on and off, windows, 12, 16 and 18 bits per pixel, all eight
 //! orientations, BGR order, inversion, idle mode (8 colours), vertical scrolling, and the 5 ms
@@ -27,7 +28,7 @@ const RAM_ROWS: u16 = 320;
 /// Columns and rows of the glass.
 pub const SIDE: usize = 240;
 
-/// No command is taken for 5 ms after a reset or SLPOUT (chapters 9.1.2 and 9.1.12).
+/// No command is taken for 5 ms after a reset or SLPOUT.
 const READY_AFTER_NS: u64 = 5_000_000;
 
 /// Command codes of chapter 9.1.
@@ -63,7 +64,7 @@ mod code {
     ];
 }
 
-/// MADCTL bits (chapter 9.1.28).
+/// MADCTL bits.
 const MY: u8 = 0x80;
 const MX: u8 = 0x40;
 const MV: u8 = 0x20;
@@ -222,7 +223,12 @@ impl St7789Panel {
         let registers = &mut self.registers;
         match command {
             code::NOP | code::NORON | code::TEOFF => {}
-            code::SWRESET => self.reset(),
+            code::SWRESET => {
+                // Unlike the reset pin, the command leaves these two alone.
+                let (madctl, colmod) = (registers.madctl, registers.colmod);
+                self.reset();
+                (self.registers.madctl, self.registers.colmod) = (madctl, colmod);
+            }
             code::SLPIN => registers.awake = false,
             code::SLPOUT => {
                 registers.awake = true;
@@ -315,7 +321,7 @@ impl St7789Panel {
         true
     }
 
-    /// Chapter 8.8: how bytes are packed into pixels.
+    /// How bytes are packed into pixels, by COLMOD's interface format.
     fn pixel_byte(&mut self, byte: u8) {
         self.pending.push(byte);
         let five_to_six = |five: u8| (five << 1) | (five >> 4);
@@ -563,7 +569,7 @@ mod tests {
     }
 
     #[test]
-    fn orientations_of_the_data_sheets_table() {
+    fn all_eight_orientations() {
         // Where pixels (0, 0) and (1, 0) land. With MY the glass shows addresses 80 to 319.
         let table = [
             (0, (0, 0), [(0, 0), (1, 0)]),
