@@ -44,10 +44,8 @@ impl Dim {
 
 impl Port {
     fn of(value: &ValueInfoProto) -> Self {
-        let tensor = match value.r#type.as_ref().and_then(|t| t.value.as_ref()) {
-            Some(type_proto::Value::TensorType(tensor)) => Some(tensor),
-            None => None,
-        };
+        let declared = value.r#type.as_ref().and_then(|t| t.value.as_ref());
+        let tensor = declared.map(|type_proto::Value::TensorType(tensor)| tensor);
         let dims = tensor.and_then(|tensor| tensor.shape.as_ref()).map(|shape| {
             let dims = shape.dim.iter().map(|dim| match &dim.value {
                 Some(dimension::Value::DimValue(size)) => Dim::Fixed(*size),

@@ -1,6 +1,6 @@
 //! Model files: open, check, describe, make ready to run.
 //!
-//! The way of a file: bytes → protobuf → [`graph`] (sound? what goes in and out?) → [`plan`]
+//! The way of a file: bytes → protobuf → `graph` (sound? what goes in and out?) → `plan`
 //! (typed with one picture, which settles all shapes) → [`Facts`] → bound to a batch and optimised.
 //! Each step has a limit on what it takes ([`limits`]).
 

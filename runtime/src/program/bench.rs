@@ -1,6 +1,7 @@
 //! `edgegen bench`: how fast a decoder or generator runs here.
 
 use super::choice::Choice;
+use super::print;
 use anyhow::{Result, bail};
 use clap::Args;
 use edgegen_runtime::generate::{Frame, Latents};
@@ -90,12 +91,11 @@ impl Bench {
             "peak_rss_kib": peak_rss_kib(),
         });
         if self.json {
-            println!("{report}");
-        } else if let Some(object) = report.as_object() {
-            for (key, value) in object {
-                println!("{key:<14}{}", value.as_str().map_or_else(|| value.to_string(), str::to_string));
-            }
+            return print(&format!("{report}\n"));
         }
-        Ok(())
+        let lines = report.as_object().into_iter().flatten().map(|(key, value)| {
+            format!("{key:<14}{}\n", value.as_str().map_or_else(|| value.to_string(), str::to_string))
+        });
+        print(&lines.collect::<String>())
     }
 }

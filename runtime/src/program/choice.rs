@@ -18,17 +18,18 @@ pub(super) struct Choice {
     foreign: Foreign,
 }
 
+const FOREIGN: &str = "For ONNX files of other programs";
+
 #[derive(Args)]
-#[command(next_help_heading = "For ONNX files of other programs")]
 struct Foreign {
     /// Values of black and white: 0 and 1, -1 and 1, or as the file's last node tells
-    #[arg(long, value_name = "unit|signed|auto", default_value = "auto", hide_default_value = true)]
+    #[arg(long, help_heading = FOREIGN, value_name = "unit|signed|auto", default_value = "auto", hide_default_value = true)]
     range: RangeChoice,
     /// The input to feed
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, help_heading = FOREIGN, value_name = "NAME")]
     input: Option<String>,
     /// The output to read
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, help_heading = FOREIGN, value_name = "NAME")]
     output: Option<String>,
 }
 

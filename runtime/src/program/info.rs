@@ -1,9 +1,10 @@
 //! `edgegen info`: what a model is, for people and as JSON.
 
 use super::choice::Choice;
+use super::print;
 use anyhow::Result;
 use clap::Args;
-use edgegen_runtime::model::{Facts, Part, TensorFact};
+use edgegen_runtime::model::{Facts, Part, Range, TensorFact};
 use serde_json::{Value, json};
 
 #[derive(Args)]
@@ -22,12 +23,10 @@ impl Info {
     pub(super) fn run(self) -> Result<()> {
         let model = self.choice.open(self.part)?;
         let name = self.choice.model.display().to_string();
-        if self.json {
-            println!("{}", to_json(&name, model.facts()));
-        } else {
-            print!("{}", to_text(&name, model.facts()));
+        match self.json {
+            true => print(&format!("{}\n", to_json(&name, model.facts()))),
+            false => print(&to_text(&name, model.facts())),
         }
-        Ok(())
     }
 }
 
@@ -71,8 +70,8 @@ fn to_text(name: &str, facts: &Facts) -> String {
     line("latent", format!("{} values", facts.latent_dim));
     line("picture", format!("{} (channels x height x width), {}", facts.image, facts.pixel_format));
     let ends = match facts.range {
-        edgegen_runtime::model::Range::Unit => "0 to 1",
-        edgegen_runtime::model::Range::Signed => "-1 to 1",
+        Range::Unit => "0 to 1",
+        Range::Signed => "-1 to 1",
     };
     line("range", format!("{} ({ends})", facts.range));
     line("precision", facts.precision.to_string());

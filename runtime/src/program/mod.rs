@@ -8,8 +8,9 @@ mod output;
 mod reconstruct;
 mod walk;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
+use std::io::{self, Write};
 use std::time::Instant;
 
 /// Draw pictures with a VAE or GAN on this device's CPU.
@@ -45,5 +46,13 @@ pub(crate) fn run(start: Instant) -> Result<()> {
         Command::Reconstruct(command) => command.run(),
         Command::Walk(command) => command.run(),
         Command::Bench(command) => command.run(start),
+    }
+}
+
+/// Prints to standard output. That its reader has left, as `head` does, is no error.
+fn print(text: &str) -> Result<()> {
+    match io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error).context("cannot print"),
+        _ => Ok(()),
     }
 }

@@ -1,5 +1,6 @@
 //! Where pictures go: the kind of file is told by the name's extension.
 
+use super::print;
 use anyhow::{Result, bail};
 use edgegen_runtime::files::check_writable;
 use edgegen_runtime::generate::{Generator, Latents};
@@ -54,8 +55,12 @@ impl Output {
             Kind::Png => write_png(&grid(&generator.frames(latents)?, layout.columns)?, &self.path)?,
             Kind::Gif => write_gif(&generator.frames(latents)?, layout.frames_per_second, &self.path)?,
         }
-        println!("{}", self.path.display());
-        Ok(())
+        self.report()
+    }
+
+    /// Tells where the result is.
+    pub(super) fn report(&self) -> Result<()> {
+        print(&format!("{}\n", self.path.display()))
     }
 
     /// True if the file holds values, not pictures.

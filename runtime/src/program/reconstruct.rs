@@ -57,7 +57,6 @@ impl Reconstruct {
             frames.extend(decoder.frames(&latents)?);
             write_png(&grid(&frames, Some(self.pictures.len()))?, output.path())?;
         }
-        println!("{}", output.path().display());
-        Ok(())
+        output.report()
     }
 }
