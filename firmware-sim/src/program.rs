@@ -12,7 +12,7 @@ use edgegen_firmware_sim::panel::device::SPI_BUFFER;
 use edgegen_firmware_sim::panel::{Device, Ssd1306Device, St7789Device};
 use edgegen_firmware_sim::picture::Picture;
 use edgegen_firmware_sim::run::{self, Plan, Report};
-use edgegen_firmware_sim::script::{Entry, Script, Start};
+use edgegen_firmware_sim::script::{Entry, LEG, Script, Start};
 use edgegen_firmware_sim::show::terminal::{self, Ability};
 use edgegen_firmware_sim::show::{self, Format, Look};
 use edgegen_runtime::files::check_writable;
@@ -22,8 +22,6 @@ use crate::arguments::{Arguments, DitherName, PanelName};
 
 /// Where the picture goes when nothing is said.
 const DEFAULT_FILE: &str = "edgegen-sim.png";
-/// Pictures of a walk between two seeds.
-const STEPS: u32 = 24;
 /// Pictures a second of a GIF and of an animation in the terminal.
 const PLAYBACK_RATE: u8 = 12;
 /// Letters in a line where the terminal does not say.
@@ -140,8 +138,8 @@ where
 {
     let steps = match (arguments.walk_to, arguments.frames) {
         (Some(_), Some(1)) => bail!("a walk takes at least 2 pictures: give --frames 2 or more"),
-        (Some(_), frames) => frames.unwrap_or(STEPS),
-        _ => STEPS,
+        (Some(_), frames) => frames.unwrap_or(LEG),
+        _ => LEG,
     };
     let grid = Grid::for_panel(device.picture().size(), source.shape());
     let plan = Plan {

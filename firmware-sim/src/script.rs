@@ -8,8 +8,11 @@ use std::str::FromStr;
 
 use edgegen_firmware::{Button, Generator, GeneratorTask, Progress};
 
-/// Most pictures of one script.
-pub const MOST_PICTURES: u32 = 1000;
+/// Most pictures of one script: an animation of all of them, enlarged, takes about 300 MB to make.
+pub const MOST_PICTURES: u32 = 300;
+
+/// Most pictures of an entry without a number: a leg of a walk, which is longer than any gallery.
+pub const LEG: u32 = 24;
 
 /// How an entry begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,7 +61,10 @@ impl fmt::Display for ScriptError {
             Self::BadCount(word) => {
                 write!(out, "{word:?} is no number of pictures: use 1 to {MOST_PICTURES}, as in walk:8")
             }
-            Self::TooLong => write!(out, "the script shows more than {MOST_PICTURES} pictures"),
+            Self::TooLong => write!(
+                out,
+                "the script may show more than {MOST_PICTURES} pictures: an entry without a number counts as {LEG}"
+            ),
         }
     }
 }
@@ -89,8 +95,7 @@ impl FromStr for Script {
                 .transpose()?;
             entries.push(Entry { start: Start::Press(button), pictures });
         }
-        // An entry without a number shows a leg or a gallery: a few pictures.
-        let total: u64 = entries.iter().map(|entry| u64::from(entry.pictures.unwrap_or(1))).sum();
+        let total: u64 = entries.iter().map(|entry| u64::from(entry.pictures.unwrap_or(LEG))).sum();
         if total > u64::from(MOST_PICTURES) {
             return Err(ScriptError::TooLong);
         }
@@ -161,7 +166,7 @@ mod tests {
             ("walk:0", ScriptError::BadCount("0".into())),
             ("walk:x", ScriptError::BadCount("x".into())),
             ("walk:99999999999999", ScriptError::BadCount("99999999999999".into())),
-            ("walk:900,walk:101", ScriptError::TooLong),
+            ("walk:200,walk:101", ScriptError::TooLong),
         ];
         for (text, error) in table {
             assert_eq!(text.parse::<Script>(), Err(error), "{text:?}");
