@@ -1,0 +1,33 @@
+"""check_parity.py MODEL.onnx INPUT.npy [OUTPUT.npy …]: onnx.checker with full check, then the largest
+difference between onnxruntime's outputs and the given ones, in the graph's output order."""
+
+import json
+import sys
+
+import numpy as np
+import onnx
+import onnxruntime
+
+model_path, input_path, *output_paths = sys.argv[1:]
+model = onnx.load(model_path)
+onnx.checker.check_model(model, full_check=True)
+options = onnxruntime.SessionOptions()
+options.intra_op_num_threads = 1
+session = onnxruntime.InferenceSession(model_path, options, providers=["CPUExecutionProvider"])
+values = np.load(input_path)
+found = session.run(None, {session.get_inputs()[0].name: values})
+differences = []
+for path, ours in zip(output_paths, found, strict=True):
+    theirs = np.load(path)
+    assert theirs.shape == ours.shape, (theirs.shape, ours.shape)
+    differences.append(float(np.abs(theirs.astype(np.float64) - ours).max()))
+opset = next(entry.version for entry in model.opset_import if entry.domain == "")
+print(json.dumps({
+    "differences": differences,
+    "opset": opset,
+    "ir_version": model.ir_version,
+    "producer": model.producer_name,
+    "metadata": {entry.key: entry.value for entry in model.metadata_props},
+    "raw": all(len(t.raw_data) > 0 for t in model.graph.initializer),
+    "batch": [value.type.tensor_type.shape.dim[0].dim_param for value in [*model.graph.input, *model.graph.output]],
+}))

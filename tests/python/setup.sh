@@ -1,0 +1,7 @@
+#!/usr/bin/env bash
+# Makes .venv with the peers that tests and benches compare against. The product never needs it.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+python3 -m venv .venv
+.venv/bin/pip install --quiet --disable-pip-version-check -r tests/python/requirements.txt
+.venv/bin/python -c "import onnx, onnxruntime; print('onnx', onnx.__version__, 'onnxruntime', onnxruntime.__version__)"

@@ -1,0 +1,77 @@
+//! A run that is cut, at any moment and by any means, ends in the weights of one that was not.
+
+use std::time::{Duration, Instant};
+
+use edgegen_tests::{checkpoint_values, command, refused, succeeds};
+
+const RUN: &str = "train vae-conv --batch 32 --seed 9 --set network.base=8 --set objective.binarize=stochastic";
+
+#[test]
+fn a_run_killed_without_warning_resumes_to_the_same_weights() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    succeeds(folder, "edgegen-train", &format!("{RUN} --epochs 4 --out whole"));
+
+    let mut child = command(folder, "edgegen-train", &format!("{RUN} --epochs 4 --out cut"))
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let begun = Instant::now();
+    while !folder.join("cut/checkpoints/last.safetensors").is_file() {
+        assert!(begun.elapsed() < Duration::from_secs(120), "no checkpoint appears");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    // it may have been quick: then there is nothing left to resume, which must work as well
+    succeeds(folder, "edgegen-train", "train --resume --out cut");
+
+    for file in ["last", "best"] {
+        let values = |run: &str| checkpoint_values(&folder.join(format!("{run}/checkpoints/{file}.safetensors")));
+        assert!(values("whole") == values("cut"), "{file}: the resumed run ends in other weights");
+    }
+    let steps = |run: &str| {
+        let text = std::fs::read_to_string(folder.join(run).join("metrics.jsonl")).unwrap();
+        text.lines()
+            .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
+            .map(|epoch| (epoch["step"].as_u64().unwrap(), epoch["validation"]["elbo"].to_string()))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(steps("whole"), steps("cut"));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_run_stopped_inside_an_epoch_resumes_to_the_same_weights() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    succeeds(folder, "edgegen-train", &format!("{RUN} --steps 300 --out whole"));
+    let mut child = command(folder, "edgegen-train", &format!("{RUN} --steps 300 --out cut"))
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    while !folder.join("cut/config.toml").is_file() {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    std::thread::sleep(Duration::from_millis(400));
+    let interrupted = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(interrupted.success());
+    assert!(child.wait().unwrap().success(), "Ctrl-C ends a run in order");
+    succeeds(folder, "edgegen-train", "train --resume --out cut");
+    let values = |run: &str| checkpoint_values(&folder.join(run).join("checkpoints/last.safetensors"));
+    assert!(values("whole") == values("cut"));
+}
+
+#[test]
+fn a_resume_with_other_settings_says_which() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    succeeds(folder, "edgegen-train", "train vae-mlp --steps 5 --out run");
+    let mut other = command(folder, "edgegen-train", "train --resume --out run --latent 3 --set training.batch=7");
+    refused(&mut other, &["network.latent was 2, now 3", "training.batch was 100, now 7"]);
+    let mut preset = command(folder, "edgegen-train", "train vae-conv --resume --out run");
+    refused(&mut preset, &["vae-mlp", "vae-conv"]);
+    let mut again = command(folder, "edgegen-train", "train vae-mlp --steps 5 --out run");
+    refused(&mut again, &["holds a run already", "--resume"]);
+    succeeds(folder, "edgegen-train", "train --resume --out run --steps 8");
+}

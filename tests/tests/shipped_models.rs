@@ -1,0 +1,43 @@
+//! What lies in models/: complete, unaltered, and drawing.
+
+use std::fs;
+
+use edgegen_tests::{root, succeeds};
+use sha2::{Digest, Sha256};
+
+#[test]
+fn every_shipped_model_is_what_its_manifest_says() {
+    let mut count = 0;
+    for entry in fs::read_dir(root().join("models")).unwrap() {
+        let folder = entry.unwrap().path();
+        if !folder.is_dir() {
+            continue;
+        }
+        count += 1;
+        let manifest: serde_json::Value =
+            serde_json::from_str(&fs::read_to_string(folder.join("model.json")).unwrap()).unwrap();
+        for file in manifest["files"].as_array().unwrap() {
+            let name = file["file"].as_str().unwrap();
+            let bytes = fs::read(folder.join(name)).unwrap();
+            let hash: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+            assert_eq!(file["sha256"], hash, "{name}");
+        }
+        let card = fs::read_to_string(folder.join("README.md")).unwrap();
+        assert!(card.contains(manifest["command"].as_str().unwrap()), "the card lacks the command");
+
+        let out = tempfile::tempdir().unwrap();
+        let model = folder.display();
+        succeeds(out.path(), "edgegen", &format!("generate {model} --seed 7 --count 4 --out a.png"));
+        let facts = succeeds(out.path(), "edgegen", &format!("info {model} --json"));
+        assert!(serde_json::from_str::<serde_json::Value>(&facts).is_ok(), "{facts}");
+        let bench = succeeds(out.path(), "edgegen", &format!("bench {model} --runs 5 --json"));
+        let bench: serde_json::Value = serde_json::from_str(&bench).unwrap();
+        for key in [
+            "model", "precision", "isa", "threads", "batch", "runs", "load_ms", "first_ms", "min_us", "p50_us", "p90_us",
+            "p99_us", "mean_us", "peak_rss_kib",
+        ] {
+            assert!(bench.get(key).is_some_and(|value| !value.is_null()), "{key} is missing from {bench}");
+        }
+    }
+    assert!(count > 0, "nothing is shipped");
+}
