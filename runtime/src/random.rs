@@ -32,6 +32,8 @@ pub enum Purpose {
     Evaluation = 6,
     /// Binarisation of a held-out set; the index is the picture.
     BinarizeHeldOut = 7,
+    /// Noise added to a held-out set for a denoiser; the index is the picture.
+    DenoiseHeldOut = 8,
 }
 
 /// A stream of random numbers that is fully determined by seed, purpose and index.

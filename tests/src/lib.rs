@@ -88,13 +88,21 @@ pub fn files_below(folder: &Path) -> Vec<PathBuf> {
 /// A Python with onnx, onnxruntime and numpy, made by `tests/python/setup.sh`; or a line that says
 /// that the test is skipped.
 pub fn python() -> Option<PathBuf> {
-    let path = std::env::var_os("EDGEGEN_PYTHON")
-        .map_or_else(|| root().join(".venv/bin/python"), PathBuf::from);
+    let path =
+        std::env::var_os("EDGEGEN_PYTHON").map_or_else(|| root().join(".venv/bin/python"), PathBuf::from);
     if path.is_file() {
         return Some(path);
     }
-    eprintln!("SKIPPED: no Python oracle; bash tests/python/setup.sh makes one");
+    skipped("no Python oracle; bash tests/python/setup.sh makes one");
     None
+}
+
+/// Says on the terminal that a test is skipped: the test harness swallows what a passing test prints, but
+/// not this.
+pub fn skipped(why: &str) {
+    use std::io::Write;
+    // a terminal that is gone needs no word
+    let _ = writeln!(std::io::stderr(), "SKIPPED: {why}");
 }
 
 /// Runs a script of `tests/python` that must succeed; returns what it printed.

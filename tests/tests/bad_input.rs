@@ -19,7 +19,7 @@ fn calls_that_make_no_sense_are_refused() {
     fs::create_dir(folder.join("empty")).unwrap();
     fs::write(folder.join("bad.toml"), "[network]\nlatnet = 4\n").unwrap();
     fs::write(folder.join("worse.toml"), "[network\n").unwrap();
-    let cases: [(&str, &[&str]); 22] = [
+    let cases: [(&str, &[&str]); 29] = [
         ("train --out run", &["which preset", "vae-conv"]),
         ("train vae-giant --out run", &["vae-giant", "vae-conv"]),
         ("train vae-mlp --out run --epochs 0", &["--epochs"]),
@@ -30,6 +30,13 @@ fn calls_that_make_no_sense_are_refused() {
         ("train vae-mlp --out run --latent 999999999", &["latent is 999999999"]),
         ("train vae-mlp --out run --learning-rate NaN", &["learning_rate is NaN"]),
         ("train vae-mlp --out run --beta -1", &["beta"]),
+        ("train vae-mlp --out run --seed 18446744073709551615", &["seed"]),
+        ("train vae-mlp --out run --epochs 18446744073709551615", &["epochs"]),
+        ("train vae-mlp --out run --set adam.beta2=1.0", &["adam.beta2"]),
+        ("train vae-mlp --out run --set network.activation={leaky-relu=-1.0}", &["slope"]),
+        ("train vae-mlp --out run --set network.hidden=[65536,65536]", &["parameters"]),
+        ("train vae-conv --out run --set network.base=1024 --latent 65536", &["parameters"]),
+        ("train vae-mlp --out run --data=", &["--data is empty"]),
         ("train vae-mlp --out run --config nowhere.toml", &["nowhere.toml"]),
         ("train vae-mlp --out run --config bad.toml", &["bad.toml", "latnet"]),
         ("train vae-mlp --out run --config worse.toml", &["worse.toml"]),
@@ -47,7 +54,10 @@ fn calls_that_make_no_sense_are_refused() {
         // a value like -1 would be taken for a flag by itself
         let arguments = arguments.replace("--beta -1", "--beta=-1");
         refused(&mut command(folder, "edgegen-train", &arguments), expected);
-        assert!(!folder.join("run").exists() && !folder.join("model").exists(), "{arguments} left something behind");
+        assert!(
+            !folder.join("run").exists() && !folder.join("model").exists(),
+            "{arguments} left something behind"
+        );
     }
 }
 
@@ -73,7 +83,10 @@ fn damaged_runs_are_refused_by_name() {
     ];
     for (name, bytes, expected) in cases {
         fs::write(&best, bytes).unwrap();
-        let line = refused(&mut command(folder, "edgegen-train", "export run --out model"), &["best.safetensors", expected]);
+        let line = refused(
+            &mut command(folder, "edgegen-train", "export run --out model"),
+            &["best.safetensors", expected],
+        );
         assert!(!folder.join("model").exists(), "{name}: {line}");
     }
     fs::write(&best, &sound).unwrap();
@@ -81,6 +94,24 @@ fn damaged_runs_are_refused_by_name() {
     let text = fs::read_to_string(&config).unwrap();
     fs::write(&config, text.replace("latent = 2", "latent = 3")).unwrap();
     refused(&mut command(folder, "edgegen-train", "eval run"), &["best.safetensors", "another network"]);
+    fs::write(&config, text.replace("latent = 2", "latent = 2\n")).unwrap();
+    let last = folder.join("run/checkpoints/last.safetensors");
+    let whole = fs::read(&last).unwrap();
+    fs::write(&last, &whole[..whole.len() - 1]).unwrap();
+    refused(
+        &mut command(folder, "edgegen-train", "train --resume --out run --steps 20"),
+        &["last.safetensors"],
+    );
+    fs::remove_file(&last).unwrap();
+    refused(
+        &mut command(folder, "edgegen-train", "train --resume --out run --steps 20"),
+        &["last.safetensors", "missing"],
+    );
+    fs::write(&last, &whole).unwrap();
+    refused(
+        &mut command(folder, "edgegen-train", "train --resume --out run --steps 3"),
+        &["10 steps already"],
+    );
     fs::write(&config, "preset = 3").unwrap();
     refused(&mut command(folder, "edgegen-train", "eval run"), &["config.toml"]);
 }
@@ -92,6 +123,13 @@ fn outputs_that_cannot_be_written_are_refused_before_the_work() {
     trained(folder);
     fs::create_dir(folder.join("taken")).unwrap();
     refused(&mut command(folder, "edgegen-train", "export run --out taken"), &["taken", "exists"]);
+    // --force replaces models, nothing else
+    refused(
+        &mut command(folder, "edgegen-train", "export run --out taken --force"),
+        &["taken", "no model folder"],
+    );
+    succeeds(folder, "edgegen-train", "export run --out model");
+    succeeds(folder, "edgegen-train", "export run --out model --force");
     refused(&mut command(folder, "edgegen-train", "sample run --out nowhere/s.png"), &["nowhere/s.png"]);
     refused(&mut command(folder, "edgegen-train", "sample run --count 0"), &["--count is 0"]);
     refused(&mut command(folder, "edgegen-train", "sample run --count 4000000000"), &["--count"]);
@@ -99,7 +137,10 @@ fn outputs_that_cannot_be_written_are_refused_before_the_work() {
     refused(&mut command(folder, "edgegen-train", "eval run --samples 5001"), &["--samples is 5001"]);
     fs::write(folder.join("file"), "x").unwrap();
     refused(&mut command(folder, "edgegen-train", "train vae-mlp --steps 1 --out file/run"), &["file/run"]);
-    refused(&mut command(folder, "edgegen-train", "train vae-mlp --steps 1 --device cuda --out r"), &["CUDA"]);
+    refused(
+        &mut command(folder, "edgegen-train", "train vae-mlp --steps 1 --device cuda --out r"),
+        &["CUDA"],
+    );
 }
 
 /// A call under a limit of the file size, as on a medium that is full: writes fail with an error
@@ -120,7 +161,10 @@ fn a_full_disk_leaves_the_last_good_files() {
     let last = folder.join("run/checkpoints/last.safetensors");
     let before = fs::read(&last).unwrap();
     let files = files_below(folder);
-    refused(&mut with_full_disk(folder, "edgegen-train", "train --resume --steps 20 --out run", 64), &["safetensors"]);
+    refused(
+        &mut with_full_disk(folder, "edgegen-train", "train --resume --steps 20 --out run", 64),
+        &["safetensors"],
+    );
     assert!(fs::read(&last).unwrap() == before, "the last good checkpoint is gone");
     refused(&mut with_full_disk(folder, "edgegen-train", "export run --out model", 64), &[".onnx"]);
     assert_eq!(files_below(folder), files, "something half-written was left");
@@ -139,7 +183,12 @@ fn a_run_that_diverges_stops_and_keeps_its_checkpoint() {
     let folder = folder.path();
     trained(folder);
     let before = fs::read(folder.join("run/checkpoints/last.safetensors")).unwrap();
-    let diverging = "train vae-mlp --steps 400 --learning-rate 1e30 --out wild";
-    refused(&mut command(folder, "edgegen-train", diverging), &["step", "--learning-rate"]);
+    // in the middle of an epoch, and at its end, where the loss before the last update is still sound
+    for steps in [400, 1] {
+        let diverging = format!("train vae-mlp --steps {steps} --learning-rate 1e30 --out wild-{steps}");
+        refused(&mut command(folder, "edgegen-train", &diverging), &["diverged"]);
+    }
+    let spoiling = "train --resume --out run --steps 60 --learning-rate 1e30";
+    refused(&mut command(folder, "edgegen-train", spoiling), &["learning_rate was 0.001"]);
     assert!(fs::read(folder.join("run/checkpoints/last.safetensors")).unwrap() == before);
 }

@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use edgegen_tests::{checkpoint_values, command, refused, succeeds};
 
-const RUN: &str = "train vae-conv --batch 32 --seed 9 --set network.base=8 --set objective.binarize=stochastic";
+const RUN: &str =
+    "train vae-conv --batch 32 --seed 9 --set network.base=8 --set objective.binarize=stochastic";
 
 #[test]
 fn a_run_killed_without_warning_resumes_to_the_same_weights() {
@@ -27,14 +28,17 @@ fn a_run_killed_without_warning_resumes_to_the_same_weights() {
     succeeds(folder, "edgegen-train", "train --resume --out cut");
 
     for file in ["last", "best"] {
-        let values = |run: &str| checkpoint_values(&folder.join(format!("{run}/checkpoints/{file}.safetensors")));
+        let values =
+            |run: &str| checkpoint_values(&folder.join(format!("{run}/checkpoints/{file}.safetensors")));
         assert!(values("whole") == values("cut"), "{file}: the resumed run ends in other weights");
     }
     let steps = |run: &str| {
         let text = std::fs::read_to_string(folder.join(run).join("metrics.jsonl")).unwrap();
         text.lines()
             .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
-            .map(|epoch| (epoch["step"].as_u64().unwrap(), epoch["validation"]["elbo"].to_string()))
+            .map(|epoch| {
+                (epoch["step"].as_u64().unwrap(), epoch["train"].to_string(), epoch["validation"].to_string())
+            })
             .collect::<Vec<_>>()
     };
     assert_eq!(steps("whole"), steps("cut"));
@@ -54,7 +58,8 @@ fn a_run_stopped_inside_an_epoch_resumes_to_the_same_weights() {
         std::thread::sleep(Duration::from_millis(5));
     }
     std::thread::sleep(Duration::from_millis(400));
-    let interrupted = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    let interrupted =
+        std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
     assert!(interrupted.success());
     assert!(child.wait().unwrap().success(), "Ctrl-C ends a run in order");
     succeeds(folder, "edgegen-train", "train --resume --out cut");
@@ -63,11 +68,28 @@ fn a_run_stopped_inside_an_epoch_resumes_to_the_same_weights() {
 }
 
 #[test]
+fn a_run_is_not_resumed_on_other_pictures() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    std::fs::create_dir(folder.join("data")).unwrap();
+    let picture = |index: u8| {
+        let gray = image::GrayImage::from_pixel(8, 8, image::Luma([index]));
+        gray.save(folder.join(format!("data/{index}.png"))).unwrap();
+    };
+    (0..40).for_each(picture);
+    succeeds(folder, "edgegen-train", "train vae-mlp --data data --size 8 --batch 8 --epochs 1 --out run");
+    picture(40);
+    let mut other = command(folder, "edgegen-train", "train --resume --out run --epochs 2");
+    refused(&mut other, &["last.safetensors", "other pictures"]);
+}
+
+#[test]
 fn a_resume_with_other_settings_says_which() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     succeeds(folder, "edgegen-train", "train vae-mlp --steps 5 --out run");
-    let mut other = command(folder, "edgegen-train", "train --resume --out run --latent 3 --set training.batch=7");
+    let mut other =
+        command(folder, "edgegen-train", "train --resume --out run --latent 3 --set training.batch=7");
     refused(&mut other, &["network.latent was 2, now 3", "training.batch was 100, now 7"]);
     let mut preset = command(folder, "edgegen-train", "train vae-conv --resume --out run");
     refused(&mut preset, &["vae-mlp", "vae-conv"]);

@@ -33,8 +33,20 @@ fn every_shipped_model_is_what_its_manifest_says() {
         let bench = succeeds(out.path(), "edgegen", &format!("bench {model} --runs 5 --json"));
         let bench: serde_json::Value = serde_json::from_str(&bench).unwrap();
         for key in [
-            "model", "precision", "isa", "threads", "batch", "runs", "load_ms", "first_ms", "min_us", "p50_us", "p90_us",
-            "p99_us", "mean_us", "peak_rss_kib",
+            "model",
+            "precision",
+            "isa",
+            "threads",
+            "batch",
+            "runs",
+            "load_ms",
+            "first_ms",
+            "min_us",
+            "p50_us",
+            "p90_us",
+            "p99_us",
+            "mean_us",
+            "peak_rss_kib",
         ] {
             assert!(bench.get(key).is_some_and(|value| !value.is_null()), "{key} is missing from {bench}");
         }

@@ -6,8 +6,13 @@ use edgegen_tests::{files_below, oracle, python, succeeds};
 fn a_newcomer_trains_exports_and_shows_a_model_without_any_data() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
-    succeeds(folder, "edgegen-train", "train vae-conv --out run --steps 120 --batch 32 --latent 8 --set network.base=16");
-    let files: Vec<String> = files_below(&folder.join("run")).iter().map(|path| path.display().to_string()).collect();
+    succeeds(
+        folder,
+        "edgegen-train",
+        "train vae-conv --out run --steps 120 --batch 32 --latent 8 --set network.base=16",
+    );
+    let files: Vec<String> =
+        files_below(&folder.join("run")).iter().map(|path| path.display().to_string()).collect();
     for expected in [
         "checkpoints/best.safetensors",
         "checkpoints/last.safetensors",
@@ -22,13 +27,16 @@ fn a_newcomer_trains_exports_and_shows_a_model_without_any_data() {
     let metrics = std::fs::read_to_string(folder.join("run/metrics.jsonl")).unwrap();
     let elbo: Vec<f64> = metrics
         .lines()
-        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["validation"]["elbo"].as_f64().unwrap())
+        .map(|line| {
+            serde_json::from_str::<serde_json::Value>(line).unwrap()["validation"]["elbo"].as_f64().unwrap()
+        })
         .collect();
     assert!(elbo.last() > elbo.first(), "the validation ELBO does not rise: {elbo:?}");
 
     let evaluation = succeeds(folder, "edgegen-train", "eval run --samples 20 --limit 50 --json");
     let evaluation: serde_json::Value = serde_json::from_str(&evaluation).unwrap();
-    let (bound, weighted) = (evaluation["elbo"].as_f64().unwrap(), evaluation["log_likelihood"].as_f64().unwrap());
+    let (bound, weighted) =
+        (evaluation["elbo"].as_f64().unwrap(), evaluation["log_likelihood"].as_f64().unwrap());
     assert!(weighted > bound, "20 importance samples must give more than the bound: {evaluation}");
 
     succeeds(folder, "edgegen-train", "export run --out model");
@@ -59,7 +67,8 @@ fn the_same_seed_gives_the_same_files() {
         succeeds(folder, "edgegen", &format!("generate model-{name} --seed 3 --count 4 --out {name}.png"));
         succeeds(folder, "edgegen-sim", &format!("--model model-{name} --seed 3 --out panel-{name}.png"));
     }
-    let same = |a: &str, b: &str| std::fs::read(folder.join(a)).unwrap() == std::fs::read(folder.join(b)).unwrap();
+    let same =
+        |a: &str, b: &str| std::fs::read(folder.join(a)).unwrap() == std::fs::read(folder.join(b)).unwrap();
     assert!(same("a.png", "b.png"));
     assert!(same("panel-a.png", "panel-b.png"));
     assert!(folder.join("run-a/latent-grid.png").is_file());
@@ -71,7 +80,11 @@ fn the_same_seed_gives_the_same_files() {
 fn a_denoiser_is_trained_and_run_like_any_model() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
-    succeeds(folder, "edgegen-train", "train vae-conv --out run --steps 30 --batch 32 --denoise 0.3 --set network.base=8");
+    succeeds(
+        folder,
+        "edgegen-train",
+        "train vae-conv --out run --steps 30 --batch 32 --denoise 0.3 --set network.base=8",
+    );
     succeeds(folder, "edgegen-train", "export run --out model");
     assert!(std::fs::read_to_string(folder.join("model/README.md")).unwrap().contains("denoiser"));
     succeeds(folder, "edgegen", "generate model --seed 1 --out one.png");
@@ -90,7 +103,9 @@ fn exported_files_pass_the_checker_and_onnxruntime_agrees() {
     let Some(python) = python() else { return };
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
-    for (preset, extra) in [("vae-conv", "--set network.base=8"), ("vae-mlp-50", "--batch 20"), ("vae-mlp", "")] {
+    for (preset, extra) in
+        [("vae-conv", "--set network.base=8"), ("vae-mlp-50", "--batch 20"), ("vae-mlp", "")]
+    {
         succeeds(folder, "edgegen-train", &format!("train {preset} --out run-{preset} --steps 25 {extra}"));
         succeeds(folder, "edgegen-train", &format!("export run-{preset} --out model-{preset}"));
         let model = folder.join(format!("model-{preset}"));
@@ -108,7 +123,11 @@ fn exported_files_pass_the_checker_and_onnxruntime_agrees() {
         write_npy(&path("log_variance"), &[COUNT, latent], &posterior.log_variance).unwrap();
 
         let reports = [
-            oracle(&python, "check_parity.py", &[&model.join("decoder.fp32.onnx"), &path("latent"), &path("image")]),
+            oracle(
+                &python,
+                "check_parity.py",
+                &[&model.join("decoder.fp32.onnx"), &path("latent"), &path("image")],
+            ),
             oracle(
                 &python,
                 "check_parity.py",
@@ -125,8 +144,22 @@ fn exported_files_pass_the_checker_and_onnxruntime_agrees() {
             assert_eq!(report["producer"], "edgegen-train");
             assert!(report["batch"].as_array().unwrap().iter().all(|name| name == "N"), "{report}");
             let metadata = report["metadata"].as_object().unwrap();
-            for key in ["kind", "part", "latent_dim", "prior", "range", "pixel_format", "precision", "dataset", "seed", "parent_sha256"] {
-                assert!(metadata.contains_key(&format!("edgegen.{key}")), "{key} is missing from {metadata:?}");
+            for key in [
+                "kind",
+                "part",
+                "latent_dim",
+                "prior",
+                "range",
+                "pixel_format",
+                "precision",
+                "dataset",
+                "seed",
+                "parent_sha256",
+            ] {
+                assert!(
+                    metadata.contains_key(&format!("edgegen.{key}")),
+                    "{key} is missing from {metadata:?}"
+                );
             }
         }
     }

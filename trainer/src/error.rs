@@ -52,8 +52,12 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Data { path, problem } | Self::Run { path, problem } => write!(f, "{}: {}", path.display(), one_line(problem)),
-            Self::Config(problem) | Self::Training(problem) | Self::Export(problem) => f.write_str(&one_line(problem)),
+            Self::Data { path, problem } | Self::Run { path, problem } => {
+                write!(f, "{}: {}", path.display(), one_line(problem))
+            }
+            Self::Config(problem) | Self::Training(problem) | Self::Export(problem) => {
+                f.write_str(&one_line(problem))
+            }
             Self::Candle(source) => write!(f, "computation failed: {}", one_line(&source.to_string())),
             Self::Runtime(source) => source.fmt(f),
         }

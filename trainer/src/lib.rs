@@ -2,14 +2,15 @@
 //!
 //! Layers, each knowing only those above it:
 //! - [`nn`]: what candle lacks (convolution gradients, likelihoods, Adam with a state to store)
-//! - [`network`]: what a network is, as one typed list of layers, and the presets
+//! - [`network`]: what a network is, as one typed list of layers, and families of them
 //! - [`data`]: IDX files, folders of images, a small embedded set → batches
-//! - [`train`]: configuration, objective, loop, run folder, checkpoints, pictures
-//! - [`evaluate`]: likelihoods on held-out pictures
+//! - [`vae`]: encoder and decoder, and the objective's terms
+//! - [`evaluate`]: likelihoods of held-out pictures
+//! - [`train`]: configuration, presets, loop, run folder, checkpoints, pictures
 //! - [`export`]: layer list + weights → ONNX → compared with candle through the runtime
 //!
 //! Guarantees: a step of a run depends on its configuration, its pictures and the step's number
-//! alone, so runs can be cut and resumed and end in the same weights; files appear whole or not at
+//! alone, so runs can be cut and resumed and end in the same weights (on the CPU); files appear whole or not at
 //! all; held-out pictures never decide a gradient.
 
 pub mod data;
@@ -18,6 +19,7 @@ pub mod export;
 pub mod network;
 pub mod nn;
 pub mod train;
+pub mod vae;
 
 mod error;
 

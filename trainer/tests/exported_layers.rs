@@ -33,7 +33,8 @@ fn check(name: &str, network: Network, range: Range) {
         module.forward(&many, Mode::Train).unwrap();
     }
     let few = many.narrow(0, 0, BATCH).unwrap();
-    let expected = module.forward(&few, Mode::Infer).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    let expected =
+        module.forward(&few, Mode::Infer).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
 
     let signature = onnx::Signature {
         name: "generator",
@@ -56,15 +57,24 @@ fn every_layer_means_the_same_in_onnx() {
     let norm = |channels| Layer::BatchNorm { channels };
     let tanh = Layer::Activation(Activation::Tanh);
     let sigmoid = Layer::Activation(Activation::Sigmoid);
-    let transpose = |kernel, stride, padding| Layer::ConvTranspose { inputs: 4, outputs: 7, kernel, stride, padding };
+    let transpose =
+        |kernel, stride, padding| Layer::ConvTranspose { inputs: 4, outputs: 7, kernel, stride, padding };
     let cases: [(&str, Vec<Layer>, Range); 8] = [
         ("conv", vec![last(4), tanh], Range::Signed),
-        ("strided conv", vec![Layer::Conv { inputs: 4, outputs: 3, kernel: 4, stride: 2, padding: 1 }, sigmoid], Range::Unit),
+        (
+            "strided conv",
+            vec![Layer::Conv { inputs: 4, outputs: 3, kernel: 4, stride: 2, padding: 1 }, sigmoid],
+            Range::Unit,
+        ),
         ("transposed k4 s2 p1", vec![transpose(4, 2, 1), relu, last(7), tanh], Range::Signed),
         ("transposed k5 s3 p2", vec![transpose(5, 3, 2), relu, last(7), tanh], Range::Signed),
         ("upsample", vec![Layer::UpsampleConv { inputs: 4, outputs: 3, kernel: 5 }, sigmoid], Range::Unit),
         ("batch norm after dense and reshape", vec![norm(4), relu, last(4), sigmoid], Range::Unit),
-        ("batch norm after transposed", vec![transpose(4, 2, 1), norm(7), relu, last(7), tanh], Range::Signed),
+        (
+            "batch norm after transposed",
+            vec![transpose(4, 2, 1), norm(7), relu, last(7), tanh],
+            Range::Signed,
+        ),
         ("batch norm after conv", vec![last(4), norm(3), tanh], Range::Signed),
     ];
     for (name, layers, range) in cases {

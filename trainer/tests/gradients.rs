@@ -26,7 +26,9 @@ fn largest(difference: &Tensor) -> Result<f64> {
 /// Every kernel, stride and padding that a layer may have, with sides that leave a rest.
 fn geometries() -> Vec<Geometry> {
     let mut all = Vec::new();
-    for (kernel, stride, padding) in [(1, 1, 0), (3, 1, 1), (4, 2, 1), (5, 2, 2), (3, 2, 1), (4, 1, 0), (2, 3, 0)] {
+    for (kernel, stride, padding) in
+        [(1, 1, 0), (3, 1, 1), (4, 2, 1), (5, 2, 2), (3, 2, 1), (4, 1, 0), (2, 3, 0)]
+    {
         for (height, width) in [(8, 8), (7, 10), (5, 4)] {
             let side = |side: usize| (side + 2 * padding).checked_sub(kernel).map(|rest| rest / stride + 1);
             let (Some(h), Some(w)) = (side(height), side(width)) else { continue };
@@ -54,7 +56,10 @@ fn every_role_has_the_gradient_of_central_differences() -> Result<()> {
         for role in [Role::Coarse, Role::Fine, Role::Weights] {
             let op = Correlation { geometry, role };
             let (left, right) = arguments(&geometry, role, 2)?;
-            let (left, right) = (Var::from_tensor(&left.to_dtype(DType::F64)?)?, Var::from_tensor(&right.to_dtype(DType::F64)?)?);
+            let (left, right) = (
+                Var::from_tensor(&left.to_dtype(DType::F64)?)?,
+                Var::from_tensor(&right.to_dtype(DType::F64)?)?,
+            );
             let weighting = noise(op.apply(&left, &right)?.dims(), 4)?.to_dtype(DType::F64)?;
             let value = |left: &Tensor, right: &Tensor| -> Result<Tensor> {
                 // a square makes the gradient depend on the arguments
@@ -74,7 +79,10 @@ fn every_role_has_the_gradient_of_central_differences() -> Result<()> {
                     };
                     let expected = (moved(STEP)? - moved(-STEP)?) / (2.0 * STEP);
                     let error = (gradient[index] - expected).abs() / expected.abs().max(1.0);
-                    assert!(error < F64_TOLERANCE, "{role:?} {geometry:?} argument {which} at {index}: {error:e}");
+                    assert!(
+                        error < F64_TOLERANCE,
+                        "{role:?} {geometry:?} argument {which} at {index}: {error:e}"
+                    );
                 }
             }
         }
@@ -94,9 +102,11 @@ fn forward_passes_agree_with_candles_own() -> Result<()> {
             let (coarse, weights) = arguments(&geometry, Role::Fine, batch)?;
             let ours = Correlation { geometry, role: Role::Fine }.apply(&coarse, &weights)?;
             let whole = |side: usize| (side - 1) * geometry.stride + geometry.kernel - 2 * geometry.padding;
-            let rests = (geometry.fine.1 - whole(geometry.coarse.1), geometry.fine.2 - whole(geometry.coarse.2));
+            let rests =
+                (geometry.fine.1 - whole(geometry.coarse.1), geometry.fine.2 - whole(geometry.coarse.2));
             if rests.0 == rests.1 {
-                let candles = coarse.conv_transpose2d(&weights, geometry.padding, rests.0, geometry.stride, 1)?;
+                let candles =
+                    coarse.conv_transpose2d(&weights, geometry.padding, rests.0, geometry.stride, 1)?;
                 assert!(largest(&(ours - candles)?)? < F32_TOLERANCE, "{geometry:?}");
             }
         }
@@ -110,7 +120,12 @@ fn results_do_not_depend_on_the_number_of_threads() -> Result<()> {
     let (fine, coarse) = arguments(&geometry, Role::Weights, 100)?;
     let run = |threads: usize| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        pool.install(|| Correlation { geometry, role: Role::Weights }.apply(&fine, &coarse)?.flatten_all()?.to_vec1::<f32>())
+        pool.install(|| {
+            Correlation { geometry, role: Role::Weights }
+                .apply(&fine, &coarse)?
+                .flatten_all()?
+                .to_vec1::<f32>()
+        })
     };
     assert_eq!(run(1)?, run(2)?);
     assert_eq!(run(1)?, run(5)?);
@@ -150,7 +165,8 @@ fn the_bernoulli_likelihood_is_cross_entropy_in_nats() -> Result<()> {
     let by_hand = by_hand.flatten_from(1)?.sum(1)?;
     assert!(largest(&(&ours - &by_hand)?)? < F32_TOLERANCE);
     let weighting = noise(&[4], 10)?;
-    let (ours, theirs) = ((ours * &weighting)?.sum_all()?.backward()?, (by_hand * &weighting)?.sum_all()?.backward()?);
+    let (ours, theirs) =
+        ((ours * &weighting)?.sum_all()?.backward()?, (by_hand * &weighting)?.sum_all()?.backward()?);
     assert!(largest(&(ours.get(&logits).unwrap() - theirs.get(&logits).unwrap())?)? < F32_TOLERANCE);
     Ok(())
 }

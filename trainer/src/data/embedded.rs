@@ -13,11 +13,13 @@ macro_rules! embedded {
 }
 
 /// Class names of Fashion-MNIST, in the labels' order.
-const CLASSES: [&str; 10] = [
-    "t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle-boot",
-];
+const CLASSES: [&str; 10] =
+    ["t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle-boot"];
 
-fn part(images: (&str, &[u8]), labels: (&str, &[u8])) -> Result<(edgegen_runtime::model::ImageShape, Pictures)> {
+fn part(
+    images: (&str, &[u8]),
+    labels: (&str, &[u8]),
+) -> Result<(edgegen_runtime::model::ImageShape, Pictures)> {
     let (images_path, labels_path) = (Path::new(images.0), Path::new(labels.0));
     let images = idx::parse(images.1, images_path, 3)?;
     let labels = idx::parse(labels.1, labels_path, 1)?;

@@ -1,11 +1,12 @@
 //! A folder of images of any size: PNG, JPEG, WebP. Each is centre-cropped to a square and resized;
 //! transparency is shown on white. Sub-folders are classes.
 //!
-//! `train/` and `test/` (and `validation/` or `val/`) directly below the folder, if present, are the
-//! parts; otherwise each picture's part follows from a hash of its path below the folder, so that it
-//! stays in its part when others come or go.
+//! If every folder directly below is `train`, `test` or `validation` (`val`), these are the parts. A
+//! part that is missing is chosen by a hash of the pictures' paths: 5 % for each of validation and test.
+//! Pictures of one class whose names differ only behind the last underscore (`1f34e_noto.png`,
+//! `1f34e_twitter.png`) stay together, so that near copies don't straddle the split.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -14,7 +15,7 @@ use image::{DynamicImage, ImageReader, Limits, RgbImage, imageops};
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
-use super::{Dataset, LoadOptions, Pictures};
+use super::{Dataset, LoadOptions, Pictures, name_of};
 use crate::{Error, Result};
 
 const EXTENSIONS: [&str; 4] = ["png", "jpg", "jpeg", "webp"];
@@ -24,10 +25,14 @@ const LARGEST_SIDE: u32 = 16_384;
 const DECODING_MEMORY: u64 = 512 << 20;
 /// Deepest nesting of sub-folders that is searched.
 const DEEPEST: usize = 8;
-/// Most images of a folder: 2 million 64×64 RGB pictures are 24 GB.
+/// Most images of a folder.
 const MOST_IMAGES: usize = 2_000_000;
+/// Most memory for all pictures of a data set, bytes.
+const MOST_BYTES: usize = 8 << 30;
+/// One picture in so many becomes a validation picture, and one a test picture.
+const HELD_OUT: usize = 20;
 
-#[derive(Clone, Copy, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Split {
     Train,
     Validation,
@@ -36,26 +41,38 @@ enum Split {
 
 struct Found {
     path: PathBuf,
-    split: Split,
+    split: Option<Split>,
     class: Option<String>,
+    /// What the split is chosen by.
+    group: String,
 }
 
 /// Loads every image below `root`.
 pub(super) fn load(root: &Path, options: LoadOptions) -> Result<Dataset> {
     let mut skipped = Vec::new();
-    let found = find(root, &mut skipped)?;
+    let mut found = find(root, &mut skipped)?;
     if found.is_empty() {
         let seen = if skipped.is_empty() {
             "is empty".to_string()
         } else {
             format!("holds {} files, none of them an image", skipped.len())
         };
-        return Err(Error::data(root, format!("{seen}; --data takes PNG, JPEG or WebP images, or IDX files")));
+        return Err(Error::data(
+            root,
+            format!("{seen}; --data takes PNG, JPEG or WebP images, or IDX files"),
+        ));
     }
-    let names: BTreeSet<&String> = found.iter().filter_map(|image| image.class.as_ref()).collect();
-    let classes: Vec<String> = names.into_iter().cloned().collect();
-    let channels = if options.gray { 1 } else { 3 };
-    let shape = ImageShape { channels, height: options.side, width: options.side };
+    let shape =
+        ImageShape { channels: if options.gray { 1 } else { 3 }, height: options.side, width: options.side };
+    if found.len().saturating_mul(shape.values()) > MOST_BYTES {
+        let problem = format!(
+            "{} pictures of {shape} are more than the {MOST_BYTES} bytes that are held in memory; choose a smaller --size",
+            found.len()
+        );
+        return Err(Error::data(root, problem));
+    }
+    let classes = classes(root, &found)?;
+    split(&mut found);
     let decoded: Vec<_> = found.par_iter().map(|image| decode(&image.path, options)).collect();
 
     let mut parts = [(); 3].map(|()| Pictures::with(shape.values()));
@@ -63,87 +80,115 @@ pub(super) fn load(root: &Path, options: LoadOptions) -> Result<Dataset> {
         match pixels {
             Ok(pixels) => {
                 let label = image.class.as_ref().and_then(|name| classes.binary_search(name).ok());
-                parts[image.split as usize].push(&pixels, label.map(|label| label as u16));
+                let part = image.split.unwrap_or(Split::Train) as usize;
+                parts[part].push(&pixels, label.map(|label| label as u16));
             }
             Err(problem) => skipped.push((image.path.clone(), problem)),
         }
     }
-    let [mut train, mut validation, mut test] = parts;
-    if train.count() == 0 && validation.count() == 0 && test.count() == 0 {
+    let [train, validation, test] = parts;
+    let counts = [train.count(), validation.count(), test.count()];
+    if counts == [0; 3] {
         let (path, problem) = &skipped[0];
-        return Err(Error::data(root, format!("no image could be read; the first, {}: {problem}", path.display())));
+        return Err(Error::data(
+            root,
+            format!("no image could be read; the first, {}: {problem}", path.display()),
+        ));
     }
-    if train.labels.len() < train.count() {
-        // images beside class folders have no class: then nobody has
-        for part in [&mut train, &mut validation, &mut test] {
-            part.labels.clear();
-        }
+    if counts.contains(&0) || counts[0] < 2 {
+        let [train, validation, test] = counts;
+        let problem = format!(
+            "{train} training, {validation} validation and {test} test pictures are too few in one of the parts"
+        );
+        return Err(Error::data(root, problem));
     }
-    if train.count() < 2 {
-        return Err(Error::data(root, format!("{} training pictures are too few", train.count())));
+    Ok(Dataset { name: name_of(root), shape, classes, train, validation, test, skipped })
+}
+
+/// The classes' names, sorted; none if any image lies outside of a class folder.
+fn classes(root: &Path, found: &[Found]) -> Result<Vec<String>> {
+    let names: Option<BTreeSet<&String>> = found.iter().map(|image| image.class.as_ref()).collect();
+    let names = names.unwrap_or_default();
+    if names.len() > usize::from(u16::MAX) {
+        return Err(Error::data(
+            root,
+            format!("holds {} sub-folders; at most {} classes are told apart", names.len(), u16::MAX),
+        ));
     }
-    for part in [&mut validation, &mut test] {
-        if part.count() == 0 {
-            let spare = (train.count() / 20).max(1);
-            let (rest, moved) = train.split_off(|index| index < spare);
-            (train, *part) = (rest, moved);
-        }
-    }
-    let name = root
-        .canonicalize()
-        .ok()
-        .and_then(|path| Some(path.file_name()?.to_string_lossy().into_owned()))
-        .unwrap_or_else(|| "images".into());
-    Ok(Dataset { name, shape, classes, train, validation, test, skipped })
+    Ok(names.into_iter().cloned().collect())
 }
 
 fn find(root: &Path, skipped: &mut Vec<(PathBuf, String)>) -> Result<Vec<Found>> {
     let mut paths = Vec::new();
     walk(root, 0, &mut paths, skipped)?;
     paths.sort();
-    if paths.len() > MOST_IMAGES {
-        return Err(Error::data(root, format!("holds {} images; at most {MOST_IMAGES} are taken", paths.len())));
-    }
     let below = |path: &Path| -> Vec<String> {
         let relative = path.strip_prefix(root).unwrap_or(path);
         relative.components().map(|part| part.as_os_str().to_string_lossy().into_owned()).collect()
     };
-    let has_parts = paths.iter().any(|path| matches!(below(path).as_slice(), [first, _, ..] if first == "train"));
-    Ok(paths
-        .into_iter()
-        .filter_map(|path| {
-            let mut parts = below(&path);
-            let split = if has_parts {
-                let split = match parts[0].as_str() {
-                    "train" => Split::Train,
-                    "validation" | "val" => Split::Validation,
-                    "test" => Split::Test,
-                    _ => {
-                        skipped.push((path, "lies outside train/, validation/ and test/".into()));
-                        return None;
-                    }
-                };
-                parts.remove(0);
-                split
-            } else {
-                split_by_hash(&parts.join("/"))
-            };
-            let class = (parts.len() > 1).then(|| parts.swap_remove(0));
-            Some(Found { path, split, class })
-        })
-        .collect())
+    let part = |parts: &[String]| match parts {
+        [first, _, ..] => match first.as_str() {
+            "train" => Some(Split::Train),
+            "validation" | "val" => Some(Split::Validation),
+            "test" => Some(Split::Test),
+            _ => None,
+        },
+        _ => None,
+    };
+    let has_parts = paths.iter().all(|path| part(&below(path)).is_some());
+    let describe = |path: PathBuf| {
+        let mut parts = below(&path);
+        let split = if has_parts { part(&parts) } else { None };
+        if has_parts {
+            parts.remove(0);
+        }
+        let name = parts.join("/");
+        let stem = name.rsplit_once('.').map_or(name.as_str(), |(stem, _)| stem);
+        let group = match stem.rsplit_once('_') {
+            Some((group, variant)) if !variant.contains('/') => group,
+            _ => stem,
+        };
+        Found {
+            group: group.to_string(),
+            split,
+            class: (parts.len() > 1).then(|| parts.swap_remove(0)),
+            path,
+        }
+    };
+    Ok(paths.into_iter().map(describe).collect())
 }
 
-/// 5 % validation, 5 % test.
-fn split_by_hash(name: &str) -> Split {
-    match Sha256::digest(name.as_bytes())[0] % 20 {
-        0 => Split::Validation,
-        1 => Split::Test,
-        _ => Split::Train,
+/// Chooses the parts that the folders do not give: groups in the order of their hashes, validation
+/// from one end, test from the other.
+fn split(found: &mut [Found]) {
+    let given = |split| found.iter().any(|image| image.split == Some(split));
+    let (validation, test) = (given(Split::Validation), given(Split::Test));
+    let mut groups: BTreeMap<[u8; 32], Vec<usize>> = BTreeMap::new();
+    let mut count = 0;
+    for (index, image) in found.iter().enumerate() {
+        if matches!(image.split, None | Some(Split::Train)) {
+            groups.entry(Sha256::digest(image.group.as_bytes()).into()).or_default().push(index);
+            count += 1;
+        }
+    }
+    let mut groups: Vec<Vec<usize>> = groups.into_values().collect();
+    for (given, split) in [(validation, Split::Validation), (test, Split::Test)] {
+        let mut missing = if given { 0 } else { (count / HELD_OUT).max(1) };
+        while missing > 0 && groups.len() > 1 {
+            let group =
+                if split == Split::Validation { groups.remove(0) } else { groups.pop().unwrap_or_default() };
+            missing = missing.saturating_sub(group.len());
+            group.into_iter().for_each(|index| found[index].split = Some(split));
+        }
     }
 }
 
-fn walk(folder: &Path, depth: usize, paths: &mut Vec<PathBuf>, skipped: &mut Vec<(PathBuf, String)>) -> Result<()> {
+fn walk(
+    folder: &Path,
+    depth: usize,
+    paths: &mut Vec<PathBuf>,
+    skipped: &mut Vec<(PathBuf, String)>,
+) -> Result<()> {
     if depth > DEEPEST {
         skipped.push((folder.to_path_buf(), format!("lies more than {DEEPEST} folders deep")));
         return Ok(());
@@ -154,18 +199,27 @@ fn walk(folder: &Path, depth: usize, paths: &mut Vec<PathBuf>, skipped: &mut Vec
         if entry.file_name().to_string_lossy().starts_with('.') {
             continue;
         }
-        if path.is_dir() {
+        // followed, a link to a folder above would show every picture again, in another part
+        let linked = entry.file_type().is_ok_and(|kind| kind.is_symlink());
+        if path.is_dir() && linked {
+            skipped.push((path, "is a link to a folder".into()));
+        } else if path.is_dir() {
             walk(&path, depth + 1, paths, skipped)?;
-            continue;
-        }
-        let extension = path.extension().map(|extension| extension.to_string_lossy().to_lowercase());
-        if extension.is_some_and(|extension| EXTENSIONS.contains(&extension.as_str())) {
+        } else if path.is_file() && has_image_extension(&path) {
             paths.push(path);
+            if paths.len() > MOST_IMAGES {
+                return Err(Error::data(folder, format!("more than {MOST_IMAGES} images are not taken")));
+            }
         } else {
             skipped.push((path, "is no PNG, JPEG or WebP file".into()));
         }
     }
     Ok(())
+}
+
+fn has_image_extension(path: &Path) -> bool {
+    let extension = path.extension().map(|extension| extension.to_string_lossy().to_lowercase());
+    extension.is_some_and(|extension| EXTENSIONS.contains(&extension.as_str()))
 }
 
 /// One image as (side, side, channels) bytes.
@@ -174,7 +228,8 @@ fn decode(path: &Path, options: LoadOptions) -> std::result::Result<Vec<u8>, Str
     limits.max_image_width = Some(LARGEST_SIDE);
     limits.max_image_height = Some(LARGEST_SIDE);
     limits.max_alloc = Some(DECODING_MEMORY);
-    let mut reader = ImageReader::open(path).and_then(ImageReader::with_guessed_format).map_err(|e| e.to_string())?;
+    let mut reader =
+        ImageReader::open(path).and_then(ImageReader::with_guessed_format).map_err(|e| e.to_string())?;
     reader.limits(limits);
     let image = reader.decode().map_err(|e| e.to_string())?;
     Ok(fit(image, options))
@@ -186,8 +241,11 @@ fn fit(image: DynamicImage, options: LoadOptions) -> Vec<u8> {
     let square = image.crop_imm((image.width() - side) / 2, (image.height() - side) / 2, side, side);
     let opaque = if square.color().has_alpha() { on_white(&square) } else { square.into_rgb8() };
     let target = options.side as u32;
-    let resized =
-        if side == target { opaque } else { imageops::resize(&opaque, target, target, imageops::FilterType::CatmullRom) };
+    let resized = if side == target {
+        opaque
+    } else {
+        imageops::resize(&opaque, target, target, imageops::FilterType::CatmullRom)
+    };
     if options.gray { imageops::grayscale(&resized).into_raw() } else { resized.into_raw() }
 }
 

@@ -35,12 +35,18 @@ pub(crate) fn parse(mut source: impl Read, path: &Path, axes: usize) -> Result<I
     let mut head = [0u8; 2];
     source.read_exact(&mut head).map_err(|_| Error::data(path, "is shorter than an IDX header"))?;
     let whole = head.chain(source);
-    if head == GZIP_MAGIC { unpacked(MultiGzDecoder::new(whole), path, axes) } else { unpacked(whole, path, axes) }
+    if head == GZIP_MAGIC {
+        unpacked(MultiGzDecoder::new(whole), path, axes)
+    } else {
+        unpacked(whole, path, axes)
+    }
 }
 
 fn unpacked(mut source: impl Read, path: &Path, axes: usize) -> Result<Idx> {
     let mut header = vec![0u8; 4 + 4 * axes];
-    let short = |e: std::io::Error| Error::data(path, format!("ends inside its IDX header, or its gzip is damaged ({e})"));
+    let short = |e: std::io::Error| {
+        Error::data(path, format!("ends inside its IDX header, or its gzip is damaged ({e})"))
+    };
     source.read_exact(&mut header[..4]).map_err(short)?;
     if header[..2] != [0, 0] || header[2] != UNSIGNED_BYTE || usize::from(header[3]) != axes {
         return Err(Error::data(
@@ -52,11 +58,16 @@ fn unpacked(mut source: impl Read, path: &Path, axes: usize) -> Result<Idx> {
         ));
     }
     source.read_exact(&mut header[4..]).map_err(short)?;
-    let lengths: Vec<u64> =
-        header[4..].chunks_exact(4).map(|b| u64::from(u32::from_be_bytes([b[0], b[1], b[2], b[3]]))).collect();
+    let lengths: Vec<u64> = header[4..]
+        .chunks_exact(4)
+        .map(|b| u64::from(u32::from_be_bytes([b[0], b[1], b[2], b[3]])))
+        .collect();
     let claimed = lengths.iter().try_fold(1u64, |product, length| product.checked_mul(*length));
     let Some(claimed) = claimed.filter(|claimed| *claimed <= LARGEST_FILE) else {
-        return Err(Error::data(path, format!("claims axes {lengths:?}: more than {LARGEST_FILE} bytes are not read")));
+        return Err(Error::data(
+            path,
+            format!("claims axes {lengths:?}: more than {LARGEST_FILE} bytes are not read"),
+        ));
     };
     let mut values = Vec::new();
     // one byte more than claimed shows files that go on
@@ -66,7 +77,10 @@ fn unpacked(mut source: impl Read, path: &Path, axes: usize) -> Result<Idx> {
         .map_err(|e| Error::data(path, format!("cannot be unpacked: {e}; fetch it again")))?;
     if values.len() as u64 != claimed {
         let got = if values.len() as u64 > claimed { "more".into() } else { values.len().to_string() };
-        return Err(Error::data(path, format!("claims {claimed} values in its header but holds {got}; fetch it again")));
+        return Err(Error::data(
+            path,
+            format!("claims {claimed} values in its header but holds {got}; fetch it again"),
+        ));
     }
     Ok(Idx { axes: lengths.iter().map(|length| *length as usize).collect(), values })
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use edgegen_runtime::model::ImageShape;
 use edgegen_runtime::random::{Purpose, Stream};
 
-use super::{Dataset, Pictures, idx};
+use super::{Dataset, Pictures, idx, name_of};
 use crate::{Error, Result};
 
 /// Share of the training pictures that is set aside for validation: 5,000 of MNIST's 60,000.
@@ -35,21 +35,22 @@ pub(super) fn is_idx_folder(folder: &Path) -> bool {
 pub(super) fn load(folder: &Path) -> Result<Dataset> {
     let (shape, train) = part(folder, "train")?;
     let (test_shape, test) = part(folder, "t10k")?;
-    if test_shape != shape {
-        return Err(Error::data(folder, format!("training pictures are {shape}, test pictures are {test_shape}")));
+    if train.count() < 2 {
+        return Err(Error::data(folder, format!("{} training pictures are too few", train.count())));
     }
-    let name = folder
-        .canonicalize()
-        .ok()
-        .and_then(|path| Some(path.file_name()?.to_string_lossy().into_owned()))
-        .unwrap_or_else(|| "idx".into());
-    Ok(assemble(name, shape, train, test))
+    if test_shape != shape {
+        return Err(Error::data(
+            folder,
+            format!("training pictures are {shape}, test pictures are {test_shape}"),
+        ));
+    }
+    Ok(assemble(name_of(folder), shape, train, test))
 }
 
 /// The data set from its two halves; classes are named by their numbers.
 pub(super) fn assemble(name: String, shape: ImageShape, train: Pictures, test: Pictures) -> Dataset {
     let classes = train.labels.iter().chain(&test.labels).max().map_or(0, |most| usize::from(*most) + 1);
-    let held_out = (train.count() as f64 * VALIDATION_SHARE).round() as usize;
+    let held_out = (train.count() as f64 * VALIDATION_SHARE).round().max(1.0) as usize;
     let order = Stream::new(SPLIT_SEED, Purpose::Order, 0).permutation(train.count() as u32);
     let mut in_validation = vec![false; train.count()];
     order[..held_out].iter().for_each(|index| in_validation[*index as usize] = true);
@@ -85,7 +86,10 @@ pub(super) fn pictures(
 ) -> Result<(ImageShape, Pictures)> {
     let (count, height, width) = (images.axes[0], images.axes[1], images.axes[2]);
     if count == 0 || height == 0 || width == 0 || height > LARGEST_SIDE || width > LARGEST_SIDE {
-        return Err(Error::data(images_path, format!("holds {count} pictures of {height}x{width} pixels: nothing to learn from")));
+        return Err(Error::data(
+            images_path,
+            format!("holds {count} pictures of {height}x{width} pixels: nothing to learn from"),
+        ));
     }
     if labels.axes[0] != count {
         return Err(Error::data(

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use edgegen_runtime::generate::Frame;
 use edgegen_runtime::model::{ImageShape, PixelFormat};
 use edgegen_runtime::random::{Purpose, Stream};
+use sha2::{Digest, Sha256};
 
 use crate::{Error, Result};
 
@@ -107,7 +108,10 @@ pub fn load(path: Option<&Path>, options: LoadOptions) -> Result<Dataset> {
     let total = dataset.train.count() + dataset.validation.count() + dataset.test.count();
     if total < FEWEST {
         let place = path.unwrap_or(Path::new("the embedded set"));
-        return Err(Error::data(place, format!("holds {total} usable pictures; at least {FEWEST} are needed")));
+        return Err(Error::data(
+            place,
+            format!("holds {total} usable pictures; at least {FEWEST} are needed"),
+        ));
     }
     Ok(dataset)
 }
@@ -116,6 +120,17 @@ impl Dataset {
     /// How the pictures' bytes are to be read.
     pub fn pixel_format(&self) -> PixelFormat {
         if self.shape.channels == 1 { PixelFormat::Gray8 } else { PixelFormat::Rgb8 }
+    }
+
+    /// SHA-256 of all pictures and labels in their parts and order, hex.
+    pub fn sha256(&self) -> String {
+        let mut hash = Sha256::new();
+        for part in [&self.train, &self.validation, &self.test] {
+            hash.update((part.count() as u64).to_le_bytes());
+            hash.update(&part.pixels);
+            part.labels.iter().for_each(|label| hash.update(label.to_le_bytes()));
+        }
+        hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
     /// One picture as the runtime's programs would show it.
@@ -129,13 +144,24 @@ impl Dataset {
     }
 }
 
+/// What a data set is called: its folder's name.
+fn name_of(folder: &Path) -> String {
+    let absolute = std::path::absolute(folder).ok();
+    let name = absolute.as_deref().and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned());
+    name.unwrap_or_else(|| "pictures".into())
+}
+
 /// Copies picture `pixels` (HWC, u8) to `out` (CHW, f32 in [0, 1]).
 pub fn to_unit(shape: ImageShape, pixels: &[u8], out: &mut [f32]) {
     edgegen_runtime::generate::from_pixels(edgegen_runtime::model::Range::Unit, shape, pixels, out);
 }
 
 /// The pictures `indices` as one batch (N, C, H, W), f32 in [0, 1].
-pub fn batch(shape: ImageShape, pictures: &Pictures, indices: impl ExactSizeIterator<Item = usize>) -> Vec<f32> {
+pub fn batch(
+    shape: ImageShape,
+    pictures: &Pictures,
+    indices: impl ExactSizeIterator<Item = usize>,
+) -> Vec<f32> {
     let mut out = vec![0f32; indices.len() * shape.values()];
     for (index, out) in indices.zip(out.chunks_mut(shape.values())) {
         to_unit(shape, pictures.picture(index), out);

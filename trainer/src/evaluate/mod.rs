@@ -7,84 +7,55 @@ use candle_core::{Device, Tensor};
 use edgegen_runtime::model::ImageShape;
 use edgegen_runtime::random::{Purpose, Stream};
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 
-use crate::data::{self, Dataset, Pictures};
+use crate::data::{self, Pictures};
 use crate::network::module::Mode;
-use crate::train::config::{Binarize, Config};
-use crate::train::metrics::{Bound, Sums};
-use crate::train::vae::Vae;
+use crate::vae::{Binarize, ObjectiveConfig, Vae};
 use crate::{Error, Result};
 
-/// Pictures per batch of an evaluation.
-const BATCH: usize = 250;
-/// Posterior samples per batch of the importance-weighted estimate.
-const SAMPLES_PER_BATCH: usize = 250;
+/// Pictures, or posterior samples, per batch of an evaluation, where pictures are small.
+const LARGEST_BATCH: usize = 250;
+/// Values of a batch's pictures where they are not: layers inside a network are a few times as large.
+const VALUES_PER_BATCH: usize = 1 << 22;
 /// Most samples per picture: those of Burda et al. 2015.
 pub const MOST_SAMPLES: usize = 5_000;
 /// Seed of everything that is drawn for held-out pictures, so that runs can be compared.
 const SEED: u64 = 0;
 
-/// Held-out pictures `range` as (target, what the encoder sees), each (N, C, H, W): binarised and
-/// noised as the objective says, always the same.
-///
-/// # Errors
-/// Candle's.
-pub fn held_out(
-    config: &Config,
-    shape: ImageShape,
-    pictures: &Pictures,
-    range: Range<usize>,
-    device: &Device,
-) -> Result<(Tensor, Tensor)> {
-    let dims = (range.len(), shape.channels, shape.height, shape.width);
-    let first = range.start;
-    let mut clean = data::batch(shape, pictures, range);
-    if config.objective.binarize == Binarize::Stochastic {
-        data::binarize_held_out(&mut clean, shape.values(), SEED, first);
-    }
-    let mut seen = clean.clone();
-    if config.objective.denoise > 0.0 {
-        for (index, picture) in seen.chunks_mut(shape.values()).enumerate() {
-            let mut stream = Stream::new(SEED, Purpose::Denoise, (first + index) as u64);
-            data::add_noise(picture, config.objective.denoise as f32, &mut stream);
-        }
-    }
-    Ok((Tensor::from_vec(clean, dims, device)?, Tensor::from_vec(seen, dims, device)?))
+/// Mean terms over pictures, nats per picture.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Bound {
+    /// reconstruction − kl (β = 1, no free bits): a lower bound of log p(x).
+    pub elbo: f64,
+    /// E_q[log p(x|z)].
+    pub reconstruction: f64,
+    /// KL(q(z|x)‖p(z)).
+    pub kl: f64,
 }
 
-fn limited(pictures: &Pictures, limit: usize) -> usize {
-    if limit == 0 { pictures.count() } else { limit.min(pictures.count()) }
+/// Sums from which a [`Bound`] comes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Sums {
+    reconstruction: f64,
+    kl: f64,
+    pictures: u64,
 }
 
-/// The bound's two terms over the first `limit` pictures (0: all), nats per picture, one posterior
-/// sample each.
-///
-/// # Errors
-/// Candle's.
-pub fn bound(
-    vae: &Vae,
-    config: &Config,
-    dataset: &Dataset,
-    pictures: &Pictures,
-    limit: usize,
-    device: &Device,
-) -> Result<Bound> {
-    let mut sums = Sums::default();
-    let count = limited(pictures, limit);
-    for start in (0..count).step_by(BATCH) {
-        let range = start..(start + BATCH).min(count);
-        let length = range.len();
-        let mut noise = vec![0f32; length * vae.latent];
-        for (index, noise) in noise.chunks_mut(vae.latent).enumerate() {
-            Stream::new(SEED, Purpose::Evaluation, (start + index) as u64).fill_normal(noise);
-        }
-        let noise = Tensor::from_vec(noise, (length, vae.latent), device)?;
-        let (clean, seen) = held_out(config, dataset.shape, pictures, range, device)?;
-        let terms = vae.terms(&seen, &clean, &noise, &config.objective, Mode::Infer)?;
-        let mean = |tensor: &Tensor| Ok::<_, Error>(f64::from(tensor.mean_all()?.to_scalar::<f32>()?));
-        sums.add(mean(&terms.reconstruction)?, mean(&terms.divergence.sum(1)?)?, length);
+impl Sums {
+    /// Adds a batch of `pictures` with these mean terms.
+    pub fn add(&mut self, reconstruction: f64, kl: f64, pictures: usize) {
+        self.reconstruction += reconstruction * pictures as f64;
+        self.kl += kl * pictures as f64;
+        self.pictures += pictures as u64;
     }
-    Ok(sums.bound())
+
+    /// The means.
+    pub fn bound(&self) -> Bound {
+        let count = self.pictures.max(1) as f64;
+        let (reconstruction, kl) = (self.reconstruction / count, self.kl / count);
+        Bound { elbo: reconstruction - kl, reconstruction, kl }
+    }
 }
 
 /// log p(x), estimated.
@@ -100,89 +71,175 @@ pub struct LogLikelihood {
     pub samples: usize,
 }
 
-/// The importance-weighted bound of Burda et al. 2015 with K = `samples`:
-/// log 1/K Σ_k p(x, z_k) / q(z_k|x), z_k ~ q(z|x), which grows towards log p(x) with K.
-///
-/// `tick` is told of every picture that is done.
+/// A VAE before pictures that it has not learned from.
+pub struct HeldOut<'a> {
+    vae: &'a Vae,
+    objective: &'a ObjectiveConfig,
+    shape: ImageShape,
+    pictures: &'a Pictures,
+    count: usize,
+    device: &'a Device,
+}
+
+impl<'a> HeldOut<'a> {
+    /// The first `limit` of `pictures`; 0: all.
+    pub fn new(
+        vae: &'a Vae,
+        objective: &'a ObjectiveConfig,
+        shape: ImageShape,
+        pictures: &'a Pictures,
+        limit: usize,
+        device: &'a Device,
+    ) -> Self {
+        let count = if limit == 0 { pictures.count() } else { limit.min(pictures.count()) };
+        Self { vae, objective, shape, pictures, count, device }
+    }
+
+    /// How many pictures.
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    /// Pictures `range` as (target, what the encoder sees), each (N, C, H, W): binarised and noised as
+    /// the objective says, always the same.
+    ///
+    /// # Errors
+    /// Candle's.
+    pub fn batch(&self, range: Range<usize>) -> Result<(Tensor, Tensor)> {
+        let ImageShape { channels, height, width } = self.shape;
+        let dims = (range.len(), channels, height, width);
+        let first = range.start;
+        let mut clean = data::batch(self.shape, self.pictures, range);
+        if self.objective.binarize == Binarize::Stochastic {
+            data::binarize_held_out(&mut clean, self.shape.values(), SEED, first);
+        }
+        let mut seen = clean.clone();
+        if self.objective.denoise > 0.0 {
+            for (index, picture) in seen.chunks_mut(self.shape.values()).enumerate() {
+                let mut stream = Stream::new(SEED, Purpose::DenoiseHeldOut, (first + index) as u64);
+                data::add_noise(picture, self.objective.denoise as f32, &mut stream);
+            }
+        }
+        Ok((Tensor::from_vec(clean, dims, self.device)?, Tensor::from_vec(seen, dims, self.device)?))
+    }
+
+    fn batch_size(&self) -> usize {
+        (VALUES_PER_BATCH / self.shape.values().max(1)).clamp(1, LARGEST_BATCH)
+    }
+
+    fn ranges(&self) -> impl Iterator<Item = Range<usize>> {
+        let (size, count) = (self.batch_size(), self.count);
+        (0..count).step_by(size).map(move |start| start..(start + size).min(count))
+    }
+
+    /// The bound's two terms, nats per picture, one posterior sample each.
+    ///
+    /// # Errors
+    /// Candle's.
+    pub fn bound(&self) -> Result<Bound> {
+        let latent = self.vae.latent;
+        let mut sums = Sums::default();
+        for range in self.ranges() {
+            let (start, length) = (range.start, range.len());
+            let mut noise = vec![0f32; length * latent];
+            for (index, noise) in noise.chunks_mut(latent).enumerate() {
+                Stream::new(SEED, Purpose::Evaluation, (start + index) as u64).fill_normal(noise);
+            }
+            let noise = Tensor::from_vec(noise, (length, latent), self.device)?;
+            let (clean, seen) = self.batch(range)?;
+            let terms = self.vae.terms(&seen, &clean, &noise, self.objective, Mode::Infer)?;
+            let mean = |tensor: &Tensor| Ok::<_, Error>(f64::from(tensor.mean_all()?.to_scalar::<f32>()?));
+            sums.add(mean(&terms.reconstruction)?, mean(&terms.divergence.sum(1)?)?, length);
+        }
+        Ok(sums.bound())
+    }
+
+    /// The importance-weighted bound of Burda et al. 2015 with K = `samples`:
+    /// log 1/K Σ_k p(x, z_k) / q(z_k|x), z_k ~ q(z|x), which grows towards log p(x) with K.
+    ///
+    /// `tick` is told of every picture that is done.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if `samples` is out of range, or candle's.
+    pub fn importance_weighted(&self, samples: usize, tick: impl Fn() + Sync) -> Result<LogLikelihood> {
+        check_samples(samples)?;
+        let mut estimates = Vec::with_capacity(self.count);
+        for range in self.ranges() {
+            let start = range.start;
+            let (clean, seen) = self.batch(range.clone())?;
+            let posterior = self.vae.encode(&seen, Mode::Infer)?;
+            let means = posterior.mean.to_vec2::<f32>()?;
+            let log_variances = posterior.log_variance.to_vec2::<f32>()?;
+            let batch: Vec<f64> = range
+                .into_par_iter()
+                .map(|index| {
+                    let row = index - start;
+                    let picture = clean.narrow(0, row, 1)?;
+                    let mut noise = Stream::new(SEED, Purpose::Evaluation, index as u64);
+                    let estimate =
+                        self.log_likelihood(&picture, &means[row], &log_variances[row], &mut noise, samples)?;
+                    tick();
+                    Ok(estimate)
+                })
+                .collect::<Result<_>>()?;
+            estimates.extend(batch);
+        }
+        let number = estimates.len().max(1) as f64;
+        let mean = estimates.iter().sum::<f64>() / number;
+        let squares: f64 = estimates.iter().map(|estimate| (estimate - mean).powi(2)).sum();
+        let standard_error = (squares / (number - 1.0).max(1.0) / number).sqrt();
+        Ok(LogLikelihood { mean, standard_error, pictures: estimates.len(), samples })
+    }
+
+    /// The estimate for one picture (1, C, H, W) with its posterior.
+    fn log_likelihood(
+        &self,
+        picture: &Tensor,
+        mean: &[f32],
+        log_variance: &[f32],
+        noise: &mut Stream,
+        samples: usize,
+    ) -> Result<f64> {
+        let latent = self.vae.latent;
+        let deviations: Vec<f32> = log_variance.iter().map(|value| (0.5 * value).exp()).collect();
+        let log_deviations: f64 = log_variance.iter().map(|value| 0.5 * f64::from(*value)).sum();
+        let mut sum = LogSumExp::default();
+        for start in (0..samples).step_by(self.batch_size()) {
+            let length = self.batch_size().min(samples - start);
+            let mut latents = vec![0f32; length * latent];
+            let mut log_ratios = Vec::with_capacity(length);
+            for latent in latents.chunks_mut(latent) {
+                // log p(z) − log q(z|x) with z = mean + deviation · noise: the constants cancel
+                let mut log_ratio = log_deviations;
+                for ((z, mean), deviation) in latent.iter_mut().zip(mean).zip(&deviations) {
+                    let noise = noise.normal();
+                    *z = mean + deviation * noise;
+                    log_ratio += 0.5 * (f64::from(noise).powi(2) - f64::from(*z).powi(2));
+                }
+                log_ratios.push(log_ratio);
+            }
+            let latents = Tensor::from_vec(latents, (length, latent), self.device)?;
+            let mut dims = picture.dims().to_vec();
+            dims[0] = length;
+            let targets = picture.broadcast_as(dims)?.contiguous()?;
+            let likelihoods = self.vae.log_likelihood(&latents, &targets, self.objective, Mode::Infer)?;
+            for (likelihood, log_ratio) in likelihoods.to_vec1::<f32>()?.into_iter().zip(log_ratios) {
+                sum.add(f64::from(likelihood) + log_ratio);
+            }
+        }
+        Ok(sum.value() - (samples as f64).ln())
+    }
+}
+
+/// Refuses a number of importance samples that is out of range.
 ///
 /// # Errors
-/// [`Error::Config`] if `samples` is out of range, or candle's.
-pub fn importance_weighted(
-    trained: &crate::train::run::Trained,
-    pictures: &Pictures,
-    limit: usize,
-    samples: usize,
-    device: &Device,
-    tick: impl Fn() + Sync,
-) -> Result<LogLikelihood> {
+/// [`Error::Config`].
+pub fn check_samples(samples: usize) -> Result<()> {
     if samples == 0 || samples > MOST_SAMPLES {
         return Err(Error::Config(format!("--samples is {samples}; it takes 1 to {MOST_SAMPLES}")));
     }
-    let count = limited(pictures, limit);
-    let mut estimates = Vec::with_capacity(count);
-    for start in (0..count).step_by(BATCH) {
-        let range = start..(start + BATCH).min(count);
-        let (clean, seen) = held_out(&trained.config, trained.dataset.shape, pictures, range.clone(), device)?;
-        let posterior = trained.vae.encode(&seen, Mode::Infer)?;
-        let means = posterior.mean.to_vec2::<f32>()?;
-        let log_variances = posterior.log_variance.to_vec2::<f32>()?;
-        let batch: Vec<f64> = range
-            .into_par_iter()
-            .map(|index| {
-                let row = index - start;
-                let picture = clean.narrow(0, row, 1)?;
-                let estimate =
-                    one_picture(trained, &picture, &means[row], &log_variances[row], index as u64, samples, device)?;
-                tick();
-                Ok(estimate)
-            })
-            .collect::<Result<_>>()?;
-        estimates.extend(batch);
-    }
-    let number = estimates.len().max(1) as f64;
-    let mean = estimates.iter().sum::<f64>() / number;
-    let variance = estimates.iter().map(|estimate| (estimate - mean).powi(2)).sum::<f64>() / (number - 1.0).max(1.0);
-    Ok(LogLikelihood { mean, standard_error: (variance / number).sqrt(), pictures: estimates.len(), samples })
-}
-
-fn one_picture(
-    trained: &crate::train::run::Trained,
-    picture: &Tensor,
-    mean: &[f32],
-    log_variance: &[f32],
-    index: u64,
-    samples: usize,
-    device: &Device,
-) -> Result<f64> {
-    let vae = &trained.vae;
-    let deviations: Vec<f32> = log_variance.iter().map(|value| (0.5 * value).exp()).collect();
-    let log_deviations: f64 = log_variance.iter().map(|value| 0.5 * f64::from(*value)).sum();
-    let mut stream = Stream::new(SEED, Purpose::Evaluation, index);
-    let mut sum = LogSumExp::default();
-    for start in (0..samples).step_by(SAMPLES_PER_BATCH) {
-        let length = SAMPLES_PER_BATCH.min(samples - start);
-        let mut latents = vec![0f32; length * vae.latent];
-        let mut log_ratios = Vec::with_capacity(length);
-        for latent in latents.chunks_mut(vae.latent) {
-            // log p(z) − log q(z|x) with z = mean + deviation · noise: the constants cancel
-            let mut log_ratio = log_deviations;
-            for ((z, mean), deviation) in latent.iter_mut().zip(mean).zip(&deviations) {
-                let noise = stream.normal();
-                *z = mean + deviation * noise;
-                log_ratio += 0.5 * (f64::from(noise).powi(2) - f64::from(*z).powi(2));
-            }
-            log_ratios.push(log_ratio);
-        }
-        let latents = Tensor::from_vec(latents, (length, vae.latent), device)?;
-        let mut dims = picture.dims().to_vec();
-        dims[0] = length;
-        let targets = picture.broadcast_as(dims)?.contiguous()?;
-        let likelihoods = vae.log_likelihood(&latents, &targets, &trained.config.objective, Mode::Infer)?;
-        for (likelihood, log_ratio) in likelihoods.to_vec1::<f32>()?.into_iter().zip(log_ratios) {
-            sum.add(f64::from(likelihood) + log_ratio);
-        }
-    }
-    Ok(sum.value() - (samples as f64).ln())
+    Ok(())
 }
 
 /// log Σ e^x over a stream of x.
@@ -199,6 +256,9 @@ impl Default for LogSumExp {
 
 impl LogSumExp {
     fn add(&mut self, x: f64) {
+        if x == f64::NEG_INFINITY {
+            return; // adds nothing, and −∞ − −∞ is no number
+        }
         if x > self.largest {
             self.scaled = self.scaled * (self.largest - x).exp() + 1.0;
             self.largest = x;

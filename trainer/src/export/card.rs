@@ -4,8 +4,8 @@ use std::fmt::Write;
 
 use edgegen_runtime::model::Manifest;
 
-use crate::train::config::{Binarize, Likelihood};
-use crate::train::run::Trained;
+use crate::train::run::{Trained, Which};
+use crate::vae::{Binarize, Likelihood};
 
 /// Sources and licences of data sets by name.
 const LICENCES: [(&str, &str); 4] = [
@@ -72,8 +72,15 @@ pub(super) fn card(trained: &Trained, manifest: &Manifest) -> String {
         ));
     }
     line(format!(
-        "- seed {}, weights of step {} (best validation ELBO), {:.0} s of training on the CPU, {}",
-        config.training.seed, trained.position.step, trained.position.seconds, manifest.producer
+        "- seed {}, weights of step {} ({}), {:.0} s of training, {}",
+        config.training.seed,
+        trained.position.step,
+        match trained.which {
+            Which::Best => "best validation objective",
+            Which::Last => "last checkpoint",
+        },
+        trained.position.seconds,
+        manifest.producer
     ));
     line("\n## How good it is\n".into());
     line("Test pictures, nats per picture:\n".into());

@@ -45,9 +45,12 @@ pub fn fold(module: &Module) -> Result<Vec<FoldedLayer>> {
             Layer::BatchNorm { channels } => {
                 let values: Vec<Vec<f32>> = own.iter().map(values).collect::<CandleResult<_>>()?;
                 let per_channel = shapes[index].values() / channels;
-                fold_into(&mut folded, &values, per_channel).ok_or_else(|| no_linear_layer(index, network))?;
+                fold_into(&mut folded, &values, per_channel)
+                    .ok_or_else(|| no_linear_layer(index, network))?;
             }
-            layer => folded.push(FoldedLayer::Linear { layer, weight: values(&own[0])?, bias: values(&own[1])? }),
+            layer => {
+                folded.push(FoldedLayer::Linear { layer, weight: values(&own[0])?, bias: values(&own[1])? })
+            }
         }
     }
     Ok(folded)
@@ -69,18 +72,26 @@ fn values(parameter: &Parameter) -> CandleResult<Vec<f32>> {
 fn fold_into(folded: &mut [FoldedLayer], norm: &[Vec<f32>], pixels: usize) -> Option<()> {
     let [scale, shift, mean, variance] = norm else { return None };
     let last = match folded {
-        [.., linear @ FoldedLayer::Linear { .. }, FoldedLayer::Reshape(_)] | [.., linear @ FoldedLayer::Linear { .. }] => linear,
+        [.., linear @ FoldedLayer::Linear { .. }, FoldedLayer::Reshape(_)]
+        | [.., linear @ FoldedLayer::Linear { .. }] => linear,
         _ => return None,
     };
     let FoldedLayer::Linear { layer, weight, bias } = last else { return None };
-    let factor: Vec<f64> =
-        scale.iter().zip(variance).map(|(scale, variance)| f64::from(*scale) / (f64::from(*variance) + EPSILON).sqrt()).collect();
+    let factor: Vec<f64> = scale
+        .iter()
+        .zip(variance)
+        .map(|(scale, variance)| f64::from(*scale) / (f64::from(*variance) + EPSILON).sqrt())
+        .collect();
     // a dense layer's outputs are (channel, y, x) flattened; a convolution's are the channels
     let outputs_per_channel = if matches!(layer, Layer::Dense { .. }) { pixels } else { 1 };
+    if bias.len() != scale.len() * outputs_per_channel {
+        return None;
+    }
     let channel_of = |output: usize| output / outputs_per_channel;
     for (output, bias) in bias.iter_mut().enumerate() {
         let channel = channel_of(output);
-        *bias = (f64::from(shift[channel]) + factor[channel] * (f64::from(*bias) - f64::from(mean[channel]))) as f32;
+        *bias = (f64::from(shift[channel]) + factor[channel] * (f64::from(*bias) - f64::from(mean[channel])))
+            as f32;
     }
     for (index, weight) in weight.iter_mut().enumerate() {
         let channel = channel_of(output_of(layer, index));
@@ -93,7 +104,9 @@ fn fold_into(folded: &mut [FoldedLayer], norm: &[Vec<f32>], pixels: usize) -> Op
 fn output_of(layer: &Layer, index: usize) -> usize {
     match *layer {
         Layer::Dense { inputs, .. } => index / inputs,
-        Layer::Conv { inputs, kernel, .. } | Layer::UpsampleConv { inputs, kernel, .. } => index / (inputs * kernel * kernel),
+        Layer::Conv { inputs, kernel, .. } | Layer::UpsampleConv { inputs, kernel, .. } => {
+            index / (inputs * kernel * kernel)
+        }
         Layer::ConvTranspose { outputs, kernel, .. } => index / (kernel * kernel) % outputs,
         Layer::BatchNorm { .. } | Layer::Activation(_) | Layer::Reshape(_) => 0,
     }

@@ -13,11 +13,12 @@ use candle_core::Device;
 use edgegen_runtime::files::write_atomically;
 use edgegen_runtime::generate::Latents;
 use edgegen_runtime::model::{
-    Kind, Manifest, ManifestFile, Metadata, Model, OpenOptions, Part, Precision, Range, file_name, sha256_hex,
+    Kind, MANIFEST, Manifest, ManifestFile, Metadata, Model, OpenOptions, Part, Precision, Range, file_name,
+    sha256_hex,
 };
 use serde_json::{Map, Value, json};
 
-use crate::evaluate;
+use crate::evaluate::HeldOut;
 use crate::network::Shape;
 use crate::network::module::Module;
 use crate::train::run::Trained;
@@ -54,7 +55,16 @@ pub fn export(
     device: &Device,
 ) -> Result<Report> {
     if out.exists() && !replace {
-        return Err(Error::Export(format!("{} exists; choose another --out, or --force replaces it", out.display())));
+        return Err(Error::Export(format!(
+            "{} exists; choose another --out, or --force replaces it",
+            out.display()
+        )));
+    }
+    if out.exists() && !out.join(MANIFEST).is_file() {
+        return Err(Error::Export(format!(
+            "{} is no model folder; --force does not replace it",
+            out.display()
+        )));
     }
     let staging = Staging::beside(out)?;
     let report = write_into(trained, name, evaluation, &staging.path, device)?;
@@ -117,7 +127,8 @@ fn write_into(
     }
     metrics.insert("steps".into(), json!(trained.position.step));
     metrics.insert("training_seconds".into(), json!(trained.position.seconds.round()));
-    let test = evaluate::bound(&trained.vae, &trained.config, &trained.dataset, &trained.dataset.test, 0, device)?;
+    let (objective, pictures) = (&trained.config.objective, &trained.dataset.test);
+    let test = HeldOut::new(&trained.vae, objective, shape, pictures, 0, device).bound()?;
     metrics.insert("test_elbo".into(), json!(test.elbo));
     metrics.insert("test_reconstruction".into(), json!(test.reconstruction));
     metrics.insert("test_kl".into(), json!(test.kl));
@@ -135,7 +146,7 @@ fn write_into(
         default_precision: Precision::Fp32,
         files,
         metrics,
-        command: trained.config.command(),
+        command: trained.config.command(&trained.dataset.name)?,
     };
     manifest.write(folder)?;
     draw_samples(trained, folder)?;
@@ -191,10 +202,15 @@ impl Staging {
     }
 
     fn rename_to(self, out: &Path) -> Result<()> {
-        if out.exists() {
-            fs::remove_dir_all(out).map_err(|e| Error::io("replace", out, e))?;
+        let refused = |e| Error::io("write", out, e);
+        if !out.exists() {
+            return fs::rename(&self.path, out).map_err(refused);
         }
-        fs::rename(&self.path, out).map_err(|e| Error::io("write", out, e))
+        // the old folder goes last: whatever happens in between, one of the two is whole
+        let old = self.path.with_extension("old");
+        fs::rename(out, &old).map_err(refused)?;
+        fs::rename(&self.path, out).map_err(refused)?;
+        fs::remove_dir_all(&old).map_err(|e| Error::io("remove", &old, e))
     }
 }
 

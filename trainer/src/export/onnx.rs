@@ -6,9 +6,9 @@
 use edgegen_runtime::model::Metadata;
 use prost::Message;
 use tract_onnx::pb::{
-    AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, StringStringEntryProto, TensorProto,
-    TensorShapeProto, TypeProto, ValueInfoProto, attribute_proto::AttributeType, tensor_proto::DataType,
-    tensor_shape_proto, type_proto,
+    AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, StringStringEntryProto,
+    TensorProto, TensorShapeProto, TypeProto, ValueInfoProto, attribute_proto::AttributeType,
+    tensor_proto::DataType, tensor_shape_proto, type_proto,
 };
 
 use super::fold::FoldedLayer;
@@ -47,7 +47,8 @@ pub struct Signature<'a> {
 pub fn model(layers: &[FoldedLayer], signature: &Signature<'_>, metadata: &Metadata) -> Result<Vec<u8>> {
     let mut graph = Graph::default();
     let mut value = signature.input.0.to_string();
-    let (last, before) = layers.split_last().ok_or_else(|| Error::Export("the network has no layers".into()))?;
+    let (last, before) =
+        layers.split_last().ok_or_else(|| Error::Export("the network has no layers".into()))?;
     for (index, layer) in before.iter().enumerate() {
         value = graph.layer(index, layer, &value, None);
     }
@@ -57,11 +58,8 @@ pub fn model(layers: &[FoldedLayer], signature: &Signature<'_>, metadata: &Metad
         }
         several => graph.heads(last, &value, several)?,
     }
-    let metadata_props = metadata
-        .to_props()
-        .into_iter()
-        .map(|(key, value)| StringStringEntryProto { key, value })
-        .collect();
+    let metadata_props =
+        metadata.to_props().into_iter().map(|(key, value)| StringStringEntryProto { key, value }).collect();
     let proto = ModelProto {
         ir_version: IR_VERSION,
         opset_import: vec![OperatorSetIdProto { domain: String::new(), version: OPSET }],
@@ -91,7 +89,9 @@ impl Graph {
     /// Adds layer `index`; returns the name of its result, which is `name` if given.
     fn layer(&mut self, index: usize, layer: &FoldedLayer, input: &str, name: Option<&str>) -> String {
         match layer {
-            FoldedLayer::Linear { layer, weight, bias } => self.linear(index, layer, weight, bias, input, name),
+            FoldedLayer::Linear { layer, weight, bias } => {
+                self.linear(index, layer, weight, bias, input, name)
+            }
             FoldedLayer::Activation(activation) => {
                 let (kind, attributes) = match activation {
                     Activation::Relu => ("Relu", vec![]),
@@ -101,7 +101,9 @@ impl Graph {
                 };
                 self.node(index, kind, &[input], attributes, name)
             }
-            FoldedLayer::Reshape(Shape::Vector(_)) => self.node(index, "Flatten", &[input], vec![int("axis", 1)], name),
+            FoldedLayer::Reshape(Shape::Vector(_)) => {
+                self.node(index, "Flatten", &[input], vec![int("axis", 1)], name)
+            }
             FoldedLayer::Reshape(shape @ Shape::Image(..)) => {
                 let mut dims = vec![0]; // 0 keeps the batch axis
                 dims.extend(shape.dims().iter().map(|size| *size as i64));
@@ -111,7 +113,15 @@ impl Graph {
         }
     }
 
-    fn linear(&mut self, index: usize, layer: &Layer, weight: &[f32], bias: &[f32], input: &str, name: Option<&str>) -> String {
+    fn linear(
+        &mut self,
+        index: usize,
+        layer: &Layer,
+        weight: &[f32],
+        bias: &[f32],
+        input: &str,
+        name: Option<&str>,
+    ) -> String {
         let dims: Vec<usize> = layer.parameters(None)[0].shape.clone();
         let weight = self.floats(&format!("layer{index}.weight"), &dims, weight);
         let bias = self.floats(&format!("layer{index}.bias"), &[bias.len()], bias);
@@ -120,9 +130,13 @@ impl Graph {
             Layer::Conv { kernel, stride, padding, .. } => {
                 self.node(index, "Conv", &[input, &weight, &bias], window(kernel, stride, padding), name)
             }
-            Layer::ConvTranspose { kernel, stride, padding, .. } => {
-                self.node(index, "ConvTranspose", &[input, &weight, &bias], window(kernel, stride, padding), name)
-            }
+            Layer::ConvTranspose { kernel, stride, padding, .. } => self.node(
+                index,
+                "ConvTranspose",
+                &[input, &weight, &bias],
+                window(kernel, stride, padding),
+                name,
+            ),
             Layer::UpsampleConv { kernel, .. } => {
                 let scales = self.floats(&format!("layer{index}.scales"), &[4], &[1.0, 1.0, 2.0, 2.0]);
                 let attributes = vec![
@@ -134,7 +148,9 @@ impl Graph {
                 self.node(index, "Resize", &[input, "", &scales], attributes, Some(&larger));
                 self.node(index, "Conv", &[&larger, &weight, &bias], window(kernel, 1, kernel / 2), name)
             }
-            Layer::BatchNorm { .. } | Layer::Activation(_) | Layer::Reshape(_) => unreachable!("not a linear layer"),
+            Layer::BatchNorm { .. } | Layer::Activation(_) | Layer::Reshape(_) => {
+                unreachable!("not a linear layer")
+            }
         }
     }
 
@@ -157,14 +173,22 @@ impl Graph {
             let count = output.shape.values();
             let own = &weight[start * inputs..(start + count) * inputs];
             let own = self.floats(&format!("{}.weight", output.name), &[count, *inputs], own);
-            let own_bias = self.floats(&format!("{}.bias", output.name), &[count], &bias[start..start + count]);
+            let own_bias =
+                self.floats(&format!("{}.bias", output.name), &[count], &bias[start..start + count]);
             self.gemm(index, input, &own, &own_bias, Some(output.name));
             start += count;
         }
         Ok(())
     }
 
-    fn node(&mut self, index: usize, kind: &str, inputs: &[&str], attributes: Vec<AttributeProto>, name: Option<&str>) -> String {
+    fn node(
+        &mut self,
+        index: usize,
+        kind: &str,
+        inputs: &[&str],
+        attributes: Vec<AttributeProto>,
+        name: Option<&str>,
+    ) -> String {
         let output = name.map_or_else(|| format!("layer{index}.{}", kind.to_lowercase()), str::to_string);
         self.nodes.push(NodeProto {
             name: format!("node.{output}"),
@@ -203,12 +227,19 @@ fn float_value(name: &str, shape: Shape) -> ValueInfoProto {
     use tensor_shape_proto::{Dimension, dimension::Value};
     let mut dim = vec![Dimension { value: Some(Value::DimParam(BATCH.into())), ..Dimension::default() }];
     dim.extend(
-        shape.dims().iter().map(|size| Dimension { value: Some(Value::DimValue(*size as i64)), ..Dimension::default() }),
+        shape
+            .dims()
+            .iter()
+            .map(|size| Dimension { value: Some(Value::DimValue(*size as i64)), ..Dimension::default() }),
     );
-    let tensor = type_proto::Tensor { elem_type: DataType::Float as i32, shape: Some(TensorShapeProto { dim }) };
+    let tensor =
+        type_proto::Tensor { elem_type: DataType::Float as i32, shape: Some(TensorShapeProto { dim }) };
     ValueInfoProto {
         name: name.into(),
-        r#type: Some(TypeProto { value: Some(type_proto::Value::TensorType(tensor)), ..TypeProto::default() }),
+        r#type: Some(TypeProto {
+            value: Some(type_proto::Value::TensorType(tensor)),
+            ..TypeProto::default()
+        }),
         ..ValueInfoProto::default()
     }
 }

@@ -5,7 +5,7 @@ use candle_core::{Device, Tensor};
 use edgegen_runtime::generate::Latents;
 use edgegen_runtime::model::{Model, Part};
 
-use crate::evaluate;
+use crate::evaluate::HeldOut;
 use crate::network::module::{Mode, Module};
 use crate::train::run::Trained;
 use crate::{Error, Result};
@@ -21,13 +21,16 @@ pub(super) fn compare(trained: &Trained, part: Part, model: Model, device: &Devi
     let latent = trained.vae.latent;
     match part {
         Part::Encoder => {
-            let count = INPUTS.min(trained.dataset.test.count());
-            let (_, images) =
-                evaluate::held_out(&trained.config, trained.dataset.shape, &trained.dataset.test, 0..count, device)?;
+            let (objective, pictures) = (&trained.config.objective, &trained.dataset.test);
+            let shape = trained.dataset.shape;
+            let held_out = HeldOut::new(&trained.vae, objective, shape, pictures, INPUTS, device);
+            let count = held_out.count();
+            let (_, images) = held_out.batch(0..count)?;
             let both = output(&trained.vae.encoder, &images)?;
             let posterior = model.into_encoder(count)?.run(&images.flatten_all()?.to_vec1::<f32>()?)?;
             let rows = posterior.mean.chunks(latent).zip(posterior.log_variance.chunks(latent));
-            let found: Vec<f32> = rows.flat_map(|(mean, log_variance)| [mean, log_variance].concat()).collect();
+            let found: Vec<f32> =
+                rows.flat_map(|(mean, log_variance)| [mean, log_variance].concat()).collect();
             largest_difference(&both, &found)
         }
         Part::Decoder | Part::Generator => {
@@ -46,7 +49,11 @@ fn output(module: &Module, input: &Tensor) -> Result<Vec<f32>> {
 
 fn largest_difference(expected: &[f32], found: &[f32]) -> Result<f64> {
     if expected.len() != found.len() {
-        return Err(Error::Export(format!("the file gives {} values, the network {}", found.len(), expected.len())));
+        return Err(Error::Export(format!(
+            "the file gives {} values, the network {}",
+            found.len(),
+            expected.len()
+        )));
     }
     // NaN must not pass as "no difference"
     let worse = |worst: f64, (a, b): (&f32, &f32)| {

@@ -1,19 +1,16 @@
 //! What a network *is*: one typed list of layers, from which come both the candle module
 //! ([`module`]) and the ONNX nodes ([`crate::export`]). No network is written twice.
 
+pub mod form;
 pub mod module;
-pub mod presets;
 
 use std::fmt;
-
-use serde::{Deserialize, Serialize};
 
 pub use crate::nn::activation::Activation;
 use crate::nn::convolution::Geometry;
 
 /// Shape of what flows between layers, without the batch axis.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shape {
     /// (features)
     Vector(usize),
@@ -49,8 +46,7 @@ impl fmt::Display for Shape {
 }
 
 /// One layer. Weights are PyTorch's and ONNX's layouts, said at each.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Layer {
     /// y = W·x + b; weight (outputs, inputs).
     Dense {
@@ -138,16 +134,24 @@ impl Layer {
     pub fn output(&self, shape: Shape) -> Result<Shape, String> {
         let misfit = || Err(format!("{self:?} cannot follow a shape of {shape}"));
         match (*self, shape) {
-            (Self::Dense { inputs, outputs }, Shape::Vector(features)) if inputs == features => Ok(Shape::Vector(outputs)),
+            (Self::Dense { inputs, outputs }, Shape::Vector(features)) if inputs == features => {
+                Ok(Shape::Vector(outputs))
+            }
             (Self::Conv { inputs, outputs, .. }, Shape::Image(channels, ..)) if inputs == channels => {
                 match self.geometry(shape) {
-                    Some(Geometry { coarse: (_, height, width), .. }) => Ok(Shape::Image(outputs, height, width)),
+                    Some(Geometry { coarse: (_, height, width), .. }) => {
+                        Ok(Shape::Image(outputs, height, width))
+                    }
                     None => misfit(),
                 }
             }
-            (Self::ConvTranspose { inputs, outputs, .. }, Shape::Image(channels, ..)) if inputs == channels => {
+            (Self::ConvTranspose { inputs, outputs, .. }, Shape::Image(channels, ..))
+                if inputs == channels =>
+            {
                 match self.geometry(shape) {
-                    Some(Geometry { fine: (_, height, width), .. }) => Ok(Shape::Image(outputs, height, width)),
+                    Some(Geometry { fine: (_, height, width), .. }) => {
+                        Ok(Shape::Image(outputs, height, width))
+                    }
                     None => misfit(),
                 }
             }
@@ -156,7 +160,9 @@ impl Layer {
             {
                 Ok(Shape::Image(outputs, 2 * height, 2 * width))
             }
-            (Self::BatchNorm { channels }, Shape::Image(c, ..) | Shape::Vector(c)) if channels == c => Ok(shape),
+            (Self::BatchNorm { channels }, Shape::Image(c, ..) | Shape::Vector(c)) if channels == c => {
+                Ok(shape)
+            }
             (Self::Activation(_), _) => Ok(shape),
             (Self::Reshape(target), _) if target.values() == shape.values() => Ok(target),
             _ => misfit(),
@@ -224,7 +230,11 @@ impl Layer {
             Self::Conv { inputs, outputs, kernel, .. } | Self::UpsampleConv { inputs, outputs, kernel } => {
                 let taps = (kernel * kernel) as f64;
                 vec![
-                    weight(vec![outputs, inputs, kernel, kernel], inputs as f64 * taps, outputs as f64 * taps),
+                    weight(
+                        vec![outputs, inputs, kernel, kernel],
+                        inputs as f64 * taps,
+                        outputs as f64 * taps,
+                    ),
                     vector("bias", outputs, 0.0, true),
                 ]
             }
@@ -233,7 +243,11 @@ impl Layer {
                 let taps = (kernel * kernel) as f64;
                 let reaching = taps / (stride * stride) as f64;
                 vec![
-                    weight(vec![inputs, outputs, kernel, kernel], inputs as f64 * reaching, outputs as f64 * taps),
+                    weight(
+                        vec![inputs, outputs, kernel, kernel],
+                        inputs as f64 * reaching,
+                        outputs as f64 * taps,
+                    ),
                     vector("bias", outputs, 0.0, true),
                 ]
             }
@@ -260,7 +274,7 @@ impl Layer {
 }
 
 /// A sequence of layers with the shape that enters it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Network {
     /// Shape of one input.
     pub input: Shape,
@@ -292,6 +306,18 @@ impl Network {
         Ok(shapes)
     }
 
+    /// The activation that layer `index`'s values enter, behind a batch norm or a reshape too: it
+    /// decides the spread of first weights.
+    pub fn activation_reached_from(&self, index: usize) -> Option<Activation> {
+        let behind = self.layers[index + 1..].iter();
+        let next =
+            behind.skip_while(|layer| matches!(layer, Layer::BatchNorm { .. } | Layer::Reshape(_))).next();
+        match next {
+            Some(Layer::Activation(activation)) => Some(*activation),
+            _ => None,
+        }
+    }
+
     /// The activation right behind layer `index`, if there is one.
     pub fn activation_after(&self, index: usize) -> Option<Activation> {
         match self.layers.get(index + 1) {
@@ -308,7 +334,12 @@ impl Network {
         let shapes = self.shapes()?;
         let mut size = (0, 0);
         for (layer, shape) in self.layers.iter().zip(shapes) {
-            let own = layer.parameters(None).iter().filter(|p| p.trained).map(|p| p.shape.iter().product::<usize>() as u64).sum::<u64>();
+            let own = layer
+                .parameters(None)
+                .iter()
+                .filter(|p| p.trained)
+                .map(|p| p.shape.iter().product::<usize>() as u64)
+                .sum::<u64>();
             size = (size.0 + own, size.1 + layer.macs(shape));
         }
         Ok(size)

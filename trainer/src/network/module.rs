@@ -48,7 +48,7 @@ impl Module {
         let (mut parameters, mut starts) = (Vec::new(), Vec::new());
         for (index, layer) in network.layers.iter().enumerate() {
             starts.push(parameters.len());
-            for spec in layer.parameters(network.activation_after(index)) {
+            for spec in layer.parameters(network.activation_reached_from(index)) {
                 let mut stream = Stream::new(seed, Purpose::Weights, first + parameters.len() as u64);
                 let count = spec.shape.iter().product();
                 let values: Vec<f32> = (0..count)
@@ -118,7 +118,11 @@ impl Module {
                     let super::Shape::Image(_, height, width) = self.shapes[index] else {
                         candle_core::bail!("layer {index} upsamples something that is no picture");
                     };
-                    Some(self.correlate(index, Role::Coarse, &x.upsample_nearest2d(2 * height, 2 * width)?)?)
+                    Some(self.correlate(
+                        index,
+                        Role::Coarse,
+                        &x.upsample_nearest2d(2 * height, 2 * width)?,
+                    )?)
                 }
                 _ => None,
             };

@@ -4,8 +4,8 @@ use candle_core::{CpuStorage, CustomOp2, DType, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::storage::{contiguous, storage_of};
 use super::lanes;
+use super::storage::{contiguous, storage_of};
 
 /// What a layer does to each value.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -37,8 +37,11 @@ impl Activation {
 
     fn apply_to(self, values: &mut [f32]) {
         match self {
-            Self::Relu => values.iter_mut().for_each(|v| *v = v.max(0.0)),
-            Self::LeakyRelu(slope) => values.iter_mut().for_each(|v| *v = if *v < 0.0 { slope * *v } else { *v }),
+            // not max(v, 0), which would turn NaN into 0 and hide that a run has diverged
+            Self::Relu => values.iter_mut().for_each(|v| *v = if *v < 0.0 { 0.0 } else { *v }),
+            Self::LeakyRelu(slope) => {
+                values.iter_mut().for_each(|v| *v = if *v < 0.0 { slope * *v } else { *v })
+            }
             Self::Tanh => lanes::tanh(values),
             Self::Sigmoid => lanes::sigmoid(values),
         }
@@ -83,7 +86,13 @@ impl CustomOp2 for BiasActivation {
         "bias and activation"
     }
 
-    fn cpu_fwd(&self, x: &CpuStorage, xl: &Layout, bias: &CpuStorage, bl: &Layout) -> Result<(CpuStorage, Shape)> {
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        xl: &Layout,
+        bias: &CpuStorage,
+        bl: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
         let mut values = contiguous::<f32>(x, xl)?.to_vec();
         let bias = contiguous::<f32>(bias, bl)?;
         let (channels, pixels) = channels_and_pixels(xl.shape());
@@ -105,7 +114,13 @@ impl CustomOp2 for BiasActivation {
         Ok((storage_of(values), xl.shape().clone()))
     }
 
-    fn bwd(&self, x: &Tensor, bias: &Tensor, result: &Tensor, gradient: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
+    fn bwd(
+        &self,
+        x: &Tensor,
+        bias: &Tensor,
+        result: &Tensor,
+        gradient: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let through = match self.activation {
             Some(activation) => gradient.contiguous()?.apply_op2_no_bwd(result, &Backward { activation })?,
             None => gradient.contiguous()?,
@@ -124,11 +139,20 @@ impl CustomOp2 for Backward {
         "activation gradient"
     }
 
-    fn cpu_fwd(&self, gradient: &CpuStorage, gl: &Layout, result: &CpuStorage, rl: &Layout) -> Result<(CpuStorage, Shape)> {
+    fn cpu_fwd(
+        &self,
+        gradient: &CpuStorage,
+        gl: &Layout,
+        result: &CpuStorage,
+        rl: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
         const PIECE: usize = 1 << 14;
         let mut values = contiguous::<f32>(gradient, gl)?.to_vec();
         let results = contiguous::<f32>(result, rl)?;
-        values.par_chunks_mut(PIECE).zip(results.par_chunks(PIECE)).for_each(|(g, y)| self.activation.backward(y, g));
+        values
+            .par_chunks_mut(PIECE)
+            .zip(results.par_chunks(PIECE))
+            .for_each(|(g, y)| self.activation.backward(y, g));
         Ok((storage_of(values), gl.shape().clone()))
     }
 }

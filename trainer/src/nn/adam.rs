@@ -54,11 +54,6 @@ impl Adam {
         Ok(Self { config, step: 0, slots })
     }
 
-    /// Steps taken so far.
-    pub fn step_count(&self) -> u64 {
-        self.step
-    }
-
     /// (first, second) moment of each parameter, in the parameters' order and shapes.
     pub fn moments(&self) -> impl Iterator<Item = (&Tensor, &Tensor)> {
         self.slots.iter().map(|slot| (&slot.first, &slot.second))
@@ -74,7 +69,11 @@ impl Adam {
         }
         for (slot, (first, second)) in self.slots.iter_mut().zip(moments) {
             if first.shape() != slot.parameter.shape() || second.shape() != slot.parameter.shape() {
-                candle_core::bail!("stored moments {:?} for a parameter {:?}", first.shape(), slot.parameter.shape());
+                candle_core::bail!(
+                    "stored moments {:?} for a parameter {:?}",
+                    first.shape(),
+                    slot.parameter.shape()
+                );
             }
             (slot.first, slot.second) = (first, second);
         }
@@ -155,7 +154,13 @@ impl InplaceOp2 for Average {
         "moving average"
     }
 
-    fn cpu_fwd(&self, to: &mut CpuStorage, layout: &Layout, from: &CpuStorage, from_layout: &Layout) -> Result<()> {
+    fn cpu_fwd(
+        &self,
+        to: &mut CpuStorage,
+        layout: &Layout,
+        from: &CpuStorage,
+        from_layout: &Layout,
+    ) -> Result<()> {
         lanes::average(slice_mut(to, layout)?, slice(from, from_layout)?, self.beta);
         Ok(())
     }
@@ -166,7 +171,13 @@ impl InplaceOp2 for AverageOfSquares {
         "moving average of squares"
     }
 
-    fn cpu_fwd(&self, to: &mut CpuStorage, layout: &Layout, from: &CpuStorage, from_layout: &Layout) -> Result<()> {
+    fn cpu_fwd(
+        &self,
+        to: &mut CpuStorage,
+        layout: &Layout,
+        from: &CpuStorage,
+        from_layout: &Layout,
+    ) -> Result<()> {
         lanes::average_of_squares(slice_mut(to, layout)?, slice(from, from_layout)?, self.beta);
         Ok(())
     }
@@ -187,7 +198,14 @@ impl InplaceOp3 for Update {
         second_layout: &Layout,
     ) -> Result<()> {
         let Self { rate, second_scale, epsilon } = *self;
-        lanes::adam_update(slice_mut(to, layout)?, slice(first, first_layout)?, slice(second, second_layout)?, rate, second_scale, epsilon);
+        lanes::adam_update(
+            slice_mut(to, layout)?,
+            slice(first, first_layout)?,
+            slice(second, second_layout)?,
+            rate,
+            second_scale,
+            epsilon,
+        );
         Ok(())
     }
 }

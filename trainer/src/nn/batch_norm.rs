@@ -58,7 +58,8 @@ impl BatchNorm {
 
     fn normalize(&self, x: &Tensor, mean: &Tensor, variance: &Tensor) -> Result<Tensor> {
         let per_channel = Self::broadcast_shape(x);
-        let scale = self.scale.reshape(per_channel.as_slice())?.broadcast_div(&(variance + EPSILON)?.sqrt()?)?;
+        let scale =
+            self.scale.reshape(per_channel.as_slice())?.broadcast_div(&(variance + EPSILON)?.sqrt()?)?;
         x.broadcast_sub(mean)?
             .broadcast_mul(&scale)?
             .broadcast_add(&self.shift.reshape(per_channel.as_slice())?)

@@ -10,8 +10,8 @@
 //! ConvTranspose layout (in, out, k, k)), [`Role::Weights`] the weight gradient. The gradient of
 //! each role is made of the other two, so the family is closed under differentiation.
 //!
-//! On the CPU each role is im2col and one matrix product over several pictures at a time. Work is
-//! cut by shape alone and partial sums are added in a fixed order, so that results do not depend
+//! On the CPU each role is im2col and one matrix product over several pictures at a time, laid out
+//! with the pictures innermost. Work is cut by shape alone and partial sums are added in a fixed order, so that results do not depend
 //! on the number of threads. Elsewhere candle's own operations serve.
 
 use candle_core::backend::BackendStorage;
@@ -21,8 +21,6 @@ use rayon::prelude::*;
 use super::gemm::{Float, Matrix, multiply};
 use super::storage::{contiguous, storage_of};
 
-/// Columns that one matrix product should at least have to be efficient.
-const TARGET_COLUMNS: usize = 1024;
 /// Bound of the memory for partial weight gradients, in elements.
 const PARTIAL_ELEMENTS: usize = 16 << 20;
 
@@ -70,9 +68,9 @@ impl Geometry {
         first.min(end)..end
     }
 
-    /// Calls `visit(fine_start, column_start, count)` for every run of valid positions of every
-    /// tap; `row` is the im2col row. Fine positions of a run are `stride` apart, columns 1.
-    fn runs(&self, mut visit: impl FnMut(usize, usize, usize, usize)) {
+    /// Calls `visit(fine_position, column)` for every pair of a pixel and a place in the im2col matrix
+    /// (taps, coarse pixels) that holds it.
+    fn places(&self, mut visit: impl FnMut(usize, usize)) {
         let (channels, height, width) = self.fine;
         let (_, coarse_height, coarse_width) = self.coarse;
         for channel in 0..channels {
@@ -80,51 +78,25 @@ impl Geometry {
                 for b in 0..self.kernel {
                     let row = (channel * self.kernel + a) * self.kernel + b;
                     let columns = self.valid(b, width, coarse_width);
-                    if columns.is_empty() {
-                        continue;
-                    }
                     for i in self.valid(a, height, coarse_height) {
                         let y = i * self.stride + a - self.padding;
-                        let x = columns.start * self.stride + b - self.padding;
-                        let fine = (channel * height + y) * width + x;
-                        visit(row, fine, i * coarse_width + columns.start, columns.len());
+                        for j in columns.clone() {
+                            let x = j * self.stride + b - self.padding;
+                            visit(
+                                (channel * height + y) * width + x,
+                                row * self.coarse_pixels() + i * coarse_width + j,
+                            );
+                        }
                     }
                 }
             }
         }
     }
 
-    /// Spreads one fine picture into its columns of a (taps, `total`) matrix starting at `offset`.
-    fn im2col<T: Float>(&self, fine: &[T], columns: &mut [T], total: usize, offset: usize) {
-        let stride = self.stride;
-        self.runs(|row, from, to, count| {
-            let out = &mut columns[row * total + offset + to..][..count];
-            if stride == 1 {
-                out.copy_from_slice(&fine[from..from + count]);
-            } else {
-                let source = &fine[from..from + (count - 1) * stride + 1];
-                for (out, value) in out.iter_mut().zip(source.iter().step_by(stride)) {
-                    *out = *value;
-                }
-            }
-        });
-    }
-
-    /// Adds one picture's columns of a (taps, `total`) matrix back onto the fine picture.
-    fn col2im<T: Float>(&self, columns: &[T], total: usize, offset: usize, fine: &mut [T]) {
-        let stride = self.stride;
-        self.runs(|row, to, from, count| {
-            let source = &columns[row * total + offset + from..][..count];
-            let out = &mut fine[to..to + (count - 1) * stride + 1];
-            for (out, value) in out.iter_mut().step_by(stride).zip(source) {
-                *out += *value;
-            }
-        });
-    }
-
-    /// Pictures that one matrix product takes together.
+    /// Pictures that one matrix product takes together: at least eight products a batch, so that a
+    /// few threads have equal work.
     fn pictures_per_product(&self, batch: usize) -> usize {
-        TARGET_COLUMNS.div_ceil(self.coarse_pixels().max(1)).clamp(1, batch.max(1))
+        batch.div_ceil(8).clamp(8, 32).min(batch.max(1))
     }
 }
 
@@ -174,17 +146,8 @@ impl Correlation {
                 let whole = (coarse.1 - 1) * stride + kernel - 2 * padding;
                 left.conv_transpose2d(right, padding, fine.1 - whole, stride, 1)
             }
-            // y and x with batch and channels exchanged turn the weight gradient into a dilated convolution
-            Role::Weights => {
-                let weights = left.transpose(0, 1)?.contiguous()?.conv2d(
-                    &right.transpose(0, 1)?.contiguous()?,
-                    padding,
-                    1,
-                    stride,
-                    1,
-                )?;
-                weights.narrow(2, 0, kernel)?.narrow(3, 0, kernel)?.transpose(0, 1)?.contiguous()
-            }
+            // there, candle differentiates its own operations
+            Role::Weights => candle_core::bail!("the weight gradient has a kernel on the CPU alone"),
         }
     }
 
@@ -195,13 +158,12 @@ impl Correlation {
         let weights = Matrix::new(weights, g.coarse.0, g.taps());
         let mut out = vec![T::default(); batch * g.coarse_len()];
         out.par_chunks_mut(per * g.coarse_len()).zip(fine.par_chunks(per * g.fine_len())).for_each_init(
-            || (Vec::new(), Vec::new()),
-            |(columns, product), (out, fine)| {
-                let total = unfold(g, fine, columns);
-                product.clear();
+            || (Vec::new(), Vec::new(), Vec::new()),
+            |(inner, columns, product), (out, fine)| {
+                let total = unfold(g, fine, inner, columns);
                 product.resize(g.coarse.0 * total, T::default());
                 multiply(product, weights, Matrix::new(columns, g.taps(), total), false);
-                exchange_pictures_and_channels(product, out, g.coarse.0, g.coarse_pixels(), true);
+                transpose(product, total / g.coarse_pixels(), out);
             },
         );
         out
@@ -214,15 +176,20 @@ impl Correlation {
         let weights = Matrix::new(weights, g.coarse.0, g.taps()).transposed();
         let mut out = vec![T::default(); batch * g.fine_len()];
         out.par_chunks_mut(per * g.fine_len()).zip(coarse.par_chunks(per * g.coarse_len())).for_each_init(
-            || (Vec::new(), Vec::new()),
-            |(columns, gathered), (out, coarse)| {
-                let total = gather(g, coarse, gathered);
-                columns.clear();
+            || (Vec::new(), Vec::new(), Vec::new()),
+            |(inner, columns, gathered), (out, coarse)| {
+                let pictures = coarse.len() / g.coarse_len();
+                let total = pictures_innermost(coarse, g.coarse_len(), gathered) * g.coarse_pixels();
                 columns.resize(g.taps() * total, T::default());
                 multiply(columns, weights, Matrix::new(gathered, g.coarse.0, total), false);
-                for (index, picture) in out.chunks_mut(g.fine_len()).enumerate() {
-                    g.col2im(columns, total, index * g.coarse_pixels(), picture);
-                }
+                inner.clear();
+                inner.resize(out.len(), T::default());
+                g.places(|pixel, place| {
+                    let target = &mut inner[pixel * pictures..][..pictures];
+                    let source = &columns[place * pictures..][..pictures];
+                    target.iter_mut().zip(source).for_each(|(target, source)| *target += *source);
+                });
+                transpose(inner, pictures, out);
             },
         );
         out
@@ -239,12 +206,12 @@ impl Correlation {
             .par_chunks(group * g.fine_len())
             .zip(coarse.par_chunks(group * g.coarse_len()))
             .map(|(fine, coarse)| {
-                let (mut columns, mut gathered) = (Vec::new(), Vec::new());
+                let (mut inner, mut columns, mut gathered) = (Vec::new(), Vec::new(), Vec::new());
                 let mut sum = vec![T::default(); g.weights_len()];
                 let pieces = fine.chunks(per * g.fine_len()).zip(coarse.chunks(per * g.coarse_len()));
                 for (index, (fine, coarse)) in pieces.enumerate() {
-                    let total = unfold(g, fine, &mut columns);
-                    gather(g, coarse, &mut gathered);
+                    let total = unfold(g, fine, &mut inner, &mut columns);
+                    pictures_innermost(coarse, g.coarse_len(), &mut gathered);
                     let right = Matrix::new(&columns, g.taps(), total).transposed();
                     multiply(&mut sum, Matrix::new(&gathered, g.coarse.0, total), right, index > 0);
                 }
@@ -283,7 +250,9 @@ impl Correlation {
         let fit = match self.role {
             Role::Coarse => picture(left, fine) && weights(right),
             Role::Fine => picture(left, coarse) && weights(right),
-            Role::Weights => picture(left, fine) && picture(right, coarse) && left.dims()[0] == right.dims()[0],
+            Role::Weights => {
+                picture(left, fine) && picture(right, coarse) && left.dims()[0] == right.dims()[0]
+            }
         };
         if !fit {
             candle_core::bail!("{:?} of {:?} does not take {left:?} and {right:?}", self.role, self.geometry);
@@ -292,41 +261,37 @@ impl Correlation {
     }
 }
 
-/// im2col of several pictures side by side: (taps, pictures · coarse pixels). Returns the columns.
-fn unfold<T: Float>(g: &Geometry, fine: &[T], columns: &mut Vec<T>) -> usize {
-    let total = fine.len() / g.fine_len() * g.coarse_pixels();
+/// im2col of several pictures: (taps, coarse pixels, pictures), the pictures innermost, so that it is
+/// made of whole vectors whatever the stride. `inner` is scratch. Returns the columns of the matrix.
+fn unfold<T: Float>(g: &Geometry, fine: &[T], inner: &mut Vec<T>, columns: &mut Vec<T>) -> usize {
+    let pictures = pictures_innermost(fine, g.fine_len(), inner);
+    let total = pictures * g.coarse_pixels();
     columns.clear();
     columns.resize(g.taps() * total, T::default());
-    for (index, picture) in fine.chunks(g.fine_len()).enumerate() {
-        g.im2col(picture, columns, total, index * g.coarse_pixels());
-    }
+    g.places(|pixel, place| {
+        columns[place * pictures..][..pictures].copy_from_slice(&inner[pixel * pictures..][..pictures]);
+    });
     total
 }
 
-/// (pictures, O, P) → (O, pictures · P). Returns the columns.
-fn gather<T: Float>(g: &Geometry, coarse: &[T], gathered: &mut Vec<T>) -> usize {
-    gathered.clear();
-    gathered.resize(coarse.len(), T::default());
-    exchange_pictures_and_channels(coarse, gathered, g.coarse.0, g.coarse_pixels(), false);
-    coarse.len() / g.coarse.0
+/// (pictures, values) → (values, pictures). Returns the number of pictures.
+fn pictures_innermost<T: Float>(values: &[T], per_picture: usize, inner: &mut Vec<T>) -> usize {
+    inner.resize(values.len(), T::default());
+    transpose(values, per_picture, inner);
+    values.len() / per_picture
 }
 
-/// Copies between (O, pictures · P) and (pictures, O, P); `to_pictures` says in which direction.
-fn exchange_pictures_and_channels<T: Float>(
-    from: &[T],
-    to: &mut [T],
-    channels: usize,
-    pixels: usize,
-    to_pictures: bool,
-) {
-    let pictures = from.len() / (channels * pixels);
-    for picture in 0..pictures {
-        for channel in 0..channels {
-            let by_picture = (picture * channels + channel) * pixels;
-            let by_channel = (channel * pictures + picture) * pixels;
-            let (source, target) =
-                if to_pictures { (by_channel, by_picture) } else { (by_picture, by_channel) };
-            to[target..target + pixels].copy_from_slice(&from[source..source + pixels]);
+/// (rows, `columns`) → (columns, rows), in tiles that stay in the cache.
+fn transpose<T: Float>(from: &[T], columns: usize, to: &mut [T]) {
+    const TILE: usize = 16;
+    let rows = from.len() / columns;
+    for row in (0..rows).step_by(TILE) {
+        for column in (0..columns).step_by(TILE) {
+            for row in row..(row + TILE).min(rows) {
+                for column in column..(column + TILE).min(columns) {
+                    to[column * rows + row] = from[row * columns + column];
+                }
+            }
         }
     }
 }
@@ -373,11 +338,10 @@ impl CustomOp2 for Correlation {
         let wanted = |argument: &Tensor, op: Correlation, a: &Tensor, b: &Tensor| {
             argument.track_op().then(|| op.apply(a, b)).transpose()
         };
-        let (fine, coarse, weights) = (self.with(Role::Fine), self.with(Role::Coarse), self.with(Role::Weights));
+        let (fine, coarse, weights) =
+            (self.with(Role::Fine), self.with(Role::Coarse), self.with(Role::Weights));
         Ok(match self.role {
-            Role::Coarse => {
-                (wanted(left, fine, gradient, right)?, wanted(right, weights, left, gradient)?)
-            }
+            Role::Coarse => (wanted(left, fine, gradient, right)?, wanted(right, weights, left, gradient)?),
             Role::Fine => (wanted(left, coarse, gradient, right)?, wanted(right, weights, gradient, left)?),
             Role::Weights => (wanted(left, fine, right, gradient)?, wanted(right, coarse, left, gradient)?),
         })

@@ -20,7 +20,13 @@ fn exp_of_negative(x: f32) -> f32 {
     p = p * r + 0.5;
     let mantissa = p * r * r + r + 1.0;
     let power = f32::from_bits(shifted.to_bits().wrapping_sub(SHIFT.to_bits()).wrapping_add(127) << 23);
-    if x < -87.0 { 0.0 } else { mantissa * power }
+    if x < -87.0 {
+        0.0
+    } else if x.is_nan() {
+        x
+    } else {
+        mantissa * power
+    }
 }
 
 /// ln(1 + e) for 0 ≤ e ≤ 1, as 2·atanh(e / (2 + e)); relative error below 2·10⁻⁷.
@@ -153,6 +159,17 @@ mod tests {
 
     /// Rounding of a handful of f32 operations, relative.
     const FEW_ULP: f64 = 5e-7;
+
+    #[test]
+    fn what_is_no_number_stays_so() {
+        let mut one = [f32::NAN];
+        sigmoid(&mut one);
+        assert!(one[0].is_nan());
+        let mut one = [f32::NAN];
+        tanh(&mut one);
+        assert!(one[0].is_nan());
+        assert!(bernoulli(&[f32::NAN], &[1.0]).is_nan());
+    }
 
     #[test]
     fn elementary_functions_agree_with_f64() {

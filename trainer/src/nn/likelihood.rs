@@ -40,7 +40,13 @@ impl CustomOp2 for Bernoulli {
         "bernoulli log-likelihood"
     }
 
-    fn cpu_fwd(&self, logits: &CpuStorage, ll: &Layout, pixels: &CpuStorage, pl: &Layout) -> Result<(CpuStorage, Shape)> {
+    fn cpu_fwd(
+        &self,
+        logits: &CpuStorage,
+        ll: &Layout,
+        pixels: &CpuStorage,
+        pl: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
         if ll.shape() != pl.shape() {
             candle_core::bail!("logits {:?} and pixels {:?} differ", ll.shape(), pl.shape());
         }
@@ -52,7 +58,13 @@ impl CustomOp2 for Bernoulli {
         Ok((storage_of(sums), count.into()))
     }
 
-    fn bwd(&self, logits: &Tensor, pixels: &Tensor, _: &Tensor, gradient: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
+    fn bwd(
+        &self,
+        logits: &Tensor,
+        pixels: &Tensor,
+        _: &Tensor,
+        gradient: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let scales = gradient.to_vec1::<f32>()?;
         let of_logits = logits.apply_op2_no_bwd(pixels, &BernoulliGradient { scales })?;
         Ok((Some(of_logits), None))
@@ -68,7 +80,13 @@ impl CustomOp2 for BernoulliGradient {
         "bernoulli gradient"
     }
 
-    fn cpu_fwd(&self, logits: &CpuStorage, ll: &Layout, pixels: &CpuStorage, pl: &Layout) -> Result<(CpuStorage, Shape)> {
+    fn cpu_fwd(
+        &self,
+        logits: &CpuStorage,
+        ll: &Layout,
+        pixels: &CpuStorage,
+        pl: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
         let logits = contiguous::<f32>(logits, ll)?;
         let pixels = contiguous::<f32>(pixels, pl)?;
         let per_picture = (logits.len() / self.scales.len().max(1)).max(1);

@@ -21,14 +21,15 @@ pub(super) struct Arguments {
     /// Make a folder's images grey.
     #[arg(long)]
     gray: bool,
-    /// Write a contact sheet of training pictures here.
-    #[arg(long, value_name = "F.png")]
-    sheet: Option<PathBuf>,
+    /// The contact sheet of training pictures to write.
+    #[arg(long, value_name = "F.png", default_value = "contact-sheet.png")]
+    sheet: PathBuf,
 }
 
 /// Prints counts, shapes, classes and statistics; draws a contact sheet.
 pub(super) fn run(arguments: Arguments) -> Result<()> {
     anyhow::ensure!((8..=512).contains(&arguments.size), "--size is {}; it takes 8 to 512", arguments.size);
+    edgegen_runtime::files::check_writable(&arguments.sheet)?;
     let options = LoadOptions { side: arguments.size, gray: arguments.gray };
     let dataset = data::load(arguments.path.as_deref(), options)?;
     println!("{}: pictures of {} (channels x height x width)", dataset.name, dataset.shape);
@@ -40,26 +41,23 @@ pub(super) fn run(arguments: Arguments) -> Result<()> {
         println!("  no classes");
     } else {
         println!("  {} classes (pictures in all parts):", dataset.classes.len());
-        for (index, class) in dataset.classes.iter().enumerate() {
-            let count: usize = parts(&dataset)
-                .iter()
-                .map(|(_, part)| part.labels.iter().filter(|label| usize::from(**label) == index).count())
-                .sum();
+        let mut counts = vec![0usize; dataset.classes.len()];
+        let labels = parts(&dataset).into_iter().flat_map(|(_, part)| &part.labels);
+        labels.for_each(|label| counts[usize::from(*label)] += 1);
+        for (class, count) in dataset.classes.iter().zip(counts) {
             println!("    {class:<24} {count:>7}");
         }
     }
     for line in skipped(&dataset) {
         println!("  {line}");
     }
-    if let Some(path) = arguments.sheet {
-        let count = dataset.train.count();
-        let shown = SHEET.min(count);
-        // evenly spread, so that every class comes into view
-        let frames: Vec<_> =
-            (0..shown).map(|i| dataset.frame(dataset.train.picture(i * count / shown))).collect();
-        write_grid(&frames, None, &path)?;
-        println!("  contact sheet: {}", path.display());
-    }
+    let count = dataset.train.count();
+    let shown = SHEET.min(count);
+    // evenly spread, so that every class comes into view
+    let frames: Vec<_> =
+        (0..shown).map(|i| dataset.frame(dataset.train.picture(i * count / shown))).collect();
+    write_grid(&frames, None, &arguments.sheet)?;
+    println!("  contact sheet: {}", arguments.sheet.display());
     Ok(())
 }
 
@@ -73,7 +71,8 @@ fn statistics(pictures: &Pictures) -> (f64, f64) {
     pictures.pixels.iter().for_each(|value| counts[usize::from(*value)] += 1);
     let total = pictures.pixels.len().max(1) as f64;
     let weighted = |f: &dyn Fn(f64) -> f64| {
-        counts.iter().enumerate().map(|(value, count)| f(value as f64 / 255.0) * *count as f64).sum::<f64>() / total
+        counts.iter().enumerate().map(|(value, count)| f(value as f64 / 255.0) * *count as f64).sum::<f64>()
+            / total
     };
     let mean = weighted(&|value| value);
     (mean, weighted(&|value| (value - mean).powi(2)).sqrt())
@@ -82,8 +81,11 @@ fn statistics(pictures: &Pictures) -> (f64, f64) {
 /// Lines about files that were not used.
 pub(super) fn skipped(dataset: &Dataset) -> Vec<String> {
     let files = &dataset.skipped;
-    let mut lines: Vec<String> =
-        files.iter().take(NAMED).map(|(path, reason)| format!("skipped {}: {reason}", path.display())).collect();
+    let mut lines: Vec<String> = files
+        .iter()
+        .take(NAMED)
+        .map(|(path, reason)| format!("skipped {}: {reason}", path.display()))
+        .collect();
     if files.len() > NAMED {
         lines.push(format!("skipped {} more files", files.len() - NAMED));
     }

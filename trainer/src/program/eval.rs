@@ -4,8 +4,8 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
-use edgegen_runtime::files::write_atomically;
-use edgegen_trainer::evaluate;
+use edgegen_runtime::files::{check_writable, write_atomically};
+use edgegen_trainer::evaluate::{self, HeldOut};
 use edgegen_trainer::train::run::{self, RunFolder, Trained};
 use indicatif::ProgressBar;
 use serde_json::{Map, Value};
@@ -33,34 +33,44 @@ pub(super) struct Arguments {
 
 /// Prints the test ELBO and the importance-weighted log-likelihood.
 pub(super) fn run(arguments: Arguments) -> Result<()> {
+    evaluate::check_samples(arguments.samples)?;
     let device = arguments.device.open()?;
     let folder = RunFolder::existing(&arguments.run)?;
+    check_writable(&folder.evaluation())?;
     let trained = run::open(&folder, arguments.checkpoint.into(), &device)?;
-    let test = &trained.dataset.test;
-    let bound =
-        evaluate::bound(&trained.vae, &trained.config, &trained.dataset, test, arguments.limit, &device)?;
-    let count = if arguments.limit == 0 { test.count() } else { arguments.limit.min(test.count()) };
-    let bar = ProgressBar::new(count as u64);
-    let weighted =
-        evaluate::importance_weighted(&trained, test, arguments.limit, arguments.samples, &device, || bar.inc(1))?;
+    let (objective, dataset) = (&trained.config.objective, &trained.dataset);
+    let held_out =
+        HeldOut::new(&trained.vae, objective, dataset.shape, &dataset.test, arguments.limit, &device);
+    let bound = held_out.bound()?;
+    let bar = ProgressBar::new(held_out.count() as u64);
+    let weighted = held_out.importance_weighted(arguments.samples, || bar.inc(1))?;
     bar.finish_and_clear();
     let object = serde_json::json!({
         "checkpoint_sha256": trained.checkpoint_sha256, "step": trained.position.step,
         "pictures": weighted.pictures, "elbo": bound.elbo, "reconstruction": bound.reconstruction, "kl": bound.kl,
         "samples": weighted.samples, "log_likelihood": weighted.mean, "standard_error": weighted.standard_error,
     });
-    let text = format!("{object:#}\n");
-    write_atomically(&folder.evaluation(), |out| out.write_all(text.as_bytes()))?;
     if arguments.json {
         println!("{object}");
-        return Ok(());
+    } else {
+        println!(
+            "{} test pictures of {}, weights of step {}",
+            weighted.pictures, dataset.name, trained.position.step
+        );
+        println!(
+            "ELBO            {:>9.3} nats (reconstruction {:.3}, KL {:.3})",
+            bound.elbo, bound.reconstruction, bound.kl
+        );
+        println!(
+            "log-likelihood  {:>9.3} nats ± {:.3} (importance-weighted, {} samples)",
+            weighted.mean, weighted.standard_error, weighted.samples
+        );
     }
-    println!("{} test pictures of {}, weights of step {}", weighted.pictures, trained.dataset.name, trained.position.step);
-    println!("ELBO            {:>9.3} nats (reconstruction {:.3}, KL {:.3})", bound.elbo, bound.reconstruction, bound.kl);
-    println!(
-        "log-likelihood  {:>9.3} nats ± {:.3} (importance-weighted, {} samples)",
-        weighted.mean, weighted.standard_error, weighted.samples
-    );
+    if arguments.limit == 0 {
+        // what export puts on the card; a part of the pictures is no figure for that
+        let text = format!("{object:#}\n");
+        write_atomically(&folder.evaluation(), |out| out.write_all(text.as_bytes()))?;
+    }
     Ok(())
 }
 
@@ -71,7 +81,8 @@ pub(super) fn stored(folder: &RunFolder, trained: &Trained) -> Result<Option<Map
         return Ok(None);
     }
     let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-    let found: Map<String, Value> = serde_json::from_str(&text).with_context(|| format!("{} is damaged", path.display()))?;
+    let found: Map<String, Value> =
+        serde_json::from_str(&text).with_context(|| format!("{} is damaged", path.display()))?;
     let same = found.get("checkpoint_sha256").and_then(Value::as_str) == Some(&trained.checkpoint_sha256);
     Ok(same.then_some(found))
 }

@@ -48,7 +48,9 @@ impl DeviceName {
         match self {
             Self::Cpu => Ok(Device::Cpu),
             Self::Cuda if !cfg!(feature = "cuda") => {
-                bail!("this program was built without CUDA; build it with --features cuda, or use --device cpu")
+                bail!(
+                    "this program was built without CUDA; build it with --features cuda, or use --device cpu"
+                )
             }
             Self::Cuda => Device::new_cuda(0).map_err(|e| anyhow::anyhow!("no CUDA device can be used: {e}")),
         }

@@ -1,6 +1,6 @@
 //! `edgegen-train presets`
 
-use edgegen_trainer::network::presets;
+use edgegen_trainer::train::presets;
 
 /// Prints every preset.
 pub(super) fn run() {

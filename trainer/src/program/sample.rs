@@ -31,11 +31,16 @@ pub(super) struct Arguments {
 
 /// Writes a grid of pictures drawn from the prior.
 pub(super) fn run(arguments: Arguments) -> Result<()> {
-    anyhow::ensure!((1..=MOST).contains(&arguments.count), "--count is {}; it takes 1 to {MOST}", arguments.count);
+    anyhow::ensure!(
+        (1..=MOST).contains(&arguments.count),
+        "--count is {}; it takes 1 to {MOST}",
+        arguments.count
+    );
     edgegen_runtime::files::check_writable(&arguments.out)?;
     let device = arguments.device.open()?;
     let trained = run::open(&RunFolder::existing(&arguments.run)?, arguments.checkpoint.into(), &device)?;
-    let frames = pictures::samples(&trained.vae, trained.dataset.shape, arguments.seed, arguments.count, &device)?;
+    let frames =
+        pictures::samples(&trained.vae, trained.dataset.shape, arguments.seed, arguments.count, &device)?;
     pictures::write_grid(&frames, None, &arguments.out)?;
     println!("{}", arguments.out.display());
     Ok(())

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result, bail};
-use edgegen_trainer::network::presets;
 use edgegen_trainer::train::config::Config;
 use edgegen_trainer::train::metrics::Epoch;
+use edgegen_trainer::train::presets;
 use edgegen_trainer::train::run::{self, Observer, Outcome, RunFolder, Trainer};
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -23,7 +23,8 @@ pub(super) struct Arguments {
     /// The run folder to make, or to go on with.
     #[arg(long, value_name = "RUN")]
     out: PathBuf,
-    /// Go on with the run in --out.
+    /// Go on with the run in --out. With another length than it began with, a schedule that follows the
+    /// length changes from here on.
     #[arg(long)]
     resume: bool,
     /// Passes over the training pictures.
@@ -67,22 +68,28 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: Arguments) -> Result<()> {
     let device = arguments.device.open()?;
     let folder = RunFolder::new(&arguments.out);
+    let mut stored = None;
     let base = if arguments.resume {
-        let stored = Config::read(&RunFolder::existing(&arguments.out)?.config())?;
+        let config = Config::read(&RunFolder::existing(&arguments.out)?.config())?;
         match &arguments.preset {
-            Some(name) if *name != stored.preset => {
-                bail!("{} holds a run of {}, not of {name}", arguments.out.display(), stored.preset)
+            Some(name) if *name != config.preset => {
+                bail!("{} holds a run of {}, not of {name}", arguments.out.display(), config.preset)
             }
-            _ => stored,
+            _ => stored.insert(config).clone(),
         }
     } else {
         let Some(name) = &arguments.preset else {
-            bail!("which preset? {} (or --resume to go on with a run)", names());
+            bail!("which preset? {} (or --resume to go on with a run)", presets::names());
         };
         presets::find(name)?.config
     };
     let config = settings(base, &arguments)?;
     config.validate()?;
+    if let Some(stored) = &stored
+        && stored.training != config.training
+    {
+        eprintln!("the run's length changes: its learning rate follows the new one from here on");
+    }
     let dataset = run::load_data(&config)?;
     for line in super::data::skipped(&dataset) {
         eprintln!("{line}");
@@ -111,15 +118,12 @@ pub(super) fn run(arguments: Arguments) -> Result<()> {
     Ok(())
 }
 
-fn names() -> String {
-    presets::all().iter().map(|preset| preset.config.preset.clone()).collect::<Vec<_>>().join(", ")
-}
-
 /// The base, then --config, then --set, then the flags.
 fn settings(base: Config, arguments: &Arguments) -> Result<Config> {
     let mut config = base;
     if let Some(path) = &arguments.config {
-        let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let text =
+            std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
         config = Config::overlay(&config, &text, &path.display().to_string())?;
     }
     for setting in &arguments.set {
@@ -128,11 +132,16 @@ fn settings(base: Config, arguments: &Arguments) -> Result<Config> {
         };
         let line = format!("{key} = {value}");
         // a bare word is a string
-        config = Config::overlay(&config, &line, &format!("--set {setting}"))
-            .or_else(|error| Config::overlay(&config, &format!("{key} = {value:?}"), "--set").map_err(|_| error))?;
+        config = Config::overlay(&config, &line, &format!("--set {setting}")).or_else(|error| {
+            Config::overlay(&config, &format!("{key} = {value:?}"), "--set").map_err(|_| error)
+        })?;
     }
     if let Some(data) = &arguments.data {
-        config.data.path = data.clone();
+        if data.as_os_str().is_empty() {
+            bail!("--data is empty; leave it out to train on the small set inside the program");
+        }
+        // so that the run can be resumed and evaluated from any folder
+        config.data.path = std::path::absolute(data).with_context(|| format!("--data {}", data.display()))?;
     }
     let training = &mut config.training;
     if let Some(epochs) = arguments.epochs {

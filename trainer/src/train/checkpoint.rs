@@ -17,7 +17,8 @@ use edgegen_runtime::model::sha256_hex;
 use safetensors::{Dtype, SafeTensors, View};
 use serde::{Deserialize, Serialize};
 
-use super::metrics::Sums;
+use crate::data::Dataset;
+use crate::evaluate::Sums;
 use crate::network::module::Parameter;
 use crate::nn::adam::Adam;
 use crate::{Error, Result};
@@ -28,7 +29,7 @@ const KEY: &str = "edgegen";
 const LARGEST_FILE: u64 = 8 << 30;
 
 /// Where a run is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Position {
     /// Steps done.
     pub step: u64,
@@ -36,8 +37,11 @@ pub struct Position {
     pub seconds: f64,
     /// Terms of the epoch that is under way.
     pub sums: Sums,
-    /// Best validation ELBO so far.
+    /// Best validation objective so far.
     pub best: Option<f64>,
+    /// SHA-256 of the pictures that are learned from and judged by, hex.
+    #[serde(default)]
+    pub data_sha256: Option<String>,
 }
 
 /// A tensor on its way into a file.
@@ -66,6 +70,11 @@ impl View for &Stored {
 
 fn stored(tensor: &Tensor) -> Result<Stored> {
     let values = tensor.flatten_all()?.to_vec1::<f32>()?;
+    if let Some(value) = values.iter().find(|value| !value.is_finite()) {
+        return Err(Error::Training(format!(
+            "a weight is {value}: the run has diverged; the last checkpoint is kept"
+        )));
+    }
     let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
     Ok(Stored { shape: tensor.dims().to_vec(), bytes })
 }
@@ -117,7 +126,10 @@ pub struct Checkpoint {
 pub fn read(path: &Path, device: &Device) -> Result<Checkpoint> {
     let length = fs::metadata(path).map_err(|e| Error::io("read", path, e))?.len();
     if length > LARGEST_FILE {
-        return Err(Error::run(path, format!("has {length} bytes; no checkpoint of ours is larger than {LARGEST_FILE}")));
+        return Err(Error::run(
+            path,
+            format!("has {length} bytes; no checkpoint of ours is larger than {LARGEST_FILE}"),
+        ));
     }
     let bytes = fs::read(path).map_err(|e| Error::io("read", path, e))?;
     let damaged = |problem: String| Error::run(path, format!("is no usable checkpoint: {problem}"));
@@ -145,13 +157,33 @@ pub fn read(path: &Path, device: &Device) -> Result<Checkpoint> {
 }
 
 impl Checkpoint {
+    /// Refuses a data set that is not the one the run began with.
+    ///
+    /// # Errors
+    /// [`Error::Run`].
+    pub fn check_data(&self, dataset: &Dataset) -> Result<()> {
+        match &self.position.data_sha256 {
+            Some(sha256) if *sha256 != dataset.sha256() => Err(Error::run(
+                &self.path,
+                format!(
+                    "belongs to a run on other pictures: those of {} have changed since it began",
+                    dataset.name
+                ),
+            )),
+            _ => Ok(()),
+        }
+    }
+
     fn take(&mut self, name: &str, shape: &candle_core::Shape) -> Result<Tensor> {
         let tensor = self
             .tensors
             .remove(name)
             .ok_or_else(|| Error::run(&self.path, format!("lacks {name}: it belongs to another network")))?;
         if tensor.shape() != shape {
-            let problem = format!("{name} is {:?}, the network's is {shape:?}: it belongs to another network", tensor.dims());
+            let problem = format!(
+                "{name} is {:?}, the network's is {shape:?}: it belongs to another network",
+                tensor.dims()
+            );
             return Err(Error::run(&self.path, problem));
         }
         Ok(tensor)
@@ -173,7 +205,11 @@ impl Checkpoint {
     ///
     /// # Errors
     /// [`Error::Run`] if the checkpoint holds none or another network's.
-    pub fn restore_adam<'a>(&mut self, parameters: impl Iterator<Item = &'a Parameter>, adam: &mut Adam) -> Result<()> {
+    pub fn restore_adam<'a>(
+        &mut self,
+        parameters: impl Iterator<Item = &'a Parameter>,
+        adam: &mut Adam,
+    ) -> Result<()> {
         let mut moments = Vec::new();
         for parameter in parameters.filter(|parameter| parameter.trained) {
             let shape = parameter.value.shape();

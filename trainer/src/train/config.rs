@@ -4,8 +4,11 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::network::{Activation, presets};
+use super::presets;
+use crate::network::Activation;
+use crate::network::form::NetworkConfig;
 use crate::nn::adam::AdamConfig;
+use crate::vae::ObjectiveConfig;
 use crate::{Error, Result};
 
 /// Largest batch, in pictures.
@@ -41,73 +44,6 @@ pub struct DataConfig {
     pub side: usize,
     /// Whether a folder's images become grey (IDX files are).
     pub gray: bool,
-}
-
-/// The family of networks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Architecture {
-    /// Dense layers alone.
-    Mlp,
-    /// Strided convolutions, mirrored by transposed ones.
-    Conv,
-}
-
-/// The network's form.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct NetworkConfig {
-    /// The family.
-    pub architecture: Architecture,
-    /// Values of a latent.
-    pub latent: usize,
-    /// Widths of an MLP's hidden layers, from the picture to the latent; conv: at most one dense
-    /// layer between the last convolution and the latent.
-    pub hidden: Vec<usize>,
-    /// Channels of the first convolution; each halving of the side doubles them.
-    pub base: usize,
-    /// Behind every hidden layer.
-    pub activation: Activation,
-}
-
-/// p(x|z).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Likelihood {
-    /// The decoder gives each value's probability of being 1.
-    Bernoulli,
-    /// The decoder gives each value's mean; the deviation is `objective.sigma`.
-    Gaussian,
-}
-
-/// What becomes of grey values before they are modelled.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Binarize {
-    /// They stay.
-    No,
-    /// Drawn as 0 or 1 afresh at each visit; held-out pictures once, with a fixed seed.
-    Stochastic,
-}
-
-/// E_q[log p(x|z)] − β·KL(q(z|x)‖p(z)) and its variations.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ObjectiveConfig {
-    /// p(x|z).
-    pub likelihood: Likelihood,
-    /// Deviation of a Gaussian likelihood, in units of the range [0, 1].
-    pub sigma: f64,
-    /// Treatment of grey values.
-    pub binarize: Binarize,
-    /// Weight of the KL term.
-    pub beta: f64,
-    /// Steps over which β grows from 0.
-    pub beta_warmup: u64,
-    /// KL below which a latent value costs nothing more, nats (D. P. Kingma et al., 2016).
-    pub free_bits: f64,
-    /// Deviation of the noise on the encoder's input; 0: none. The target stays clean.
-    pub denoise: f64,
 }
 
 /// How the learning rate moves.
@@ -155,7 +91,7 @@ impl Config {
     /// # Errors
     /// [`Error::Config`] with `origin` and the line that is wrong.
     pub fn overlay(base: &Self, text: &str, origin: &str) -> Result<Self> {
-        let mut table = toml::Table::try_from(base).map_err(|e| Error::Config(format!("{origin}: {e}")))?;
+        let mut table = base.table()?;
         let over: toml::Table = toml::from_str(text).map_err(|e| Error::Config(format!("{origin}: {e}")))?;
         merge(&mut table, over);
         table.try_into().map_err(|e| Error::Config(format!("{origin}: {e}")))
@@ -184,20 +120,28 @@ impl Config {
     /// [`Error::Config`] naming the setting.
     pub fn validate(&self) -> Result<()> {
         let refuse = |problem: String| Err(Error::Config(problem));
-        let TrainingConfig { epochs, steps, batch, learning_rate, final_rate, clip, pictures_every, .. } = self.training;
+        let TrainingConfig { epochs, steps, batch, learning_rate, final_rate, clip, pictures_every, .. } =
+            self.training;
         if batch == 0 || batch > LARGEST_BATCH {
             return refuse(format!("training.batch is {batch}; it takes 1 to {LARGEST_BATCH}"));
         }
         if epochs == 0 && steps == 0 {
-            return refuse("training.epochs and training.steps are both 0; one of them must say how long to train".into());
+            return refuse(
+                "training.epochs and training.steps are both 0; one of them must say how long to train"
+                    .into(),
+            );
         }
         if self.network.latent == 0 || self.network.latent > LARGEST_LATENT {
-            return refuse(format!("network.latent is {}; it takes 1 to {LARGEST_LATENT}", self.network.latent));
+            return refuse(format!(
+                "network.latent is {}; it takes 1 to {LARGEST_LATENT}",
+                self.network.latent
+            ));
         }
         if pictures_every == 0 {
             return refuse("training.pictures_every is 0; it takes 1 or more epochs".into());
         }
-        if let Some(width) = self.network.hidden.iter().find(|width| **width == 0 || **width > LARGEST_LATENT) {
+        if let Some(width) = self.network.hidden.iter().find(|width| **width == 0 || **width > LARGEST_LATENT)
+        {
             return refuse(format!("network.hidden holds {width}; widths are 1 to {LARGEST_LATENT}"));
         }
         if self.network.base == 0 || self.network.base > 1024 {
@@ -206,11 +150,30 @@ impl Config {
         if self.data.side < 8 || self.data.side > 512 {
             return refuse(format!("data.side is {}; it takes 8 to 512", self.data.side));
         }
+        for (name, value) in [("seed", self.training.seed), ("epochs", epochs), ("steps", steps)] {
+            if i64::try_from(value).is_err() {
+                return refuse(format!("training.{name} is {value}; it takes at most {}", i64::MAX));
+            }
+        }
+        let AdamConfig { beta1, beta2, epsilon } = self.adam;
+        for (name, value) in [("adam.beta1", beta1), ("adam.beta2", beta2)] {
+            if !(0.0..1.0).contains(&value) {
+                return refuse(format!("{name} is {value}; it takes 0 up to, but not, 1"));
+            }
+        }
+        if let Activation::LeakyRelu(slope) = self.network.activation
+            && !(0.0..1.0).contains(&slope)
+        {
+            return refuse(format!(
+                "network.activation has a slope of {slope}; it takes 0 up to, but not, 1"
+            ));
+        }
         let ObjectiveConfig { sigma, beta, free_bits, denoise, .. } = self.objective;
         for (name, value, least) in [
             ("training.learning_rate", learning_rate, f64::MIN_POSITIVE),
             ("training.final_rate", final_rate, 0.0),
             ("training.clip", clip, 0.0),
+            ("adam.epsilon", epsilon, f64::MIN_POSITIVE),
             ("objective.sigma", sigma, 1e-4),
             ("objective.beta", beta, 0.0),
             ("objective.free_bits", free_bits, 0.0),
@@ -223,9 +186,12 @@ impl Config {
         Ok(())
     }
 
-    /// A command that makes this run: the preset, and every setting in which this differs from it.
-    /// The data set stands there by its folder's name.
-    pub fn command(&self) -> String {
+    /// A command that makes this run on the data set that is called `dataset`: the preset, and every
+    /// setting in which this differs from it.
+    ///
+    /// # Errors
+    /// [`Error::Config`], which no valid configuration gives.
+    pub fn command(&self, dataset: &str) -> Result<String> {
         const FLAGS: [(&str, &str); 9] = [
             ("training.epochs", "--epochs"),
             ("training.steps", "--steps"),
@@ -238,30 +204,43 @@ impl Config {
             ("objective.denoise", "--denoise"),
         ];
         let mut words = vec![format!("edgegen-train train {}", self.preset)];
-        if let Some(name) = self.data.path.file_name() {
-            words.push(format!("--data {}", name.to_string_lossy()));
+        if !self.data.path.as_os_str().is_empty() {
+            words.push(format!("--data {dataset}"));
         }
-        let mut base = presets::find(&self.preset).map_or_else(|_| self.clone(), |preset| preset.config);
+        let mut base = presets::find(&self.preset)?.config;
         base.data.path.clone_from(&self.data.path);
-        let table = |config: &Self| toml::Table::try_from(config).unwrap_or_default();
+        if self.training.steps > 0 {
+            base.training.epochs = self.training.epochs; // steps alone count
+        }
         let mut changed = Vec::new();
-        changes("", &table(&base), &table(self), &mut changed);
+        changes("", &base.table()?, &self.table()?, &mut changed);
         for (key, _, value) in changed {
+            let bare = value.trim_matches('"');
+            let quote = if bare.contains(|letter: char| " []{}\"".contains(letter)) { "'" } else { "" };
             words.push(match FLAGS.iter().find(|(setting, _)| *setting == key) {
-                Some((_, flag)) => format!("{flag} {value}"),
-                None => format!("--set {key}={value}"),
+                Some((_, flag)) => format!("{flag} {bare}"),
+                None => format!("--set {quote}{key}={bare}{quote}"),
             });
         }
         words.push("--out RUN".into());
-        words.join(" ")
+        Ok(words.join(" "))
     }
 
-    /// The settings in which `other` differs, as `name: ours, now theirs`.
-    pub fn differences(&self, other: &Self) -> Vec<String> {
-        let table = |config: &Self| toml::Table::try_from(config).unwrap_or_default();
+    fn table(&self) -> Result<toml::Table> {
+        toml::Table::try_from(self).map_err(|e| Error::Config(e.to_string()))
+    }
+
+    /// The settings in which `other` differs, as `name was ours, now theirs`.
+    ///
+    /// # Errors
+    /// [`Error::Config`], which no valid configuration gives.
+    pub fn differences(&self, other: &Self) -> Result<Vec<String>> {
         let mut changed = Vec::new();
-        changes("", &table(self), &table(other), &mut changed);
-        changed.into_iter().map(|(name, ours, theirs)| format!("{name} was {ours}, now {theirs}")).collect()
+        changes("", &self.table()?, &other.table()?, &mut changed);
+        Ok(changed
+            .into_iter()
+            .map(|(name, ours, theirs)| format!("{name} was {ours}, now {theirs}"))
+            .collect())
     }
 }
 
@@ -303,11 +282,18 @@ fn merge(table: &mut toml::Table, over: toml::Table) {
 }
 
 /// (setting, value, other value) wherever two tables of the same form differ.
-fn changes(prefix: &str, ours: &toml::Table, theirs: &toml::Table, changed: &mut Vec<(String, String, String)>) {
+fn changes(
+    prefix: &str,
+    ours: &toml::Table,
+    theirs: &toml::Table,
+    changed: &mut Vec<(String, String, String)>,
+) {
     for (key, value) in ours {
         let name = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
         match (value, theirs.get(key)) {
-            (toml::Value::Table(value), Some(toml::Value::Table(other))) => changes(&name, value, other, changed),
+            (toml::Value::Table(value), Some(toml::Value::Table(other))) => {
+                changes(&name, value, other, changed)
+            }
             (value, Some(other)) if value == other => {}
             (value, other) => {
                 let other = other.map_or("absent".into(), ToString::to_string);
@@ -339,8 +325,23 @@ mod tests {
             let text = preset.config.to_toml().unwrap();
             let parsed = Config::overlay(&presets::all()[0].config, &text, "test").unwrap();
             assert_eq!(parsed, preset.config);
-            assert!(preset.config.differences(&parsed).is_empty());
+            assert!(preset.config.differences(&parsed).unwrap().is_empty());
         }
+    }
+
+    #[test]
+    fn the_command_gives_the_configuration_back() {
+        let mut config = presets::find("vae-conv").unwrap().config;
+        config.data.path = "pictures/mnist".into();
+        config.network.hidden = vec![64, 32];
+        config.network.activation = Activation::LeakyRelu(0.25);
+        config.objective.binarize = crate::vae::Binarize::Stochastic;
+        config.training.steps = 7;
+        assert_eq!(
+            config.command("mnist").unwrap(),
+            "edgegen-train train vae-conv --data mnist --set 'network.activation={ leaky-relu = 0.25 }' \
+             --set 'network.hidden=[64, 32]' --set objective.binarize=stochastic --steps 7 --out RUN"
+        );
     }
 
     #[test]

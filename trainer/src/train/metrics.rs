@@ -6,18 +6,8 @@ use std::path::Path;
 use edgegen_runtime::files::write_atomically;
 use serde::{Deserialize, Serialize};
 
+use crate::evaluate::Bound;
 use crate::{Error, Result};
-
-/// Mean terms over pictures, nats per picture.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Bound {
-    /// reconstruction − kl (β = 1, no free bits): a lower bound of log p(x).
-    pub elbo: f64,
-    /// E_q[log p(x|z)].
-    pub reconstruction: f64,
-    /// KL(q(z|x)‖p(z)).
-    pub kl: f64,
-}
 
 /// One epoch.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -36,30 +26,6 @@ pub struct Epoch {
     pub train: Bound,
     /// Over the validation pictures, at the end of the epoch.
     pub validation: Bound,
-}
-
-/// Sums from which a [`Bound`] comes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Sums {
-    reconstruction: f64,
-    kl: f64,
-    pictures: u64,
-}
-
-impl Sums {
-    /// Adds a batch of `pictures` with these mean terms.
-    pub fn add(&mut self, reconstruction: f64, kl: f64, pictures: usize) {
-        self.reconstruction += reconstruction * pictures as f64;
-        self.kl += kl * pictures as f64;
-        self.pictures += pictures as u64;
-    }
-
-    /// The means.
-    pub fn bound(&self) -> Bound {
-        let count = self.pictures.max(1) as f64;
-        let (reconstruction, kl) = (self.reconstruction / count, self.kl / count);
-        Bound { elbo: reconstruction - kl, reconstruction, kl }
-    }
 }
 
 /// Reads every epoch of `path`; none if the file does not exist.

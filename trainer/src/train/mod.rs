@@ -4,5 +4,5 @@ pub mod checkpoint;
 pub mod config;
 pub mod metrics;
 pub mod pictures;
+pub mod presets;
 pub mod run;
-pub mod vae;

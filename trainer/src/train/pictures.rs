@@ -11,8 +11,8 @@ use plotters::prelude::*;
 use plotters::style::{FontStyle, register_font};
 
 use super::metrics::Epoch;
-use super::vae::Vae;
 use crate::network::module::Mode;
+use crate::vae::Vae;
 use crate::{Error, Result};
 
 /// Images (N, C, H, W) in [0, 1] as frames.
@@ -56,8 +56,10 @@ fn decode(vae: &Vae, shape: ImageShape, latents: &[f32], device: &Device) -> Res
 /// # Errors
 /// Candle's.
 pub fn latent_grid(vae: &Vae, shape: ImageShape, side: usize, device: &Device) -> Result<Vec<Frame>> {
-    let quantiles: Vec<f32> = (0..side).map(|i| normal_quantile((i as f64 + 0.5) / side as f64) as f32).collect();
-    let latents: Vec<f32> = quantiles.iter().rev().flat_map(|y| quantiles.iter().flat_map(|x| [*x, *y])).collect();
+    let quantiles: Vec<f32> =
+        (0..side).map(|i| normal_quantile((i as f64 + 0.5) / side as f64) as f32).collect();
+    let latents: Vec<f32> =
+        quantiles.iter().rev().flat_map(|y| quantiles.iter().flat_map(|x| [*x, *y])).collect();
     decode(vae, shape, &latents, device)
 }
 
@@ -72,7 +74,6 @@ fn normal_quantile(probability: f64) -> f64 {
     0.5 * (low + high)
 }
 
-
 /// Writes frames as one PNG grid.
 ///
 /// # Errors
@@ -81,7 +82,7 @@ pub fn write_grid(frames: &[Frame], columns: Option<usize>, path: &Path) -> Resu
     Ok(write_png(&grid(frames, columns)?, path)?)
 }
 
-/// Draws the curves of all epochs: ELBO, reconstruction and KL of training and validation.
+/// Draws the curves of all epochs: ELBO and KL of training and validation.
 ///
 /// # Errors
 /// [`Error::Run`] if the drawing fails, or the file system's.
@@ -94,14 +95,17 @@ pub fn write_curves(epochs: &[Epoch], path: &Path) -> Result<()> {
     Ok(write_png(&picture.into(), path)?)
 }
 
+/// A curve's name, colour and value.
+type Curve = (&'static str, RGBColor, fn(&Epoch) -> f64);
+
 fn draw_curves(epochs: &[Epoch], pixels: &mut [u8], size: (u32, u32)) -> std::result::Result<(), String> {
     let font = epaint_default_fonts::UBUNTU_LIGHT;
-    register_font("sans-serif", FontStyle::Normal, font).map_err(|_| "the font cannot be read".to_string())?;
+    register_font("sans-serif", FontStyle::Normal, font)
+        .map_err(|_| "the font cannot be read".to_string())?;
     let area = BitMapBackend::with_buffer(pixels, size).into_drawing_area();
     area.fill(&WHITE).map_err(|e| e.to_string())?;
     let (upper, lower) = area.split_vertically(size.1 / 2);
-    type Value = fn(&Epoch) -> f64;
-    let panels: [(_, &str, [(&str, RGBColor, Value); 2]); 2] = [
+    let panels: [(_, _, [Curve; 2]); 2] = [
         (
             upper,
             "ELBO (nats per picture)",
@@ -123,7 +127,7 @@ fn panel<B: DrawingBackend>(
     area: &DrawingArea<B, plotters::coord::Shift>,
     title: &str,
     epochs: &[Epoch],
-    curves: &[(&str, RGBColor, fn(&Epoch) -> f64)],
+    curves: &[Curve],
 ) -> std::result::Result<(), DrawingAreaErrorKind<B::ErrorType>> {
     // the first tenth of a run is far off and would flatten the rest
     let visible = &epochs[epochs.len() / 10..];
@@ -139,11 +143,19 @@ fn panel<B: DrawingBackend>(
         .x_label_area_size(32)
         .y_label_area_size(64)
         .build_cartesian_2d(first..last, low - margin..high + margin)?;
-    chart.configure_mesh().x_desc("epoch").label_style(("sans-serif", 15)).draw()?;
+    chart
+        .configure_mesh()
+        .x_desc("epoch")
+        .x_label_formatter(&|epoch| format!("{epoch:.0}"))
+        .label_style(("sans-serif", 15))
+        .draw()?;
     for (name, color, value) in curves {
         let color = *color;
         chart
-            .draw_series(LineSeries::new(visible.iter().map(|e| (e.epoch as f64, value(e))), color.stroke_width(2)))?
+            .draw_series(LineSeries::new(
+                visible.iter().map(|e| (e.epoch as f64, value(e))),
+                color.stroke_width(2),
+            ))?
             .label(*name)
             .legend(move |(x, y)| PathElement::new(vec![(x, y), (x + 18, y)], color.stroke_width(2)));
     }

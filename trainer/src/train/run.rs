@@ -9,7 +9,7 @@
 //! RUN/evaluation.json             of the test pictures, once asked for
 //! RUN/latent-grid.png             for latents of two values
 //! RUN/checkpoints/last.safetensors    everything needed to go on
-//! RUN/checkpoints/best.safetensors    weights of the best validation ELBO
+//! RUN/checkpoints/best.safetensors    weights of the best validation objective (β as configured)
 //! ```
 //!
 //! Step s of a run depends on the configuration, the pictures and s alone, so a run that is cut and
@@ -20,19 +20,19 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use candle_core::{Device, Tensor, backprop::GradStore};
+use candle_core::{DType, Device, Tensor, backprop::GradStore};
 use edgegen_runtime::files::write_atomically;
 use edgegen_runtime::random::{Purpose, Stream};
 
 use super::checkpoint::{self, Checkpoint, Position};
-use super::config::{Binarize, Config};
+use super::config::Config;
 use super::metrics::{self, Epoch};
 use super::pictures;
-use super::vae::Vae;
 use crate::data::{self, Dataset, LoadOptions};
-use crate::evaluate;
+use crate::evaluate::{HeldOut, Sums};
 use crate::network::module::Mode;
 use crate::nn::adam::Adam;
+use crate::vae::{Binarize, Vae};
 use crate::{Error, Result};
 
 /// Longest training time that a kill can cost.
@@ -43,6 +43,8 @@ const SAMPLES: usize = 64;
 const RECONSTRUCTIONS: usize = 8;
 /// Side of the latent grid.
 const LATENT_GRID: usize = 20;
+/// Most values of one layer's outputs for a whole batch: 1 GiB, of which a step keeps several.
+const LARGEST_LAYER: usize = 1 << 28;
 
 /// The paths of a run.
 #[derive(Clone, Debug)]
@@ -65,7 +67,10 @@ impl RunFolder {
         if folder.config().is_file() {
             return Ok(folder);
         }
-        Err(Error::run(root, "is no run folder: it has no config.toml; edgegen-train train PRESET --out RUN makes one"))
+        Err(Error::run(
+            root,
+            "is no run folder: it has no config.toml; edgegen-train train PRESET --out RUN makes one",
+        ))
     }
 
     /// The folder itself.
@@ -114,7 +119,7 @@ impl RunFolder {
 /// Which stored weights to use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Which {
-    /// Those of the best validation ELBO.
+    /// Those of the best validation objective.
     Best,
     /// Those of the last checkpoint.
     Last,
@@ -128,6 +133,8 @@ pub struct Trained {
     pub dataset: Dataset,
     /// The network.
     pub vae: Vae,
+    /// Which of the run's weights these are.
+    pub which: Which,
     /// Where the weights are from.
     pub position: Position,
     /// SHA-256 of the checkpoint file, hex.
@@ -142,7 +149,7 @@ pub fn open(folder: &RunFolder, which: Which, device: &Device) -> Result<Trained
     let config = Config::read(&folder.config())?;
     config.validate()?;
     let dataset = load_data(&config)?;
-    let vae = Vae::new(&config, dataset.shape, device)?;
+    let vae = Vae::new(&config.network, dataset.shape, config.training.seed, device)?;
     let path = match which {
         Which::Best => folder.best(),
         Which::Last => folder.last(),
@@ -151,8 +158,9 @@ pub fn open(folder: &RunFolder, which: Which, device: &Device) -> Result<Trained
         return Err(Error::run(&path, "does not exist yet: the run has not finished an epoch"));
     }
     let mut stored = checkpoint::read(&path, device)?;
+    stored.check_data(&dataset)?;
     stored.restore_weights(vae.parameters())?;
-    Ok(Trained { config, dataset, vae, position: stored.position, checkpoint_sha256: stored.sha256 })
+    Ok(Trained { which, config, dataset, vae, position: stored.position, checkpoint_sha256: stored.sha256 })
 }
 
 /// Loads the data set that a configuration names.
@@ -201,12 +209,13 @@ impl Trainer {
     /// If a run is there already, or the configuration or the data set is unusable.
     pub fn begin(folder: RunFolder, config: Config, dataset: Dataset, device: Device) -> Result<Self> {
         if folder.config().exists() {
-            return Err(Error::run(folder.root(), "holds a run already; --resume goes on with it, another --out begins a new one"));
+            return Err(Error::run(
+                folder.root(),
+                "holds a run already; --resume goes on with it, another --out begins a new one",
+            ));
         }
         let trainer = Self::new(folder, config, dataset, device)?;
-        trainer.folder.create()?;
-        let text = trainer.config.to_toml()?;
-        write_atomically(&trainer.folder.config(), |out| std::io::Write::write_all(out, text.as_bytes()))?;
+        trainer.write_config()?;
         Ok(trainer)
     }
 
@@ -220,21 +229,40 @@ impl Trainer {
         let mut comparable = stored.clone();
         comparable.training.epochs = config.training.epochs;
         comparable.training.steps = config.training.steps;
-        let differences = comparable.differences(&config);
+        let differences = comparable.differences(&config)?;
         if !differences.is_empty() {
             let problem = format!("cannot be resumed with other settings: {}", differences.join("; "));
             return Err(Error::run(folder.root(), problem));
         }
         let mut trainer = Self::new(folder, config, dataset, device)?;
-        trainer.folder.create()?;
         let path = trainer.folder.last();
         if path.is_file() {
             let checkpoint = checkpoint::read(&path, &trainer.device)?;
             trainer.take_up(checkpoint)?;
+        } else if trainer.folder.best().exists() || trainer.folder.metrics().exists() {
+            return Err(Error::run(
+                &path,
+                "is missing, though the run has finished epochs; put it back, or begin a new run",
+            ));
         } // else it was killed before its first checkpoint: it begins again
-        let text = trainer.config.to_toml()?;
-        write_atomically(&trainer.folder.config(), |out| std::io::Write::write_all(out, text.as_bytes()))?;
+        if trainer.total_steps() < trainer.position.step {
+            return Err(Error::run(
+                trainer.folder.root(),
+                format!(
+                    "has done {} steps already, more than the {} asked for",
+                    trainer.position.step,
+                    trainer.total_steps()
+                ),
+            ));
+        }
+        trainer.write_config()?;
         Ok(trainer)
+    }
+
+    fn write_config(&self) -> Result<()> {
+        let text = self.config.to_toml()?;
+        self.folder.create()?;
+        Ok(write_atomically(&self.folder.config(), |out| std::io::Write::write_all(out, text.as_bytes()))?)
     }
 
     fn new(folder: RunFolder, config: Config, dataset: Dataset, device: Device) -> Result<Self> {
@@ -242,16 +270,25 @@ impl Trainer {
         if dataset.train.count() == 0 {
             return Err(Error::data(&config.data.path, "holds no training pictures"));
         }
-        let vae = Vae::new(&config, dataset.shape, &device)?;
+        let vae = Vae::new(&config.network, dataset.shape, config.training.seed, &device)?;
+        let largest = vae.largest_layer().max(dataset.shape.values());
+        let batch = config.training.batch.min(dataset.train.count());
+        if largest.saturating_mul(batch) > LARGEST_LAYER {
+            return Err(Error::Config(format!(
+                "a batch of {batch} with {largest} values in its largest layer is more than memory should hold; choose a smaller --batch or --size"
+            )));
+        }
         let adam = Adam::new(&vae.trained(), config.adam)?;
+        let position = Position { data_sha256: Some(dataset.sha256()), ..Position::default() };
         let order = (u64::MAX, Vec::new());
-        Ok(Self { config, dataset, device, vae, adam, position: Position::default(), epochs: Vec::new(), folder, order })
+        Ok(Self { config, dataset, device, vae, adam, position, epochs: Vec::new(), folder, order })
     }
 
     fn take_up(&mut self, mut checkpoint: Checkpoint) -> Result<()> {
+        checkpoint.check_data(&self.dataset)?;
         checkpoint.restore_weights(self.vae.parameters())?;
         checkpoint.restore_adam(self.vae.parameters(), &mut self.adam)?;
-        self.position = checkpoint.position;
+        self.position = Position { data_sha256: self.position.data_sha256.take(), ..checkpoint.position };
         // epochs that were reported after the checkpoint will come again
         self.epochs = metrics::read(&self.folder.metrics())?;
         self.epochs.retain(|epoch| epoch.step <= self.position.step);
@@ -261,21 +298,6 @@ impl Trainer {
     /// Steps done so far.
     pub fn step_count(&self) -> u64 {
         self.position.step
-    }
-
-    /// Epochs reported so far.
-    pub fn epochs(&self) -> &[Epoch] {
-        &self.epochs
-    }
-
-    /// The network.
-    pub fn vae(&self) -> &Vae {
-        &self.vae
-    }
-
-    /// The data set.
-    pub fn dataset(&self) -> &Dataset {
-        &self.dataset
     }
 
     fn batch_size(&self) -> usize {
@@ -301,6 +323,7 @@ impl Trainer {
         let mut stored = Instant::now();
         while self.position.step < total {
             if stop.load(Ordering::Relaxed) {
+                self.position.seconds += clock.elapsed().as_secs_f64();
                 self.store()?;
                 return Ok(Outcome::Stopped);
             }
@@ -346,17 +369,24 @@ impl Trainer {
         let loss = terms.loss(self.beta(step), objective.free_bits)?;
         let value = f64::from(loss.to_scalar::<f32>()?);
         if !value.is_finite() {
-            return Err(Error::Training(format!(
-                "the loss is {value} at step {step}: the run has diverged; its last checkpoint is kept in {}; begin a new run with a lower --learning-rate or with --set training.clip=10",
-                self.folder.root().display()
-            )));
+            return Err(self.diverged(&format!("the loss is {value}")));
         }
         let mut gradients = loss.backward()?;
-        clip(&mut gradients, &self.vae, self.config.training.clip)?;
+        if !clip(&mut gradients, &self.vae, self.config.training.clip)? {
+            return Err(self.diverged("the gradients' norm is not finite"));
+        }
         self.adam.update(&gradients, self.config.training.rate(step, total))?;
         let reconstruction = f64::from(terms.reconstruction.mean_all()?.to_scalar::<f32>()?);
         let kl = f64::from(terms.divergence.sum(1)?.mean_all()?.to_scalar::<f32>()?);
         Ok((reconstruction, kl))
+    }
+
+    fn diverged(&self, what: &str) -> Error {
+        Error::Training(format!(
+            "{what} after step {}: the run has diverged; its last checkpoint is kept in {}; begin a new run with a lower --learning-rate or with --set training.clip=10",
+            self.position.step,
+            self.folder.root().display()
+        ))
     }
 
     /// (target, what the encoder sees) of the step under way, each (N, C, H, W).
@@ -387,9 +417,16 @@ impl Trainer {
         Ok((clean, seen))
     }
 
+    fn held_out(&self, limit: usize) -> HeldOut<'_> {
+        let (objective, pictures) = (&self.config.objective, &self.dataset.validation);
+        HeldOut::new(&self.vae, objective, self.dataset.shape, pictures, limit, &self.device)
+    }
+
     fn finish_epoch(&mut self, total: u64) -> Result<()> {
-        let limit = self.config.training.validate;
-        let validation = evaluate::bound(&self.vae, &self.config, &self.dataset, &self.dataset.validation, limit, &self.device)?;
+        let validation = self.held_out(self.config.training.validate).bound()?;
+        if !validation.elbo.is_finite() {
+            return Err(self.diverged(&format!("the validation ELBO is {}", validation.elbo)));
+        }
         let step = self.position.step;
         let epoch = Epoch {
             epoch: step.div_ceil(self.steps_per_epoch()),
@@ -400,9 +437,10 @@ impl Trainer {
             train: self.position.sums.bound(),
             validation,
         };
-        self.position.sums = metrics::Sums::default();
-        if self.position.best.is_none_or(|best| validation.elbo > best) {
-            self.position.best = Some(validation.elbo);
+        self.position.sums = Sums::default();
+        let score = validation.reconstruction - self.config.objective.beta * validation.kl;
+        if self.position.best.is_none_or(|best| score > best) {
+            self.position.best = Some(score);
             checkpoint::write(&self.folder.best(), self.vae.parameters(), None, &self.position)?;
         }
         let number = epoch.epoch;
@@ -436,7 +474,7 @@ impl Trainer {
         const ROWS: usize = 4;
         let shape = self.dataset.shape;
         let count = (ROWS * RECONSTRUCTIONS).min(self.dataset.validation.count());
-        let (_, seen) = evaluate::held_out(&self.config, shape, &self.dataset.validation, 0..count, &self.device)?;
+        let (_, seen) = self.held_out(0).batch(0..count)?;
         let mean = self.vae.encode(&seen, Mode::Infer)?.mean;
         let rebuilt = pictures::frames(&self.vae.decoder.forward(&mean, Mode::Infer)?, shape)?;
         let originals = pictures::frames(&seen, shape)?;
@@ -447,25 +485,26 @@ impl Trainer {
     }
 }
 
-/// Scales all gradients down so that their common norm is at most `bound`.
-fn clip(gradients: &mut GradStore, vae: &Vae, bound: f64) -> Result<()> {
+/// Scales all gradients down so that their common norm is at most `bound` (0: none). False if the norm
+/// is no number.
+fn clip(gradients: &mut GradStore, vae: &Vae, bound: f64) -> Result<bool> {
     if bound == 0.0 {
-        return Ok(());
+        return Ok(true);
     }
     let trained = vae.trained();
     let mut squares = 0f64;
     for parameter in &trained {
         if let Some(gradient) = gradients.get(parameter) {
-            squares += f64::from(gradient.sqr()?.sum_all()?.to_scalar::<f32>()?);
+            squares += gradient.to_dtype(DType::F64)?.sqr()?.sum_all()?.to_scalar::<f64>()?;
         }
     }
     let norm = squares.sqrt();
-    if norm > bound {
+    if norm > bound && norm.is_finite() {
         for parameter in &trained {
             if let Some(gradient) = gradients.remove(parameter) {
                 gradients.insert(parameter, (gradient * (bound / norm))?);
             }
         }
     }
-    Ok(())
+    Ok(norm.is_finite())
 }

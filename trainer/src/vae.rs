@@ -4,15 +4,56 @@
 
 use candle_core::{Device, Result, Tensor, Var};
 use edgegen_runtime::model::ImageShape;
+use serde::{Deserialize, Serialize};
 
-use super::config::{Config, Likelihood, ObjectiveConfig};
+use crate::network::Shape;
+use crate::network::form::{self, NetworkConfig};
 use crate::network::module::{Mode, Module, Parameter};
-use crate::network::presets;
 use crate::nn::likelihood;
 
 /// Bound of |log_variance|: deviations from e⁻¹⁰ to e¹⁰. Beyond it a run has diverged anyway, and
 /// e^log_variance would overflow.
 const LOG_VARIANCE_BOUND: f64 = 20.0;
+
+/// p(x|z).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Likelihood {
+    /// The decoder gives each value's probability of being 1.
+    Bernoulli,
+    /// The decoder gives each value's mean; the deviation is `objective.sigma`.
+    Gaussian,
+}
+
+/// What becomes of grey values before they are modelled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Binarize {
+    /// They stay.
+    No,
+    /// Drawn as 0 or 1 afresh at each visit; held-out pictures once, with a fixed seed.
+    Stochastic,
+}
+
+/// E_q[log p(x|z)] − β·KL(q(z|x)‖p(z)) and its variations.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ObjectiveConfig {
+    /// p(x|z).
+    pub likelihood: Likelihood,
+    /// Deviation of a Gaussian likelihood, in units of the range [0, 1].
+    pub sigma: f64,
+    /// Treatment of grey values.
+    pub binarize: Binarize,
+    /// Weight of the KL term.
+    pub beta: f64,
+    /// Steps over which β grows from 0.
+    pub beta_warmup: u64,
+    /// KL below which a latent value costs nothing more, nats (D. P. Kingma et al., 2016).
+    pub free_bits: f64,
+    /// Deviation of the noise on the encoder's input; 0: none. The target stays clean.
+    pub denoise: f64,
+}
 
 /// An encoder and a decoder with values.
 pub struct Vae {
@@ -41,17 +82,16 @@ pub struct Terms {
 }
 
 impl Vae {
-    /// First values from the configuration's seed.
+    /// First values from `seed`.
     ///
     /// # Errors
     /// If the pictures do not fit the architecture, or candle's.
-    pub fn new(config: &Config, image: ImageShape, device: &Device) -> crate::Result<Self> {
-        let (encoder, decoder) = presets::vae(&config.network, image)?;
-        let seed = config.training.seed;
+    pub fn new(config: &NetworkConfig, image: ImageShape, seed: u64, device: &Device) -> crate::Result<Self> {
+        let (encoder, decoder) = form::vae(config, image)?;
         let encoder = Module::new(encoder, "encoder", seed, 0, device)?;
         let first = encoder.parameters().len() as u64;
         let decoder = Module::new(decoder, "decoder", seed, first, device)?;
-        Ok(Self { encoder, decoder, latent: config.network.latent })
+        Ok(Self { encoder, decoder, latent: config.latent })
     }
 
     /// All named tensors: the encoder's, then the decoder's.
@@ -62,6 +102,13 @@ impl Vae {
     /// The tensors that are trained, in that order.
     pub fn trained(&self) -> Vec<Var> {
         self.parameters().filter(|p| p.trained).map(|p| p.value.clone()).collect()
+    }
+
+    /// Values of the largest layer's output for one picture.
+    pub fn largest_layer(&self) -> usize {
+        let networks = [self.encoder.network(), self.decoder.network()];
+        let shapes = networks.into_iter().flat_map(|network| network.shapes().unwrap_or_default());
+        shapes.map(Shape::values).max().unwrap_or(0)
     }
 
     /// q(z|x) of images (N, C, H, W).

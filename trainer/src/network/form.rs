@@ -1,108 +1,41 @@
-//! The networks that have a name.
-
-use std::path::PathBuf;
+//! Families of networks: from a few settings and the pictures' shape to the layer lists.
 
 use edgegen_runtime::model::ImageShape;
+use serde::{Deserialize, Serialize};
 
 use super::{Activation, Layer, Network, Shape};
-use crate::nn::adam::AdamConfig;
-use crate::train::config::{
-    Architecture, Binarize, Config, DataConfig, Likelihood, NetworkConfig, ObjectiveConfig, Schedule, TrainingConfig,
-};
 use crate::{Error, Result};
 
 /// Convolutions halve the side while it is above this.
 const SMALLEST_SIDE: usize = 7;
+/// Most trained values of one network: 512 MiB, and Adam takes twice that beside.
+const MOST_PARAMETERS: u64 = 1 << 27;
 
-/// A named configuration.
-pub struct Preset {
-    /// One line for a list.
-    pub about: &'static str,
-    /// All defaults; `config.preset` is the name.
-    pub config: Config,
+/// The family of networks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Architecture {
+    /// Dense layers alone.
+    Mlp,
+    /// Strided convolutions, mirrored by transposed ones.
+    Conv,
 }
 
-/// Every preset.
-pub fn all() -> Vec<Preset> {
-    let data = DataConfig { path: PathBuf::new(), side: 28, gray: true };
-    let network = NetworkConfig {
-        architecture: Architecture::Mlp,
-        latent: 2,
-        hidden: vec![128, 128],
-        base: 32,
-        activation: Activation::Relu,
-    };
-    let objective = ObjectiveConfig {
-        likelihood: Likelihood::Bernoulli,
-        sigma: 0.1,
-        binarize: Binarize::No,
-        beta: 1.0,
-        beta_warmup: 0,
-        free_bits: 0.0,
-        denoise: 0.0,
-    };
-    let training = TrainingConfig {
-        epochs: 50,
-        steps: 0,
-        batch: 100,
-        seed: 0,
-        learning_rate: 1e-3,
-        final_rate: 1e-5,
-        schedule: Schedule::Cosine,
-        clip: 0.0,
-        validate: 0,
-        pictures_every: 1,
-    };
-    let mlp = Config {
-        preset: "vae-mlp".into(),
-        data,
-        network,
-        objective,
-        training,
-        adam: AdamConfig::default(),
-    };
-
-    let mut burda = mlp.clone();
-    burda.preset = "vae-mlp-50".into();
-    burda.network.latent = 50;
-    burda.network.hidden = vec![200, 200];
-    burda.network.activation = Activation::Tanh;
-    burda.objective.binarize = Binarize::Stochastic;
-    burda.training.epochs = 3280;
-    burda.training.batch = 20;
-    burda.training.schedule = Schedule::Staged;
-    burda.training.pictures_every = 20;
-    burda.adam.epsilon = 1e-4;
-
-    let mut conv = mlp.clone();
-    conv.preset = "vae-conv".into();
-    conv.data.side = 64;
-    conv.data.gray = false;
-    conv.network.architecture = Architecture::Conv;
-    conv.network.latent = 32;
-    conv.network.hidden = Vec::new();
-    conv.training.epochs = 100;
-
-    vec![
-        Preset { about: "dense 128-128, latent 2: the textbook VAE, with its latent grid", config: mlp },
-        Preset { about: "784-200-200, latent 50, tanh: the network and protocol of Burda et al. 2015", config: burda },
-        Preset { about: "strided convolutions, any square size (28x28x1, 64x64x3, …): the one for a device", config: conv },
-    ]
-}
-
-/// The preset called `name`.
-///
-/// # Errors
-/// [`Error::Config`] listing the names.
-pub fn find(name: &str) -> Result<Preset> {
-    let mut presets = all();
-    match presets.iter().position(|preset| preset.config.preset == name) {
-        Some(index) => Ok(presets.swap_remove(index)),
-        None => {
-            let names: Vec<_> = presets.iter().map(|preset| preset.config.preset.as_str()).collect();
-            Err(Error::Config(format!("there is no preset {name:?}; there are {}", names.join(", "))))
-        }
-    }
+/// The network's form.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NetworkConfig {
+    /// The family.
+    pub architecture: Architecture,
+    /// Values of a latent.
+    pub latent: usize,
+    /// Widths of an MLP's hidden layers, from the picture to the latent; conv: at most one dense
+    /// layer between the last convolution and the latent.
+    pub hidden: Vec<usize>,
+    /// Channels of the first convolution; each halving of the side doubles them.
+    pub base: usize,
+    /// Behind every hidden layer.
+    pub activation: Activation,
 }
 
 /// Encoder (image → mean and log-variance, 2·latent values) and decoder (latent → image in [0, 1]).
@@ -115,7 +48,17 @@ pub fn vae(config: &NetworkConfig, image: ImageShape) -> Result<(Network, Networ
         Architecture::Conv => conv(config, image)?,
     };
     let picture = Shape::Image(image.channels, image.height, image.width);
-    let build = |input, layers| Network::new(input, layers).map_err(Error::Config);
+    let build = |input, layers| {
+        let network = Network::new(input, layers).map_err(Error::Config)?;
+        let (parameters, _) = network.size().map_err(Error::Config)?;
+        if parameters > MOST_PARAMETERS {
+            return Err(Error::Config(format!(
+                "a network of {parameters} parameters for pictures of {image} is more than the {MOST_PARAMETERS} \
+                 that are trained here; choose smaller network.hidden, network.base or network.latent"
+            )));
+        }
+        Ok(network)
+    };
     Ok((build(picture, encoder)?, build(Shape::Vector(config.latent), decoder)?))
 }
 
@@ -180,7 +123,10 @@ fn conv(config: &NetworkConfig, image: ImageShape) -> Result<(Vec<Layer>, Vec<La
     }
     decoder.push(Layer::Reshape(smallest));
     for pair in channels.windows(2).rev() {
-        decoder.extend([Layer::ConvTranspose { inputs: pair[1], outputs: pair[0], kernel, stride, padding }, hidden]);
+        decoder.extend([
+            Layer::ConvTranspose { inputs: pair[1], outputs: pair[0], kernel, stride, padding },
+            hidden,
+        ]);
     }
     decoder.pop();
     decoder.push(Layer::Activation(Activation::Sigmoid));
@@ -191,15 +137,18 @@ fn conv(config: &NetworkConfig, image: ImageShape) -> Result<(Vec<Layer>, Vec<La
 mod tests {
     use super::*;
 
+    fn form(architecture: Architecture) -> NetworkConfig {
+        NetworkConfig { architecture, latent: 5, hidden: vec![64], base: 16, activation: Activation::Relu }
+    }
+
     #[test]
-    fn every_preset_maps_pictures_to_latents_and_back() {
-        for preset in all() {
+    fn every_family_maps_pictures_to_latents_and_back() {
+        for architecture in [Architecture::Mlp, Architecture::Conv] {
             for (channels, side) in [(1, 28), (3, 32), (3, 64), (3, 96)] {
                 let image = ImageShape { channels, height: side, width: side };
-                let (encoder, decoder) = vae(&preset.config.network, image).unwrap();
+                let (encoder, decoder) = vae(&form(architecture), image).unwrap();
                 let picture = Shape::Image(channels, side, side);
-                let latent = preset.config.network.latent;
-                assert_eq!(encoder.shapes().unwrap().last(), Some(&Shape::Vector(2 * latent)));
+                assert_eq!(encoder.shapes().unwrap().last(), Some(&Shape::Vector(10)));
                 assert_eq!(decoder.shapes().unwrap().last(), Some(&picture));
                 assert_eq!(decoder.layers.last(), Some(&Layer::Activation(Activation::Sigmoid)));
             }
@@ -209,7 +158,13 @@ mod tests {
     #[test]
     fn a_side_that_cannot_be_halved_is_refused_by_name() {
         let image = ImageShape { channels: 3, height: 99, width: 99 };
-        let conv = find("vae-conv").unwrap().config.network;
-        assert!(vae(&conv, image).unwrap_err().to_string().contains("3x99x99"));
+        assert!(vae(&form(Architecture::Conv), image).unwrap_err().to_string().contains("3x99x99"));
+    }
+
+    #[test]
+    fn a_network_that_no_memory_holds_is_refused_before_it_is_made() {
+        let image = ImageShape { channels: 1, height: 28, width: 28 };
+        let wide = NetworkConfig { hidden: vec![65_536, 65_536], ..form(Architecture::Mlp) };
+        assert!(vae(&wide, image).unwrap_err().to_string().contains("network.hidden"));
     }
 }
