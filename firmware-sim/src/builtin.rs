@@ -3,5 +3,5 @@
 /// Its name.
 pub const NAME: &str = "mnist-vae";
 
-/// Its ONNX file; `None` in a build without one.
-pub const MODEL: Option<&[u8]> = None;
+/// Its ONNX file.
+pub const MODEL: &[u8] = include_bytes!("../../models/mnist-vae/decoder.fp32.onnx");

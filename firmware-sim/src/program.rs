@@ -62,11 +62,8 @@ struct View {
 fn open_model(arguments: &Arguments) -> Result<(Model, String)> {
     let options = OpenOptions::default();
     let Some(path) = &arguments.model else {
-        let Some(bytes) = builtin::MODEL else {
-            bail!("no model is built in: give one with --model, or a picture with --frame");
-        };
         let name = format!("{} (built in)", builtin::NAME);
-        return Ok((Model::from_bytes(bytes, &name, &options)?, name));
+        return Ok((Model::from_bytes(builtin::MODEL, &name, &options)?, name));
     };
     let name = path.display().to_string();
     if path.is_dir() {

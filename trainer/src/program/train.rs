@@ -137,9 +137,6 @@ fn settings(base: Config, arguments: &Arguments) -> Result<Config> {
         })?;
     }
     if let Some(data) = &arguments.data {
-        if data.as_os_str().is_empty() {
-            bail!("--data is empty; leave it out to train on the small set inside the program");
-        }
         // so that the run can be resumed and evaluated from any folder
         config.data.path = std::path::absolute(data).with_context(|| format!("--data {}", data.display()))?;
     }
