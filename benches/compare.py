@@ -63,7 +63,7 @@ def machine():
     model = next((line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), "?")
     flags = next((line.split(":")[1].split() for line in open("/proc/cpuinfo") if line.startswith("flags")), [])
     wide = [flag for flag in ("avx2", "avx_vnni", "avx512f", "avx512_vnni") if flag in flags]
-    return {"cpu": model, "features": wide, "cores": os.cpu_count(), "system": platform.platform(terse=True)}
+    return {"cpu": model, "features": wide, "cores": os.cpu_count(), "system": f"{platform.system()} {platform.machine()} {' '.join(platform.libc_ver())}"}
 
 
 def main():

@@ -30,25 +30,31 @@ fn every_shipped_model_is_what_its_manifest_says() {
         succeeds(out.path(), "edgegen", &format!("generate {model} --seed 7 --count 4 --out a.png"));
         let facts = succeeds(out.path(), "edgegen", &format!("info {model} --json"));
         assert!(serde_json::from_str::<serde_json::Value>(&facts).is_ok(), "{facts}");
-        let bench = succeeds(out.path(), "edgegen", &format!("bench {model} --runs 5 --json"));
-        let bench: serde_json::Value = serde_json::from_str(&bench).unwrap();
-        for key in [
-            "model",
-            "precision",
-            "isa",
-            "threads",
-            "batch",
-            "runs",
-            "load_ms",
-            "first_ms",
-            "min_us",
-            "p50_us",
-            "p90_us",
-            "p99_us",
-            "mean_us",
-            "peak_rss_kib",
-        ] {
-            assert!(bench.get(key).is_some_and(|value| !value.is_null()), "{key} is missing from {bench}");
+        for part in manifest["parts"].as_array().unwrap() {
+            let call = format!("bench {model} --part {} --runs 5 --json", part.as_str().unwrap());
+            let bench: serde_json::Value =
+                serde_json::from_str(&succeeds(out.path(), "edgegen", &call)).unwrap();
+            for key in [
+                "model",
+                "precision",
+                "isa",
+                "threads",
+                "batch",
+                "runs",
+                "load_ms",
+                "first_ms",
+                "min_us",
+                "p50_us",
+                "p90_us",
+                "p99_us",
+                "mean_us",
+                "peak_rss_kib",
+            ] {
+                assert!(
+                    bench.get(key).is_some_and(|value| !value.is_null()),
+                    "{key} is missing from {bench}"
+                );
+            }
         }
     }
     assert!(count > 0, "nothing is shipped");

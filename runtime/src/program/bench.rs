@@ -1,12 +1,13 @@
-//! `edgegen bench`: how fast a decoder or generator runs here.
+//! `edgegen bench`: how fast a network runs here.
 
 use super::choice::Choice;
 use super::print;
 use anyhow::{Result, bail};
 use clap::Args;
-use edgegen_runtime::generate::{Frame, Latents};
+use edgegen_runtime::generate::{Encoder, Generator, Latents};
 use edgegen_runtime::measure::{Isa, peak_rss_kib, set_threads, time_runs};
-use edgegen_runtime::model::Part;
+use edgegen_runtime::model::{Model, Part};
+use edgegen_runtime::random::{Purpose, Stream};
 use serde_json::json;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -28,11 +29,61 @@ pub(super) struct Bench {
     #[arg(long, default_value_t = 30.0)]
     seconds: f64,
     /// Network, of those in a model folder [default: decoder or generator]
-    #[arg(long, value_name = "decoder|generator")]
+    #[arg(long, value_name = "encoder|decoder|generator")]
     part: Option<Part>,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
+}
+
+/// A network with something to feed it.
+enum Subject {
+    Draws { generator: Generator, latents: Latents },
+    Encodes { encoder: Encoder, images: Vec<f32> },
+}
+
+impl Subject {
+    fn new(model: Model, batch: usize) -> Result<Self> {
+        if model.facts().part == Part::Encoder {
+            let encoder = model.into_encoder(batch)?;
+            // what is in the pictures does not change the time; the values do stay in the range
+            let mut noise = Stream::new(0, Purpose::Evaluation, 0);
+            let values = encoder.batch() * encoder.image_shape().values();
+            let images = (0..values).map(|_| noise.uniform()).collect();
+            return Ok(Self::Encodes { encoder, images });
+        }
+        let generator = model.into_generator(batch)?;
+        let latents = Latents::from_seed(0, 0, generator.batch(), generator.latent_dim(), 1.0);
+        Ok(Self::Draws { generator, latents })
+    }
+
+    fn batch(&self) -> usize {
+        match self {
+            Self::Draws { generator, .. } => generator.batch(),
+            Self::Encodes { encoder, .. } => encoder.batch(),
+        }
+    }
+
+    /// One run up to what a user gets: frames, or a posterior.
+    fn first(&mut self) -> edgegen_runtime::Result<()> {
+        match self {
+            Self::Draws { generator, latents } => {
+                generator.frames(latents).map(|frames| drop(black_box(frames)))
+            }
+            Self::Encodes { .. } => self.run(),
+        }
+    }
+
+    fn run(&mut self) -> edgegen_runtime::Result<()> {
+        match self {
+            Self::Draws { generator, latents } => generator.run(latents.values()).map(|values| {
+                black_box(values);
+            }),
+            Self::Encodes { encoder, images } => {
+                encoder.run(images).map(|posterior| drop(black_box(posterior)))
+            }
+        }
+    }
 }
 
 /// Most runs and seconds that can be asked for.
@@ -49,22 +100,15 @@ impl Bench {
         set_threads(self.threads)?;
         let model = self.choice.open(self.part)?;
         let facts = model.facts().clone();
-        let mut generator = model.into_generator(self.batch)?;
+        let mut subject = Subject::new(model, self.batch)?;
         let load = start.elapsed();
 
-        let batch = generator.batch();
         let before = Instant::now();
-        let latents = Latents::from_seed(0, 0, batch, generator.latent_dim(), 1.0);
-        let first: Vec<Frame> = generator.frames(&latents)?;
+        subject.first()?;
         let first_time = before.elapsed();
-        drop(black_box(first));
 
         let limit = Duration::from_secs_f64(self.seconds);
-        let timings = time_runs(self.runs, limit, || {
-            generator.run(latents.values()).map(|values| {
-                black_box(values);
-            })
-        })?;
+        let timings = time_runs(self.runs, limit, || subject.run())?;
         let Some(timings) = timings else { bail!("no run was timed") };
 
         let ms = |time: Duration| (time.as_secs_f64() * 1e6).round() / 1e3;
@@ -79,7 +123,7 @@ impl Bench {
             "arch": std::env::consts::ARCH,
             "isa": Isa::detect().to_string(),
             "threads": self.threads,
-            "batch": batch,
+            "batch": subject.batch(),
             "runs": timings.runs,
             "load_ms": ms(load),
             "first_ms": ms(first_time),
