@@ -309,9 +309,8 @@ impl Network {
     /// The activation that layer `index`'s values enter, behind a batch norm or a reshape too: it
     /// decides the spread of first weights.
     pub fn activation_reached_from(&self, index: usize) -> Option<Activation> {
-        let behind = self.layers[index + 1..].iter();
-        let next =
-            behind.skip_while(|layer| matches!(layer, Layer::BatchNorm { .. } | Layer::Reshape(_))).next();
+        let mut behind = self.layers[index + 1..].iter();
+        let next = behind.find(|layer| !matches!(layer, Layer::BatchNorm { .. } | Layer::Reshape(_)));
         match next {
             Some(Layer::Activation(activation)) => Some(*activation),
             _ => None,
