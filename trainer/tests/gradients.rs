@@ -114,6 +114,26 @@ fn forward_passes_agree_with_candles_own() -> Result<()> {
     Ok(())
 }
 
+/// The direct f32 kernels (enough pictures to fill a vector, a rest in the last group) against the f64
+/// products, which central differences have checked.
+#[test]
+fn every_role_is_the_same_in_f32_and_f64() -> Result<()> {
+    let odd = Geometry { kernel: 4, stride: 2, padding: 1, fine: (7, 10, 6), coarse: (13, 5, 3) };
+    for geometry in geometries().into_iter().chain([odd]) {
+        for role in [Role::Coarse, Role::Fine, Role::Weights] {
+            for batch in [16, 37] {
+                let op = Correlation { geometry, role };
+                let (left, right) = arguments(&geometry, role, batch)?;
+                let wide = op.apply(&left.to_dtype(DType::F64)?, &right.to_dtype(DType::F64)?)?;
+                let narrow = op.apply(&left, &right)?.to_dtype(DType::F64)?;
+                let worst = largest(&(narrow - &wide)?)? / largest(&wide)?;
+                assert!(worst < 1e-5, "{role:?} {geometry:?} batch {batch}: {worst:e}");
+            }
+        }
+    }
+    Ok(())
+}
+
 #[test]
 fn results_do_not_depend_on_the_number_of_threads() -> Result<()> {
     let geometry = Geometry { kernel: 4, stride: 2, padding: 1, fine: (3, 16, 16), coarse: (8, 8, 8) };

@@ -10,14 +10,17 @@
 //! ConvTranspose layout (in, out, k, k)), [`Role::Weights`] the weight gradient. The gradient of
 //! each role is made of the other two, so the family is closed under differentiation.
 //!
-//! On the CPU each role is im2col and one matrix product over several pictures at a time, laid out
-//! with the pictures innermost. Work is cut by shape alone and partial sums are added in a fixed order, so that results do not depend
+//! On the CPU, f32 runs through direct kernels where the CPU has them ([`super::direct`]); otherwise each
+//! role is im2col and one matrix product over several pictures at a time, laid out with the pictures
+//! innermost. Work is cut by shape alone and partial sums are added in a fixed order, so that results do not depend
 //! on the number of threads. Elsewhere candle's own operations serve.
 
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp2, DType, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
+#[cfg(target_arch = "x86_64")]
+use super::direct::Vectors;
 use super::gemm::{Float, Matrix, multiply};
 use super::storage::{contiguous, storage_of};
 
@@ -40,7 +43,7 @@ pub struct Geometry {
 }
 
 impl Geometry {
-    fn fine_len(&self) -> usize {
+    pub(super) fn fine_len(&self) -> usize {
         self.fine.0 * self.fine.1 * self.fine.2
     }
 
@@ -48,16 +51,16 @@ impl Geometry {
         self.coarse.1 * self.coarse.2
     }
 
-    fn coarse_len(&self) -> usize {
+    pub(super) fn coarse_len(&self) -> usize {
         self.coarse.0 * self.coarse_pixels()
     }
 
     /// Rows of the im2col matrix: C·k·k.
-    fn taps(&self) -> usize {
+    pub(super) fn taps(&self) -> usize {
         self.fine.0 * self.kernel * self.kernel
     }
 
-    fn weights_len(&self) -> usize {
+    pub(super) fn weights_len(&self) -> usize {
         self.coarse.0 * self.taps()
     }
 
@@ -218,26 +221,45 @@ impl Correlation {
                 sum
             })
             .collect();
-        let mut partial = partial.into_iter();
-        let mut sum = partial.next().unwrap_or_else(|| vec![T::default(); g.weights_len()]);
-        for other in partial {
-            sum.iter_mut().zip(&other).for_each(|(sum, value)| *sum += *value);
-        }
-        sum
+        add_in_order(partial)
     }
 
-    fn compute<T: Float>(&self, left: &[T], right: &[T]) -> (Vec<T>, Shape) {
-        let Geometry { kernel, fine, coarse, .. } = self.geometry;
+    /// By im2col and matrix products, for any element type.
+    pub(super) fn by_products<T: Float>(&self, left: &[T], right: &[T]) -> Vec<T> {
         match self.role {
-            Role::Coarse => {
-                let batch = left.len() / self.geometry.fine_len();
-                (self.coarse(left, right), (batch, coarse.0, coarse.1, coarse.2).into())
-            }
-            Role::Fine => {
-                let batch = left.len() / self.geometry.coarse_len();
-                (self.fine(left, right), (batch, fine.0, fine.1, fine.2).into())
-            }
-            Role::Weights => (self.weights(left, right), (coarse.0, fine.0, kernel, kernel).into()),
+            Role::Coarse => self.coarse(left, right),
+            Role::Fine => self.fine(left, right),
+            Role::Weights => self.weights(left, right),
+        }
+    }
+
+    /// By the direct kernels where the CPU has them and the pictures fill their lanes.
+    fn fastest(&self, left: &[f32], right: &[f32]) -> Vec<f32> {
+        #[cfg(target_arch = "x86_64")]
+        if let Some(vectors) = Vectors::detect()
+            && self.batch(left.len()) * 2 > vectors.lanes()
+        {
+            return match self.role {
+                Role::Coarse => vectors.coarse(&self.geometry, left, right),
+                Role::Fine => vectors.fine(&self.geometry, left, right),
+                Role::Weights => vectors.weights(&self.geometry, left, right),
+            };
+        }
+        self.by_products(left, right)
+    }
+
+    /// Pictures in a left argument of so many values.
+    fn batch(&self, left: usize) -> usize {
+        left / if self.role == Role::Fine { self.geometry.coarse_len() } else { self.geometry.fine_len() }
+    }
+
+    fn output(&self, left: &Shape) -> Shape {
+        let Geometry { kernel, fine, coarse, .. } = self.geometry;
+        let batch = left.dims()[0];
+        match self.role {
+            Role::Coarse => (batch, coarse.0, coarse.1, coarse.2).into(),
+            Role::Fine => (batch, fine.0, fine.1, fine.2).into(),
+            Role::Weights => (coarse.0, fine.0, kernel, kernel).into(),
         }
     }
 
@@ -259,6 +281,16 @@ impl Correlation {
         }
         Ok(())
     }
+}
+
+/// The sum of equally long parts, first to last. There is at least one.
+fn add_in_order<T: Float>(parts: Vec<Vec<T>>) -> Vec<T> {
+    let mut parts = parts.into_iter();
+    let mut sum = parts.next().unwrap_or_default();
+    for part in parts {
+        sum.iter_mut().zip(&part).for_each(|(sum, value)| *sum += *value);
+    }
+    sum
 }
 
 /// im2col of several pictures: (taps, coarse pixels, pictures), the pictures innermost, so that it is
@@ -313,19 +345,20 @@ impl CustomOp2 for Correlation {
         right_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
         self.check(left_layout.shape(), right_layout.shape())?;
-        fn typed<T: Float>(
-            op: &Correlation,
-            left: (&CpuStorage, &Layout),
-            right: (&CpuStorage, &Layout),
-        ) -> Result<(CpuStorage, Shape)> {
-            let (values, shape) = op.compute::<T>(contiguous(left.0, left.1)?, contiguous(right.0, right.1)?);
-            Ok((storage_of(values), shape))
-        }
-        match left.dtype() {
-            DType::F32 => typed::<f32>(self, (left, left_layout), (right, right_layout)),
-            DType::F64 => typed::<f64>(self, (left, left_layout), (right, right_layout)),
+        let values = match left.dtype() {
+            DType::F32 => {
+                let (left, right) =
+                    (contiguous::<f32>(left, left_layout)?, contiguous::<f32>(right, right_layout)?);
+                storage_of(self.fastest(left, right))
+            }
+            DType::F64 => {
+                let (left, right) =
+                    (contiguous::<f64>(left, left_layout)?, contiguous::<f64>(right, right_layout)?);
+                storage_of(self.by_products(left, right))
+            }
             other => candle_core::bail!("{} does not take {other:?}", self.name()),
-        }
+        };
+        Ok((values, self.output(left_layout.shape())))
     }
 
     fn bwd(

@@ -8,6 +8,8 @@ pub mod activation;
 pub mod adam;
 pub mod batch_norm;
 pub mod convolution;
+#[cfg(target_arch = "x86_64")]
+mod direct;
 mod gemm;
 mod lanes;
 pub mod likelihood;
