@@ -209,7 +209,7 @@ fn bad_input_is_refused_in_one_line() {
         ("info cut.onnx", "cut.onnx"),
         ("info empty.onnx", "empty.onnx"),
         ("info png.onnx", "png.onnx"),
-        ("info no_manifest", "no_manifest/model.json"),
+        ("info no_manifest", "no_manifest: this is no model folder: it has no model.json"),
         ("info bad_json", "bad_json/model.json"),
         ("info changed", "changed/decoder.fp32.onnx"),
         ("info missing --part encoder", "missing/encoder.fp32.onnx"),

@@ -19,7 +19,7 @@ fn calls_that_make_no_sense_are_refused() {
     fs::create_dir(folder.join("empty")).unwrap();
     fs::write(folder.join("bad.toml"), "[network]\nlatnet = 4\n").unwrap();
     fs::write(folder.join("worse.toml"), "[network\n").unwrap();
-    let cases: [(&str, &[&str]); 29] = [
+    let cases: [(&str, &[&str]); 30] = [
         ("train --out run", &["which preset", "vae-conv"]),
         ("train vae-giant --out run", &["vae-giant", "vae-conv"]),
         ("train vae-mlp --out run --epochs 0", &["--epochs"]),
@@ -42,6 +42,7 @@ fn calls_that_make_no_sense_are_refused() {
         ("train vae-mlp --out run --config worse.toml", &["worse.toml"]),
         ("train vae-mlp --out run --set network.latent", &["KEY=VALUE"]),
         ("train vae-mlp --out run --set network.latnet=3", &["latnet"]),
+        ("train vae-mlp --out run --set objective.binarize=maybe", &["maybe", "stochastic"]),
         ("train vae-mlp --out run --data nowhere", &["nowhere", "does not exist"]),
         ("train vae-mlp --out run --data empty", &["empty"]),
         ("train vae-mlp --out run --data file", &["file"]),
@@ -122,6 +123,13 @@ fn outputs_that_cannot_be_written_are_refused_before_the_work() {
     let folder = folder.path();
     trained(folder);
     fs::create_dir(folder.join("taken")).unwrap();
+    fs::write(folder.join("taken/letter.txt"), "dear").unwrap();
+    refused(
+        &mut command(folder, "edgegen-train", "train vae-mlp --steps 1 --out taken"),
+        &["taken", "not empty"],
+    );
+    refused(&mut command(folder, "edgegen-train", "sample run --out s.jpg"), &["s.jpg", ".png"]);
+    refused(&mut command(folder, "edgegen", "info run"), &["run", "edgegen-train export"]);
     refused(&mut command(folder, "edgegen-train", "export run --out taken"), &["taken", "exists"]);
     // --force replaces models, nothing else
     refused(

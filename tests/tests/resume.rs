@@ -78,8 +78,13 @@ fn a_run_is_not_resumed_on_other_pictures() {
     };
     (0..40).for_each(picture);
     succeeds(folder, "edgegen-train", "train vae-mlp --data data --size 8 --batch 8 --epochs 1 --out run");
+    // the same pictures elsewhere are the same pictures
+    std::fs::rename(folder.join("data"), folder.join("moved")).unwrap();
+    succeeds(folder, "edgegen-train", "train --resume --out run --data moved --epochs 2");
+    succeeds(folder, "edgegen-train", "sample run --data moved");
+    std::fs::rename(folder.join("moved"), folder.join("data")).unwrap();
     picture(40);
-    let mut other = command(folder, "edgegen-train", "train --resume --out run --epochs 2");
+    let mut other = command(folder, "edgegen-train", "train --resume --out run --data data --epochs 3");
     refused(&mut other, &["last.safetensors", "other pictures"]);
 }
 

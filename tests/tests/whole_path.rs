@@ -70,6 +70,7 @@ fn the_same_seed_gives_the_same_files() {
     let same =
         |a: &str, b: &str| std::fs::read(folder.join(a)).unwrap() == std::fs::read(folder.join(b)).unwrap();
     assert!(same("a.png", "b.png"));
+    assert!(same("model-a/decoder.fp32.onnx", "model-b/decoder.fp32.onnx"));
     assert!(same("panel-a.png", "panel-b.png"));
     assert!(folder.join("run-a/latent-grid.png").is_file());
     succeeds(folder, "edgegen", "generate model-a --seed 4 --count 4 --out c.png");

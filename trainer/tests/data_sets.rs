@@ -226,6 +226,20 @@ fn a_folder_of_images_is_cropped_resized_and_sorted_into_classes() {
 }
 
 #[test]
+fn half_a_jpeg_is_no_picture() {
+    let folder = tempfile::tempdir().unwrap();
+    for index in 0..12 {
+        picture(&folder.path().join(format!("{index}.jpg")), 64, 64, [index * 20; 3]);
+    }
+    let path = folder.path().join("5.jpg");
+    let whole = fs::read(&path).unwrap();
+    fs::write(&path, &whole[..whole.len() / 2]).unwrap();
+    let dataset = load(Some(folder.path()), OPTIONS).unwrap();
+    assert_eq!(dataset.skipped.len(), 1, "{:?}", dataset.skipped);
+    assert!(dataset.skipped[0].0.ends_with("5.jpg"));
+}
+
+#[test]
 fn transparency_is_shown_on_white_and_16_bits_become_8() {
     let folder = tempfile::tempdir().unwrap();
     for index in 0..12 {

@@ -64,6 +64,15 @@ impl Manifest {
     /// If the file is missing, too large, not JSON of the right form, or contradicts itself.
     pub fn read(folder: &Path) -> Result<Self> {
         let path = folder.join(MANIFEST);
+        if folder.is_dir() && !path.exists() {
+            let hint = match folder.join("checkpoints").is_dir() {
+                true => {
+                    "this is a run, not a model; edgegen-train export RUN --out MODEL makes a model of it"
+                }
+                false => "this is no model folder: it has no model.json",
+            };
+            return Err(Error::malformed(folder.display(), hint));
+        }
         let bytes = limits::read_bounded(&path, limits::MAX_MANIFEST_BYTES)?;
         let manifest: Self =
             serde_json::from_slice(&bytes).map_err(|e| Error::malformed(path.display(), e))?;

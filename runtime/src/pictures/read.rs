@@ -5,7 +5,7 @@ use crate::model::limits::{MAX_MODEL_BYTES, read_bounded};
 use crate::model::{ImageShape, PixelFormat};
 use crate::{Error, Result};
 use image::imageops::{FilterType, overlay};
-use image::{DynamicImage, ImageReader, Limits, Rgba, RgbaImage};
+use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, Rgba, RgbaImage};
 use std::io::Cursor;
 use std::path::Path;
 
@@ -16,7 +16,8 @@ const MOST_MEMORY: u64 = 512 << 20;
 
 /// Reads a picture (PNG, GIF, or JPEG in the program) and brings it to `shape`: the largest centred
 /// rectangle of the right proportions is cut out and resized with a triangle filter; a picture of
-/// the right size stays as it is. Transparent pixels are laid on white. Colour becomes luminance
+/// the right size stays as it is. It is turned as its EXIF data says.
+/// Transparent pixels are laid on white. Colour becomes luminance
 /// where the shape has one channel.
 ///
 /// # Errors
@@ -29,6 +30,7 @@ pub fn read_picture(path: &Path, shape: ImageShape) -> Result<Frame> {
         return Err(Error::invalid(format_args!("{shape} is not the shape of a picture")));
     };
     let bytes = read_bounded(path, MAX_MODEL_BYTES)?;
+    let whole = ends_as_jpeg(&bytes);
     let mut reader = ImageReader::new(Cursor::new(bytes))
         .with_guessed_format()
         .map_err(|e| malformed(format!("this picture cannot be read: {e}")))?;
@@ -37,7 +39,10 @@ pub fn read_picture(path: &Path, shape: ImageShape) -> Result<Frame> {
     limits.max_image_height = Some(LONGEST_SIDE);
     limits.max_alloc = Some(MOST_MEMORY);
     reader.limits(limits);
-    let picture = reader.decode().map_err(|e| malformed(format!("this picture cannot be read: {e}")))?;
+    if reader.format() == Some(ImageFormat::Jpeg) && !whole {
+        return Err(malformed("this JPEG ends in the middle of its picture".into()));
+    }
+    let picture = upright(reader).map_err(|e| malformed(format!("this picture cannot be read: {e}")))?;
     let picture = without_transparency(picture);
 
     let (left, top, cut_width, cut_height) = centred(picture.width(), picture.height(), width, height);
@@ -50,6 +55,22 @@ pub fn read_picture(path: &Path, shape: ImageShape) -> Result<Frame> {
         PixelFormat::Rgb8 => picture.into_rgb8().into_raw(),
     };
     Ok(Frame { width: shape.width, height: shape.height, format, pixels })
+}
+
+/// Decodes, and turns the picture as the camera says that it was held.
+fn upright(reader: ImageReader<Cursor<Vec<u8>>>) -> image::ImageResult<DynamicImage> {
+    let mut decoder = reader.into_decoder()?;
+    let orientation = decoder.orientation()?;
+    let mut picture = DynamicImage::from_decoder(decoder)?;
+    picture.apply_orientation(orientation);
+    Ok(picture)
+}
+
+/// Whether JPEG's end marker stands near the end: decoders fill what is missing with grey without a word.
+fn ends_as_jpeg(bytes: &[u8]) -> bool {
+    /// Some cameras write a few bytes behind it.
+    const NEAR: usize = 4096;
+    bytes[bytes.len().saturating_sub(NEAR)..].windows(2).any(|pair| pair == [0xFF, 0xD9])
 }
 
 fn without_transparency(picture: DynamicImage) -> DynamicImage {

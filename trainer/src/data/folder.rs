@@ -1,5 +1,5 @@
 //! A folder of images of any size: PNG, JPEG, WebP. Each is centre-cropped to a square and resized;
-//! transparency is shown on white. Sub-folders are classes.
+//! transparency is shown on white, and phone pictures are turned upright. Sub-folders are classes.
 //!
 //! If every folder directly below is `train`, `test` or `validation` (`val`), these are the parts. A
 //! part that is missing is chosen by a hash of the pictures' paths: 5 % for each of validation and test.
@@ -11,7 +11,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use edgegen_runtime::model::ImageShape;
-use image::{DynamicImage, ImageReader, Limits, RgbImage, imageops};
+use edgegen_runtime::pictures::read_picture;
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
@@ -19,10 +19,6 @@ use super::{Dataset, LoadOptions, Pictures, name_of};
 use crate::{Error, Result};
 
 const EXTENSIONS: [&str; 4] = ["png", "jpg", "jpeg", "webp"];
-/// Largest side of an image that is decoded; above that it is skipped with a word.
-const LARGEST_SIDE: u32 = 16_384;
-/// Largest memory for decoding one image, bytes.
-const DECODING_MEMORY: u64 = 512 << 20;
 /// Deepest nesting of sub-folders that is searched.
 const DEEPEST: usize = 8;
 /// Most images of a folder.
@@ -50,7 +46,7 @@ struct Found {
 /// Loads every image below `root`.
 pub(super) fn load(root: &Path, options: LoadOptions) -> Result<Dataset> {
     let mut skipped = Vec::new();
-    let mut found = find(root, &mut skipped)?;
+    let found = find(root, &mut skipped)?;
     if found.is_empty() {
         let seen = if skipped.is_empty() {
             "is empty".to_string()
@@ -71,25 +67,41 @@ pub(super) fn load(root: &Path, options: LoadOptions) -> Result<Dataset> {
         );
         return Err(Error::data(root, problem));
     }
-    let classes = classes(root, &found)?;
-    split(&mut found);
-    let decoded: Vec<_> = found.par_iter().map(|image| decode(&image.path, options)).collect();
-
-    let mut parts = [(); 3].map(|()| Pictures::with(shape.values()));
-    for (image, pixels) in found.iter().zip(decoded) {
+    let decoded: Vec<_> = found.par_iter().map(|image| decode(&image.path, shape)).collect();
+    let mut pictures = Vec::with_capacity(decoded.len());
+    let mut kept = Vec::with_capacity(found.len());
+    for (image, pixels) in found.into_iter().zip(decoded) {
         match pixels {
             Ok(pixels) => {
-                let label = image.class.as_ref().and_then(|name| classes.binary_search(name).ok());
-                let part = image.split.unwrap_or(Split::Train) as usize;
-                parts[part].push(&pixels, label.map(|label| label as u16));
+                pictures.push(pixels);
+                kept.push(image);
             }
-            Err(problem) => skipped.push((image.path.clone(), problem)),
+            Err(problem) => skipped.push((image.path, problem)),
         }
+    }
+    let mut found = kept;
+    let classes = classes(root, &found)?;
+    let unclassed = found.iter().filter(|image| image.class.is_none()).count();
+    if unclassed > 0 && unclassed < found.len() {
+        skipped.push((
+            root.to_path_buf(),
+            format!(
+                "no classes are told apart: {unclassed} of {} pictures lie outside of sub-folders",
+                found.len()
+            ),
+        ));
+    }
+    split(&mut found);
+
+    let mut parts = [(); 3].map(|()| Pictures::with(shape.values()));
+    for (image, pixels) in found.iter().zip(&pictures) {
+        let label = image.class.as_ref().and_then(|name| classes.binary_search(name).ok());
+        let part = image.split.unwrap_or(Split::Train) as usize;
+        parts[part].push(pixels, label.map(|label| label as u16));
     }
     let [train, validation, test] = parts;
     let counts = [train.count(), validation.count(), test.count()];
-    if counts == [0; 3] {
-        let (path, problem) = &skipped[0];
+    if let (true, Some((path, problem))) = (counts == [0; 3], skipped.first()) {
         return Err(Error::data(
             root,
             format!("no image could be read; the first, {}: {problem}", path.display()),
@@ -223,38 +235,10 @@ fn has_image_extension(path: &Path) -> bool {
 }
 
 /// One image as (side, side, channels) bytes.
-fn decode(path: &Path, options: LoadOptions) -> std::result::Result<Vec<u8>, String> {
-    let mut limits = Limits::default();
-    limits.max_image_width = Some(LARGEST_SIDE);
-    limits.max_image_height = Some(LARGEST_SIDE);
-    limits.max_alloc = Some(DECODING_MEMORY);
-    let mut reader =
-        ImageReader::open(path).and_then(ImageReader::with_guessed_format).map_err(|e| e.to_string())?;
-    reader.limits(limits);
-    let image = reader.decode().map_err(|e| e.to_string())?;
-    Ok(fit(image, options))
-}
-
-/// Centre crop to a square, resize with antialiasing, white behind transparency.
-fn fit(image: DynamicImage, options: LoadOptions) -> Vec<u8> {
-    let side = image.width().min(image.height());
-    let square = image.crop_imm((image.width() - side) / 2, (image.height() - side) / 2, side, side);
-    let opaque = if square.color().has_alpha() { on_white(&square) } else { square.into_rgb8() };
-    let target = options.side as u32;
-    let resized = if side == target {
-        opaque
-    } else {
-        imageops::resize(&opaque, target, target, imageops::FilterType::CatmullRom)
-    };
-    if options.gray { imageops::grayscale(&resized).into_raw() } else { resized.into_raw() }
-}
-
-fn on_white(image: &DynamicImage) -> RgbImage {
-    let rgba = image.to_rgba8();
-    let mut out = RgbImage::new(rgba.width(), rgba.height());
-    for (target, source) in out.pixels_mut().zip(rgba.pixels()) {
-        let [red, green, blue, alpha] = source.0.map(u32::from);
-        target.0 = [red, green, blue].map(|value| ((value * alpha + 255 * (255 - alpha) + 127) / 255) as u8);
-    }
-    out
+fn decode(path: &Path, shape: ImageShape) -> std::result::Result<Vec<u8>, String> {
+    read_picture(path, shape).map(|frame| frame.pixels).map_err(|error| {
+        let text = error.to_string();
+        let reason = text.strip_prefix(&format!("{}: ", path.display())).map(str::to_string);
+        reason.unwrap_or(text)
+    })
 }

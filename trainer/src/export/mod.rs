@@ -54,13 +54,14 @@ pub fn export(
     replace: bool,
     device: &Device,
 ) -> Result<Report> {
-    if out.exists() && !replace {
+    let empty = fs::read_dir(out).is_ok_and(|mut entries| entries.next().is_none());
+    if out.exists() && !empty && !replace {
         return Err(Error::Export(format!(
             "{} exists; choose another --out, or --force replaces it",
             out.display()
         )));
     }
-    if out.exists() && !out.join(MANIFEST).is_file() {
+    if out.exists() && !empty && !out.join(MANIFEST).is_file() {
         return Err(Error::Export(format!(
             "{} is no model folder; --force does not replace it",
             out.display()

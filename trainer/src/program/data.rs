@@ -29,27 +29,27 @@ pub(super) struct Arguments {
 /// Prints counts, shapes, classes and statistics; draws a contact sheet.
 pub(super) fn run(arguments: Arguments) -> Result<()> {
     anyhow::ensure!((8..=512).contains(&arguments.size), "--size is {}; it takes 8 to 512", arguments.size);
-    edgegen_runtime::files::check_writable(&arguments.sheet)?;
+    super::check_png(&arguments.sheet)?;
     let options = LoadOptions { side: arguments.size, gray: arguments.gray };
     let dataset = data::load(arguments.path.as_deref(), options)?;
-    println!("{}: pictures of {} (channels x height x width)", dataset.name, dataset.shape);
+    say!("{}: pictures of {} (channels x height x width)", dataset.name, dataset.shape);
     for (name, part) in parts(&dataset) {
         let (mean, deviation) = statistics(part);
-        println!("  {name:<10} {:>7} pictures, mean {mean:.4}, deviation {deviation:.4}", part.count());
+        say!("  {name:<10} {:>7} pictures, mean {mean:.4}, deviation {deviation:.4}", part.count());
     }
     if dataset.classes.is_empty() {
-        println!("  no classes");
+        say!("  no classes");
     } else {
-        println!("  {} classes (pictures in all parts):", dataset.classes.len());
+        say!("  {} classes (pictures in all parts):", dataset.classes.len());
         let mut counts = vec![0usize; dataset.classes.len()];
         let labels = parts(&dataset).into_iter().flat_map(|(_, part)| &part.labels);
         labels.for_each(|label| counts[usize::from(*label)] += 1);
         for (class, count) in dataset.classes.iter().zip(counts) {
-            println!("    {class:<24} {count:>7}");
+            say!("    {class:<24} {count:>7}");
         }
     }
     for line in skipped(&dataset) {
-        println!("  {line}");
+        say!("  {line}");
     }
     let count = dataset.train.count();
     let shown = SHEET.min(count);
@@ -57,7 +57,7 @@ pub(super) fn run(arguments: Arguments) -> Result<()> {
     let frames: Vec<_> =
         (0..shown).map(|i| dataset.frame(dataset.train.picture(i * count / shown))).collect();
     write_grid(&frames, None, &arguments.sheet)?;
-    println!("  contact sheet: {}", arguments.sheet.display());
+    say!("  contact sheet: {}", arguments.sheet.display());
     Ok(())
 }
 

@@ -25,6 +25,9 @@ pub(super) struct Arguments {
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
+    /// Where the run's pictures lie now, if they were moved.
+    #[arg(long, value_name = "PATH")]
+    data: Option<PathBuf>,
     #[arg(long, value_enum, default_value_t = CheckpointName::Best)]
     checkpoint: CheckpointName,
     #[arg(long, value_enum, default_value_t = DeviceName::Cpu)]
@@ -37,7 +40,7 @@ pub(super) fn run(arguments: Arguments) -> Result<()> {
     let device = arguments.device.open()?;
     let folder = RunFolder::existing(&arguments.run)?;
     check_writable(&folder.evaluation())?;
-    let trained = run::open(&folder, arguments.checkpoint.into(), &device)?;
+    let trained = run::open(&folder, arguments.checkpoint.into(), arguments.data.as_deref(), &device)?;
     let (objective, dataset) = (&trained.config.objective, &trained.dataset);
     let held_out =
         HeldOut::new(&trained.vae, objective, dataset.shape, &dataset.test, arguments.limit, &device);
@@ -51,19 +54,25 @@ pub(super) fn run(arguments: Arguments) -> Result<()> {
         "samples": weighted.samples, "log_likelihood": weighted.mean, "standard_error": weighted.standard_error,
     });
     if arguments.json {
-        println!("{object}");
+        say!("{object}");
     } else {
-        println!(
+        say!(
             "{} test pictures of {}, weights of step {}",
-            weighted.pictures, dataset.name, trained.position.step
+            weighted.pictures,
+            dataset.name,
+            trained.position.step
         );
-        println!(
+        say!(
             "ELBO            {:>9.3} nats (reconstruction {:.3}, KL {:.3})",
-            bound.elbo, bound.reconstruction, bound.kl
+            bound.elbo,
+            bound.reconstruction,
+            bound.kl
         );
-        println!(
+        say!(
             "log-likelihood  {:>9.3} nats ± {:.3} (importance-weighted, {} samples)",
-            weighted.mean, weighted.standard_error, weighted.samples
+            weighted.mean,
+            weighted.standard_error,
+            weighted.samples
         );
     }
     if arguments.limit == 0 {

@@ -21,6 +21,9 @@ pub(super) struct Arguments {
     /// Replace --out if it exists.
     #[arg(long)]
     force: bool,
+    /// Where the run's pictures lie now, if they were moved.
+    #[arg(long, value_name = "PATH")]
+    data: Option<PathBuf>,
     #[arg(long, value_enum, default_value_t = CheckpointName::Best)]
     checkpoint: CheckpointName,
     #[arg(long, value_enum, default_value_t = DeviceName::Cpu)]
@@ -31,7 +34,7 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: Arguments) -> Result<()> {
     let device = arguments.device.open()?;
     let folder = RunFolder::existing(&arguments.run)?;
-    let trained = run::open(&folder, arguments.checkpoint.into(), &device)?;
+    let trained = run::open(&folder, arguments.checkpoint.into(), arguments.data.as_deref(), &device)?;
     let name = arguments.name.or_else(|| Some(arguments.out.file_name()?.to_string_lossy().into_owned()));
     let evaluation = super::eval::stored(&folder, &trained)?;
     let report = export(
@@ -43,11 +46,11 @@ pub(super) fn run(arguments: Arguments) -> Result<()> {
         &device,
     )?;
     for (part, difference) in report.differences {
-        println!("{part}: candle and runtime differ by at most {difference:.2e} (accepted: {TOLERANCE:.0e})");
+        say!("{part}: candle and runtime differ by at most {difference:.2e} (accepted: {TOLERANCE:.0e})");
     }
     for file in report.manifest.files {
-        println!("{} {} bytes", arguments.out.join(file.file).display(), file.bytes);
+        say!("{} {} bytes", arguments.out.join(file.file).display(), file.bytes);
     }
-    println!("next: edgegen generate {} --seed 7 --count 16 --out pictures.png", arguments.out.display());
+    say!("next: edgegen generate {} --seed 7 --count 16 --out pictures.png", arguments.out.display());
     Ok(())
 }

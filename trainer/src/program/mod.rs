@@ -1,5 +1,14 @@
 //! The program's commands, one file each.
 
+/// Prints a line; a reader that has gone away, as `head` does, ends the program quietly.
+macro_rules! say {
+    ($($argument:tt)*) => {
+        if std::io::Write::write_fmt(&mut std::io::stdout(), format_args!("{}\n", format_args!($($argument)*))).is_err() {
+            std::process::exit(0);
+        }
+    };
+}
+
 mod data;
 mod eval;
 mod export;
@@ -12,7 +21,7 @@ use candle_core::Device;
 use clap::{Parser, Subcommand, ValueEnum};
 use edgegen_trainer::train::run::Which;
 
-/// Trains small image generators and exports them for a device.
+/// Trains small image generators (VAEs) and exports them for a device.
 #[derive(Parser)]
 #[command(name = "edgegen-train", version, about)]
 struct Arguments {
@@ -71,6 +80,15 @@ impl From<CheckpointName> for Which {
             CheckpointName::Last => Self::Last,
         }
     }
+}
+
+/// Refuses a name for a picture that does not end as what is written.
+fn check_png(path: &std::path::Path) -> Result<()> {
+    let extension = path.extension().map(|extension| extension.to_ascii_lowercase());
+    if extension.is_none_or(|extension| extension != "png") {
+        bail!("{}: a picture is written as .png; give a name that ends so", path.display());
+    }
+    Ok(edgegen_runtime::files::check_writable(path)?)
 }
 
 /// Parses the command line and does it.

@@ -5,6 +5,6 @@ use edgegen_trainer::train::presets;
 /// Prints every preset.
 pub(super) fn run() {
     for preset in presets::all() {
-        println!("{:<12} {}", preset.config.preset, preset.about);
+        say!("{:<12} {}", preset.config.preset, preset.about);
     }
 }

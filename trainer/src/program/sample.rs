@@ -23,6 +23,9 @@ pub(super) struct Arguments {
     /// The picture to write.
     #[arg(long, value_name = "F.png", default_value = "samples.png")]
     out: PathBuf,
+    /// Where the run's pictures lie now, if they were moved.
+    #[arg(long, value_name = "PATH")]
+    data: Option<PathBuf>,
     #[arg(long, value_enum, default_value_t = CheckpointName::Best)]
     checkpoint: CheckpointName,
     #[arg(long, value_enum, default_value_t = DeviceName::Cpu)]
@@ -36,12 +39,17 @@ pub(super) fn run(arguments: Arguments) -> Result<()> {
         "--count is {}; it takes 1 to {MOST}",
         arguments.count
     );
-    edgegen_runtime::files::check_writable(&arguments.out)?;
+    super::check_png(&arguments.out)?;
     let device = arguments.device.open()?;
-    let trained = run::open(&RunFolder::existing(&arguments.run)?, arguments.checkpoint.into(), &device)?;
+    let trained = run::open(
+        &RunFolder::existing(&arguments.run)?,
+        arguments.checkpoint.into(),
+        arguments.data.as_deref(),
+        &device,
+    )?;
     let frames =
         pictures::samples(&trained.vae, trained.dataset.shape, arguments.seed, arguments.count, &device)?;
     pictures::write_grid(&frames, None, &arguments.out)?;
-    println!("{}", arguments.out.display());
+    say!("{}", arguments.out.display());
     Ok(())
 }

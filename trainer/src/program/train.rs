@@ -103,6 +103,7 @@ pub(super) fn run(arguments: Arguments) -> Result<()> {
     let stop = Arc::new(AtomicBool::new(false));
     let asked = stop.clone();
     ctrlc::set_handler(move || asked.store(true, Ordering::Relaxed)).context("cannot listen for Ctrl-C")?;
+    eprintln!("{}", trainer.summary());
     let mut progress = Progress::new(&trainer);
     let outcome = trainer.train(&mut progress, &stop)?;
     progress.bar.finish_and_clear();
@@ -131,10 +132,13 @@ fn settings(base: Config, arguments: &Arguments) -> Result<Config> {
             bail!("--set {setting}: expected KEY=VALUE, for example network.base=48");
         };
         let line = format!("{key} = {value}");
-        // a bare word is a string
-        config = Config::overlay(&config, &line, &format!("--set {setting}")).or_else(|error| {
-            Config::overlay(&config, &format!("{key} = {value:?}"), "--set").map_err(|_| error)
-        })?;
+        let set = |line: &str| Config::overlay(&config, line, &format!("--set {setting}"));
+        // a bare word is a string, unless it is a value of its own
+        let word = value.chars().all(|letter| letter.is_ascii_alphanumeric() || "-_".contains(letter));
+        config = match set(&line) {
+            Err(_) if word && value.parse::<f64>().is_err() => set(&format!("{key} = {value:?}"))?,
+            other => other?,
+        };
     }
     if let Some(data) = &arguments.data {
         // so that the run can be resumed and evaluated from any folder

@@ -79,16 +79,15 @@ fn stored(tensor: &Tensor) -> Result<Stored> {
     Ok(Stored { shape: tensor.dims().to_vec(), bytes })
 }
 
-/// Writes weights and, if given, the optimiser's state; a kill at any moment leaves the last file.
+/// The bytes of a file with weights and, if given, the optimiser's state.
 ///
 /// # Errors
-/// The file system's.
-pub fn write<'a>(
-    path: &Path,
+/// [`Error::Training`] if a value is no finite number.
+pub fn encode<'a>(
     parameters: impl Iterator<Item = &'a Parameter>,
     adam: Option<&Adam>,
     position: &Position,
-) -> Result<()> {
+) -> Result<Vec<u8>> {
     let parameters: Vec<_> = parameters.collect();
     let mut tensors = Vec::new();
     for parameter in &parameters {
@@ -101,19 +100,26 @@ pub fn write<'a>(
             tensors.push((format!("adam.second/{}", parameter.name), stored(second)?));
         }
     }
-    let json = serde_json::to_string(position).map_err(|e| Error::run(path, e))?;
+    let refused = |e: String| Error::Training(format!("the checkpoint cannot be made: {e}"));
+    let json = serde_json::to_string(position).map_err(|e| refused(e.to_string()))?;
     let metadata = HashMap::from([(KEY.to_string(), json)]);
     let views = tensors.iter().map(|(name, tensor)| (name.as_str(), tensor));
-    let bytes = safetensors::serialize(views, Some(metadata)).map_err(|e| Error::run(path, e))?;
-    write_atomically(path, |out| out.write_all(&bytes))?;
-    Ok(())
+    safetensors::serialize(views, Some(metadata)).map_err(|e| refused(e.to_string()))
+}
+
+/// Writes a checkpoint's bytes; a kill at any moment leaves the last file.
+///
+/// # Errors
+/// The file system's.
+pub fn save(path: &Path, bytes: &[u8]) -> Result<()> {
+    Ok(write_atomically(path, |out| out.write_all(bytes))?)
 }
 
 /// A checkpoint that was read.
 pub struct Checkpoint {
     /// Where the run was.
     pub position: Position,
-    /// SHA-256 of the file, hex.
+    /// SHA-256 of the names and values of all weights, hex: the same for the same weights, however long they took.
     pub sha256: String,
     tensors: HashMap<String, Tensor>,
     path: std::path::PathBuf,
@@ -122,7 +128,7 @@ pub struct Checkpoint {
 /// Reads `path`.
 ///
 /// # Errors
-/// [`Error::Run`] naming the file, if it is damaged or was not written by [`write`].
+/// [`Error::Run`] naming the file, if it is damaged or was not made by [`encode`].
 pub fn read(path: &Path, device: &Device) -> Result<Checkpoint> {
     let length = fs::metadata(path).map_err(|e| Error::io("read", path, e))?.len();
     if length > LARGEST_FILE {
@@ -153,7 +159,15 @@ pub fn read(path: &Path, device: &Device) -> Result<Checkpoint> {
         }
         tensors.insert(name, Tensor::from_vec(values, view.shape(), device)?);
     }
-    Ok(Checkpoint { position, sha256: sha256_hex(&bytes), tensors, path: path.to_path_buf() })
+    Ok(Checkpoint { position, sha256: weights_sha256(&file), tensors, path: path.to_path_buf() })
+}
+
+fn weights_sha256(file: &SafeTensors<'_>) -> String {
+    let mut weights: Vec<_> = file.iter().filter(|(name, _)| name.starts_with("weights/")).collect();
+    weights.sort_by_key(|(name, _)| name.to_string());
+    let bytes: Vec<u8> =
+        weights.into_iter().flat_map(|(name, view)| [name.as_bytes(), view.data()].concat()).collect();
+    sha256_hex(&bytes)
 }
 
 impl Checkpoint {

@@ -73,9 +73,12 @@ pub fn all() -> Vec<Preset> {
     conv.training.epochs = 100;
 
     vec![
-        Preset { about: "dense 128-128, latent 2: the textbook VAE, with its latent grid", config: mlp },
         Preset {
-            about: "784-200-200, latent 50, tanh: the network and protocol of Burda et al. 2015",
+            about: "28x28 grey, dense 128-128, latent 2: the textbook VAE, with its latent grid",
+            config: mlp,
+        },
+        Preset {
+            about: "28x28 grey, 784-200-200, latent 50, tanh: the network and protocol of Burda et al. 2015",
             config: burda,
         },
         Preset {

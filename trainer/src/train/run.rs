@@ -15,7 +15,7 @@
 //! Step s of a run depends on the configuration, the pictures and s alone, so a run that is cut and
 //! resumed ends in the weights of one that was not (on the CPU).
 
-use std::fs;
+use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -141,12 +141,26 @@ pub struct Trained {
     pub checkpoint_sha256: String,
 }
 
-/// Loads a run's network and data set.
+/// Whether `inner` is `outer` or lies below it.
+fn inside(inner: &Path, outer: &Path) -> bool {
+    let resolved = |path: &Path| {
+        let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
+        // what does not exist yet lies where its parent lies
+        let existing = absolute.ancestors().find_map(|ancestor| ancestor.canonicalize().ok());
+        existing.unwrap_or(absolute)
+    };
+    resolved(inner).starts_with(resolved(outer))
+}
+
+/// Loads a run's network and data set; `data` is where the pictures lie now, if they were moved.
 ///
 /// # Errors
 /// [`Error::Run`] naming the file that is missing or damaged.
-pub fn open(folder: &RunFolder, which: Which, device: &Device) -> Result<Trained> {
-    let config = Config::read(&folder.config())?;
+pub fn open(folder: &RunFolder, which: Which, data: Option<&Path>, device: &Device) -> Result<Trained> {
+    let mut config = Config::read(&folder.config())?;
+    if let Some(path) = data {
+        config.data.path = path.to_path_buf();
+    }
     config.validate()?;
     let dataset = load_data(&config)?;
     let vae = Vae::new(&config.network, dataset.shape, config.training.seed, device)?;
@@ -200,6 +214,8 @@ pub struct Trainer {
     epochs: Vec<Epoch>,
     folder: RunFolder,
     order: (u64, Vec<u32>),
+    /// Held while the run is trained, so that no second process trains it.
+    _lock: Option<File>,
 }
 
 impl Trainer {
@@ -208,14 +224,25 @@ impl Trainer {
     /// # Errors
     /// If a run is there already, or the configuration or the data set is unusable.
     pub fn begin(folder: RunFolder, config: Config, dataset: Dataset, device: Device) -> Result<Self> {
+        let place = folder.root();
+        if !config.data.path.as_os_str().is_empty() && inside(place, &config.data.path) {
+            return Err(Error::run(
+                place,
+                "lies inside of --data, where its pictures would be learned from; choose another --out",
+            ));
+        }
+        let in_use = fs::read_dir(place).is_ok_and(|mut entries| entries.next().is_some());
+        if in_use && !folder.config().exists() {
+            return Err(Error::run(place, "exists and is not empty; choose another --out"));
+        }
         if folder.config().exists() {
             return Err(Error::run(
                 folder.root(),
                 "holds a run already; --resume goes on with it, another --out begins a new one",
             ));
         }
-        let trainer = Self::new(folder, config, dataset, device)?;
-        trainer.write_config()?;
+        let mut trainer = Self::new(folder, config, dataset, device)?;
+        trainer.claim()?;
         Ok(trainer)
     }
 
@@ -229,6 +256,8 @@ impl Trainer {
         let mut comparable = stored.clone();
         comparable.training.epochs = config.training.epochs;
         comparable.training.steps = config.training.steps;
+        // the pictures themselves are compared, wherever they lie now
+        comparable.data.path.clone_from(&config.data.path);
         let differences = comparable.differences(&config)?;
         if !differences.is_empty() {
             let problem = format!("cannot be resumed with other settings: {}", differences.join("; "));
@@ -255,13 +284,20 @@ impl Trainer {
                 ),
             ));
         }
-        trainer.write_config()?;
+        trainer.claim()?;
         Ok(trainer)
     }
 
-    fn write_config(&self) -> Result<()> {
+    /// Makes the folder this process's own and writes the settings.
+    fn claim(&mut self) -> Result<()> {
         let text = self.config.to_toml()?;
         self.folder.create()?;
+        let path = self.folder.root.join("lock");
+        let lock = File::create(&path).map_err(|e| Error::io("write", &path, e))?;
+        if let Err(TryLockError::WouldBlock) = lock.try_lock() {
+            return Err(Error::run(self.folder.root(), "is being trained by another process"));
+        } // a file system without locks does without
+        self._lock = Some(lock);
         Ok(write_atomically(&self.folder.config(), |out| std::io::Write::write_all(out, text.as_bytes()))?)
     }
 
@@ -281,7 +317,18 @@ impl Trainer {
         let adam = Adam::new(&vae.trained(), config.adam)?;
         let position = Position { data_sha256: Some(dataset.sha256()), ..Position::default() };
         let order = (u64::MAX, Vec::new());
-        Ok(Self { config, dataset, device, vae, adam, position, epochs: Vec::new(), folder, order })
+        Ok(Self {
+            config,
+            dataset,
+            device,
+            vae,
+            adam,
+            position,
+            epochs: Vec::new(),
+            folder,
+            order,
+            _lock: None,
+        })
     }
 
     fn take_up(&mut self, mut checkpoint: Checkpoint) -> Result<()> {
@@ -298,6 +345,22 @@ impl Trainer {
     /// Steps done so far.
     pub fn step_count(&self) -> u64 {
         self.position.step
+    }
+
+    /// What is about to happen, for a person.
+    pub fn summary(&self) -> String {
+        /// Below this, a network has hardly begun to learn whatever the pictures are.
+        const FEW_STEPS: u64 = 1_000;
+        let Dataset { name, shape, train, validation, test, .. } = &self.dataset;
+        let total = self.total_steps();
+        let advice = if total < FEW_STEPS { "; that is few: expect mud, and see --steps" } else { "" };
+        format!(
+            "{name}: {} training, {} validation, {} test pictures of {shape}; {total} steps of {} pictures{advice}",
+            train.count(),
+            validation.count(),
+            test.count(),
+            self.batch_size()
+        )
     }
 
     fn batch_size(&self) -> usize {
@@ -439,9 +502,15 @@ impl Trainer {
         };
         self.position.sums = Sums::default();
         let score = validation.reconstruction - self.config.objective.beta * validation.kl;
-        if self.position.best.is_none_or(|best| score > best) {
+        let improved = self.position.best.is_none_or(|best| score > best);
+        if improved {
             self.position.best = Some(score);
-            checkpoint::write(&self.folder.best(), self.vae.parameters(), None, &self.position)?;
+        }
+        // made before anything is stored: it refuses a state that is no longer finite
+        let last = checkpoint::encode(self.vae.parameters(), Some(&self.adam), &self.position)?;
+        if improved {
+            let best = checkpoint::encode(self.vae.parameters(), None, &self.position)?;
+            checkpoint::save(&self.folder.best(), &best)?;
         }
         let number = epoch.epoch;
         self.epochs.push(epoch);
@@ -449,11 +518,12 @@ impl Trainer {
             self.draw(number)?;
         }
         metrics::write(&self.folder.metrics(), &self.epochs)?;
-        self.store()
+        checkpoint::save(&self.folder.last(), &last)
     }
 
     fn store(&self) -> Result<()> {
-        checkpoint::write(&self.folder.last(), self.vae.parameters(), Some(&self.adam), &self.position)
+        let last = checkpoint::encode(self.vae.parameters(), Some(&self.adam), &self.position)?;
+        checkpoint::save(&self.folder.last(), &last)
     }
 
     fn draw(&self, epoch: u64) -> Result<()> {
