@@ -94,8 +94,9 @@ impl Adam {
             let Some(gradient) = gradients.get(&slot.parameter) else { continue };
             let gradient = gradient.contiguous()?;
             if gradient.device().is_cpu() {
-                slot.first.inplace_op2(&gradient, &Average { beta: beta1 as f32 })?;
-                slot.second.inplace_op2(&gradient, &AverageOfSquares { beta: beta2 as f32 })?;
+                slot.first.inplace_op2(&gradient, &Average { beta: beta1 as f32, of: lanes::average })?;
+                slot.second
+                    .inplace_op2(&gradient, &Average { beta: beta2 as f32, of: lanes::average_of_squares })?;
                 let update = Update {
                     rate: (rate * first_scale) as f32,
                     second_scale: second_scale as f32,
@@ -114,14 +115,10 @@ impl Adam {
     }
 }
 
-/// Moving average of the gradient.
+/// Moving average of the gradient, or of its square.
 struct Average {
     beta: f32,
-}
-
-/// Moving average of the gradient's square.
-struct AverageOfSquares {
-    beta: f32,
+    of: fn(&mut [f32], &[f32], f32),
 }
 
 /// Step of the parameter from (first, second) moments.
@@ -161,24 +158,7 @@ impl InplaceOp2 for Average {
         from: &CpuStorage,
         from_layout: &Layout,
     ) -> Result<()> {
-        lanes::average(slice_mut(to, layout)?, slice(from, from_layout)?, self.beta);
-        Ok(())
-    }
-}
-
-impl InplaceOp2 for AverageOfSquares {
-    fn name(&self) -> &'static str {
-        "moving average of squares"
-    }
-
-    fn cpu_fwd(
-        &self,
-        to: &mut CpuStorage,
-        layout: &Layout,
-        from: &CpuStorage,
-        from_layout: &Layout,
-    ) -> Result<()> {
-        lanes::average_of_squares(slice_mut(to, layout)?, slice(from, from_layout)?, self.beta);
+        (self.of)(slice_mut(to, layout)?, slice(from, from_layout)?, self.beta);
         Ok(())
     }
 }

@@ -1,21 +1,20 @@
 //! `edgegen-train eval RUN`
 
 use std::io::Write;
-use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use edgegen_runtime::files::{check_writable, write_atomically};
 use edgegen_trainer::evaluate::{self, HeldOut};
-use edgegen_trainer::train::run::{self, RunFolder, Trained};
+use edgegen_trainer::train::run::{RunFolder, Trained};
 use indicatif::ProgressBar;
 use serde_json::{Map, Value};
 
-use super::{CheckpointName, DeviceName};
+use super::RunArguments;
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
-    /// A run folder.
-    run: PathBuf,
+    #[command(flatten)]
+    run: RunArguments,
     /// Posterior samples per picture of the importance-weighted log-likelihood (1 to 5000).
     #[arg(long, value_name = "K", default_value_t = 100)]
     samples: usize,
@@ -25,22 +24,14 @@ pub(super) struct Arguments {
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
-    /// Where the run's pictures lie now, if they were moved.
-    #[arg(long, value_name = "PATH")]
-    data: Option<PathBuf>,
-    #[arg(long, value_enum, default_value_t = CheckpointName::Best)]
-    checkpoint: CheckpointName,
-    #[arg(long, value_enum, default_value_t = DeviceName::Cpu)]
-    device: DeviceName,
 }
 
 /// Prints the test ELBO and the importance-weighted log-likelihood.
 pub(super) fn run(arguments: Arguments) -> Result<()> {
     evaluate::check_samples(arguments.samples)?;
-    let device = arguments.device.open()?;
-    let folder = RunFolder::existing(&arguments.run)?;
+    let folder = arguments.run.folder()?;
     check_writable(&folder.evaluation())?;
-    let trained = run::open(&folder, arguments.checkpoint.into(), arguments.data.as_deref(), &device)?;
+    let (trained, device) = arguments.run.open(&folder)?;
     let (objective, dataset) = (&trained.config.objective, &trained.dataset);
     let held_out =
         HeldOut::new(&trained.vae, objective, dataset.shape, &dataset.test, arguments.limit, &device);

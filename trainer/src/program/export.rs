@@ -4,14 +4,13 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use edgegen_trainer::export::{TOLERANCE, export};
-use edgegen_trainer::train::run::{self, RunFolder};
 
-use super::{CheckpointName, DeviceName};
+use super::RunArguments;
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
-    /// A run folder.
-    run: PathBuf,
+    #[command(flatten)]
+    run: RunArguments,
     /// The model folder to write.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
@@ -21,20 +20,12 @@ pub(super) struct Arguments {
     /// Replace --out if it exists.
     #[arg(long)]
     force: bool,
-    /// Where the run's pictures lie now, if they were moved.
-    #[arg(long, value_name = "PATH")]
-    data: Option<PathBuf>,
-    #[arg(long, value_enum, default_value_t = CheckpointName::Best)]
-    checkpoint: CheckpointName,
-    #[arg(long, value_enum, default_value_t = DeviceName::Cpu)]
-    device: DeviceName,
 }
 
 /// Writes and checks a model folder.
 pub(super) fn run(arguments: Arguments) -> Result<()> {
-    let device = arguments.device.open()?;
-    let folder = RunFolder::existing(&arguments.run)?;
-    let trained = run::open(&folder, arguments.checkpoint.into(), arguments.data.as_deref(), &device)?;
+    let folder = arguments.run.folder()?;
+    let (trained, device) = arguments.run.open(&folder)?;
     let name = arguments.name.or_else(|| Some(arguments.out.file_name()?.to_string_lossy().into_owned()));
     let evaluation = super::eval::stored(&folder, &trained)?;
     let report = export(

@@ -16,10 +16,12 @@ mod presets;
 mod sample;
 mod train;
 
+use std::path::PathBuf;
+
 use anyhow::{Result, bail};
 use candle_core::Device;
 use clap::{Parser, Subcommand, ValueEnum};
-use edgegen_trainer::train::run::Which;
+use edgegen_trainer::train::run::{RunFolder, Trained, Which};
 
 /// Trains small image generators (VAEs) and exports them for a device.
 #[derive(Parser)]
@@ -73,12 +75,32 @@ enum CheckpointName {
     Last,
 }
 
-impl From<CheckpointName> for Which {
-    fn from(name: CheckpointName) -> Self {
-        match name {
-            CheckpointName::Best => Self::Best,
-            CheckpointName::Last => Self::Last,
-        }
+/// A run and how to open it: the arguments of every command that uses a trained network.
+#[derive(clap::Args)]
+struct RunArguments {
+    /// A run folder.
+    run: PathBuf,
+    /// Where the run's pictures lie now, if they were moved.
+    #[arg(long, value_name = "PATH")]
+    data: Option<PathBuf>,
+    #[arg(long, value_enum, default_value_t = CheckpointName::Best)]
+    checkpoint: CheckpointName,
+    #[arg(long, value_enum, default_value_t = DeviceName::Cpu)]
+    device: DeviceName,
+}
+
+impl RunArguments {
+    fn folder(&self) -> Result<RunFolder> {
+        Ok(RunFolder::existing(&self.run)?)
+    }
+
+    fn open(&self, folder: &RunFolder) -> Result<(Trained, Device)> {
+        let device = self.device.open()?;
+        let which = match self.checkpoint {
+            CheckpointName::Best => Which::Best,
+            CheckpointName::Last => Which::Last,
+        };
+        Ok((edgegen_trainer::train::run::open(folder, which, self.data.as_deref(), &device)?, device))
     }
 }
 

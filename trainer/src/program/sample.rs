@@ -4,17 +4,16 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use edgegen_trainer::train::pictures;
-use edgegen_trainer::train::run::{self, RunFolder};
 
-use super::{CheckpointName, DeviceName};
+use super::RunArguments;
 
 /// Most pictures of one grid.
 const MOST: usize = 4096;
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
-    /// A run folder.
-    run: PathBuf,
+    #[command(flatten)]
+    run: RunArguments,
     /// How many pictures.
     #[arg(long, value_name = "K", default_value_t = 64)]
     count: usize,
@@ -23,13 +22,6 @@ pub(super) struct Arguments {
     /// The picture to write.
     #[arg(long, value_name = "F.png", default_value = "samples.png")]
     out: PathBuf,
-    /// Where the run's pictures lie now, if they were moved.
-    #[arg(long, value_name = "PATH")]
-    data: Option<PathBuf>,
-    #[arg(long, value_enum, default_value_t = CheckpointName::Best)]
-    checkpoint: CheckpointName,
-    #[arg(long, value_enum, default_value_t = DeviceName::Cpu)]
-    device: DeviceName,
 }
 
 /// Writes a grid of pictures drawn from the prior.
@@ -40,13 +32,7 @@ pub(super) fn run(arguments: Arguments) -> Result<()> {
         arguments.count
     );
     super::check_png(&arguments.out)?;
-    let device = arguments.device.open()?;
-    let trained = run::open(
-        &RunFolder::existing(&arguments.run)?,
-        arguments.checkpoint.into(),
-        arguments.data.as_deref(),
-        &device,
-    )?;
+    let (trained, device) = arguments.run.open(&arguments.run.folder()?)?;
     let frames =
         pictures::samples(&trained.vae, trained.dataset.shape, arguments.seed, arguments.count, &device)?;
     pictures::write_grid(&frames, None, &arguments.out)?;
