@@ -55,7 +55,11 @@ pub(crate) struct Arguments {
     /// Walk from --seed to this one [in 24 pictures, if --frames does not say otherwise]
     #[arg(long, value_name = "SEED")]
     pub(crate) walk_to: Option<u64>,
-    /// Press buttons: next, walk, hold, select, back; walk:8 walks for eight pictures
+    /// Press buttons, from a blank panel: for example next,walk:8,hold,select
+    ///
+    /// next: the next seed's picture or gallery; walk: towards the next seed, walk:8 for eight
+    /// pictures; hold: stop a walk, or go on with it; select: between one picture and a gallery of
+    /// the seed's; back: to a single picture, from there to a blank panel.
     #[arg(long, value_name = "BUTTONS", conflicts_with_all = ["frames", "walk_to"])]
     pub(crate) script: Option<Script>,
     /// One loop for everything instead of two threads; the pictures are the same

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use edgegen_tests::{command, files_below, program, refused, succeeds};
+use edgegen_tests::{command, files_below, program, refused, skipped, succeeds};
 
 fn trained(folder: &Path) {
     succeeds(folder, "edgegen-train", "train vae-mlp --steps 10 --out run");
@@ -183,6 +183,52 @@ fn a_full_disk_leaves_the_last_good_files() {
     refused(&mut with_full_disk(folder, "edgegen", pictures, 8), &["many.png"]);
     refused(&mut with_full_disk(folder, "edgegen-sim", "--model model --out panel.png", 1), &["panel.png"]);
     assert_eq!(files_below(folder), files, "something half-written was left");
+}
+
+/// A file system of 256 KiB at a folder, for as long as this lives.
+#[cfg(target_os = "linux")]
+struct TinyDisk<'a>(&'a Path);
+
+#[cfg(target_os = "linux")]
+impl<'a> TinyDisk<'a> {
+    /// `None`, with a word, where mounting is not allowed.
+    fn mount(folder: &'a Path) -> Option<Self> {
+        let mount =
+            Command::new("mount").args(["-t", "tmpfs", "-o", "size=256k", "none"]).arg(folder).output();
+        if mount.is_ok_and(|output| output.status.success()) {
+            return Some(Self(folder));
+        }
+        skipped("a tmpfs cannot be mounted here; the limit of the file size stands in for a full disk");
+        None
+    }
+}
+
+#[cfg(target_os = "linux")]
+impl Drop for TinyDisk<'_> {
+    fn drop(&mut self) {
+        // what stays mounted shows as a temporary folder that cannot be removed
+        let _ = Command::new("umount").arg(self.0).status();
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_small_medium_that_fills_up_holds_nothing_half_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    trained(folder);
+    fs::create_dir(folder.join("disk")).unwrap();
+    let place = folder.join("disk");
+    let Some(_mounted) = TinyDisk::mount(&place) else { return };
+    let disk = &place;
+    refused(&mut command(folder, "edgegen-train", "export run --out disk/model"), &["disk", ".onnx"]);
+    assert_eq!(files_below(disk), Vec::<std::path::PathBuf>::new());
+    refused(
+        &mut command(folder, "edgegen-train", "train vae-conv --steps 1 --out disk/run"),
+        &["disk", ".safetensors"],
+    );
+    let left = files_below(disk);
+    assert!(left.iter().all(|path| !path.display().to_string().contains("safetensors")), "{left:?}");
 }
 
 #[test]
