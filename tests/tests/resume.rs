@@ -49,15 +49,17 @@ fn a_run_killed_without_warning_resumes_to_the_same_weights() {
 fn a_run_stopped_inside_an_epoch_resumes_to_the_same_weights() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
-    succeeds(folder, "edgegen-train", &format!("{RUN} --steps 300 --out whole"));
-    let mut child = command(folder, "edgegen-train", &format!("{RUN} --steps 300 --out cut"))
+    succeeds(folder, "edgegen-train", &format!("{RUN} --steps 600 --out whole"));
+    let mut child = command(folder, "edgegen-train", &format!("{RUN} --steps 600 --out cut"))
         .stderr(std::process::Stdio::piped())
         .spawn()
         .unwrap();
     while !folder.join("cut/config.toml").is_file() {
         std::thread::sleep(Duration::from_millis(5));
     }
-    std::thread::sleep(Duration::from_millis(400));
+    // the settings are written once the folder is the process's own
+    refused(&mut command(folder, "edgegen-train", "train --resume --out cut"), &["cut", "another process"]);
+    std::thread::sleep(Duration::from_millis(200));
     let interrupted =
         std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
     assert!(interrupted.success());
