@@ -82,22 +82,20 @@ pub(super) fn load(root: &Path, options: LoadOptions) -> Result<Dataset> {
     let mut found = kept;
     let classes = classes(root, &found)?;
     let unclassed = found.iter().filter(|image| image.class.is_none()).count();
+    let mut remarks = Vec::new();
     if unclassed > 0 && unclassed < found.len() {
-        skipped.push((
-            root.to_path_buf(),
-            format!(
-                "no classes are told apart: {unclassed} of {} pictures lie outside of sub-folders",
-                found.len()
-            ),
+        let count = found.len();
+        remarks.push(format!(
+            "no classes are told apart: {unclassed} of {count} pictures lie outside of sub-folders"
         ));
     }
     split(&mut found);
 
     let mut parts = [(); 3].map(|()| Pictures::with(shape.values()));
-    for (image, pixels) in found.iter().zip(&pictures) {
+    for (image, pixels) in found.iter().zip(pictures) {
         let label = image.class.as_ref().and_then(|name| classes.binary_search(name).ok());
         let part = image.split.unwrap_or(Split::Train) as usize;
-        parts[part].push(pixels, label.map(|label| label as u16));
+        parts[part].push(&pixels, label.map(|label| label as u16));
     }
     let [train, validation, test] = parts;
     let counts = [train.count(), validation.count(), test.count()];
@@ -114,7 +112,7 @@ pub(super) fn load(root: &Path, options: LoadOptions) -> Result<Dataset> {
         );
         return Err(Error::data(root, problem));
     }
-    Ok(Dataset { name: name_of(root), shape, classes, train, validation, test, skipped })
+    Ok(Dataset { name: name_of(root), shape, classes, train, validation, test, skipped, remarks })
 }
 
 /// The classes' names, sorted; none if any image lies outside of a class folder.

@@ -63,6 +63,7 @@ pub(super) fn assemble(name: String, shape: ImageShape, train: Pictures, test: P
         validation,
         test,
         skipped: Vec::new(),
+        remarks: Vec::new(),
     }
 }
 

@@ -78,6 +78,8 @@ pub struct Dataset {
     pub test: Pictures,
     /// Files that were not used, with the reason.
     pub skipped: Vec<(PathBuf, String)>,
+    /// What else its owner should know.
+    pub remarks: Vec<String>,
 }
 
 /// How pictures of any size become pictures of one size.
@@ -119,7 +121,7 @@ pub fn load(path: Option<&Path>, options: LoadOptions) -> Result<Dataset> {
 impl Dataset {
     /// How the pictures' bytes are to be read.
     pub fn pixel_format(&self) -> PixelFormat {
-        if self.shape.channels == 1 { PixelFormat::Gray8 } else { PixelFormat::Rgb8 }
+        pixel_format(self.shape)
     }
 
     /// SHA-256 of all pictures and labels in their parts and order, hex.
@@ -142,6 +144,11 @@ impl Dataset {
             pixels: pixels.to_vec(),
         }
     }
+}
+
+/// How the bytes of pictures of this shape are to be read.
+pub fn pixel_format(shape: ImageShape) -> PixelFormat {
+    if shape.channels == 1 { PixelFormat::Gray8 } else { PixelFormat::Rgb8 }
 }
 
 /// What a data set is called: its folder's name.

@@ -62,23 +62,38 @@ pub fn vae(config: &NetworkConfig, image: ImageShape) -> Result<(Network, Networ
     Ok((build(picture, encoder)?, build(Shape::Vector(config.latent), decoder)?))
 }
 
+/// Dense layers from `widths[0]` features to twice the latent.
+fn to_latent(widths: &[usize], config: &NetworkConfig) -> Vec<Layer> {
+    let mut layers = Vec::new();
+    for pair in widths.windows(2) {
+        layers.extend([
+            Layer::Dense { inputs: pair[0], outputs: pair[1] },
+            Layer::Activation(config.activation),
+        ]);
+    }
+    layers.push(Layer::Dense { inputs: widths[widths.len() - 1], outputs: 2 * config.latent });
+    layers
+}
+
+/// Dense layers from the latent to `widths[0]` features, each with its activation.
+fn from_latent(widths: &[usize], config: &NetworkConfig) -> Vec<Layer> {
+    let mut layers = Vec::new();
+    let mut inputs = config.latent;
+    for &outputs in widths.iter().rev() {
+        layers.extend([Layer::Dense { inputs, outputs }, Layer::Activation(config.activation)]);
+        inputs = outputs;
+    }
+    layers
+}
+
 fn mlp(config: &NetworkConfig, image: ImageShape) -> (Vec<Layer>, Vec<Layer>) {
     let picture = Shape::Image(image.channels, image.height, image.width);
     let mut widths = vec![image.values()];
     widths.extend(&config.hidden);
-    let hidden = Layer::Activation(config.activation);
 
     let mut encoder = vec![Layer::Reshape(Shape::Vector(image.values()))];
-    for pair in widths.windows(2) {
-        encoder.extend([Layer::Dense { inputs: pair[0], outputs: pair[1] }, hidden]);
-    }
-    encoder.push(Layer::Dense { inputs: widths[widths.len() - 1], outputs: 2 * config.latent });
-
-    widths.push(config.latent);
-    let mut decoder = Vec::new();
-    for pair in widths.windows(2).rev() {
-        decoder.extend([Layer::Dense { inputs: pair[1], outputs: pair[0] }, hidden]);
-    }
+    encoder.extend(to_latent(&widths, config));
+    let mut decoder = from_latent(&widths, config);
     decoder.pop();
     decoder.extend([Layer::Reshape(picture), Layer::Activation(Activation::Sigmoid)]);
     (encoder, decoder)
@@ -111,16 +126,9 @@ fn conv(config: &NetworkConfig, image: ImageShape) -> Result<(Vec<Layer>, Vec<La
         encoder.extend([Layer::Conv { inputs: pair[0], outputs: pair[1], kernel, stride, padding }, hidden]);
     }
     encoder.push(Layer::Reshape(Shape::Vector(smallest.values())));
-    for pair in dense.windows(2) {
-        encoder.extend([Layer::Dense { inputs: pair[0], outputs: pair[1] }, hidden]);
-    }
-    encoder.push(Layer::Dense { inputs: dense[dense.len() - 1], outputs: 2 * config.latent });
+    encoder.extend(to_latent(&dense, config));
 
-    dense.push(config.latent);
-    let mut decoder = Vec::new();
-    for pair in dense.windows(2).rev() {
-        decoder.extend([Layer::Dense { inputs: pair[1], outputs: pair[0] }, hidden]);
-    }
+    let mut decoder = from_latent(&dense, config);
     decoder.push(Layer::Reshape(smallest));
     for pair in channels.windows(2).rev() {
         decoder.extend([

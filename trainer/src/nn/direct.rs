@@ -350,34 +350,21 @@ impl Vectors {
 
     /// (fine, weights) → coarse, each NCHW.
     pub(super) fn coarse(self, g: &Geometry, fine: &[f32], weights: &[f32]) -> Vec<f32> {
-        let (channels, height, width) = g.coarse;
         let lanes = self.lanes();
         let layout = self.fine_layout(g);
         let sum =
-            Sum::new(channels, fine_taps(g, layout), self.rows(), |row, tap| weights[row * g.taps() + tap]);
+            Sum::new(g.coarse.0, fine_taps(g, layout), self.rows(), |row, tap| weights[row * g.taps() + tap]);
         let places: Vec<Place> = fine_places(g, layout)
             .into_iter()
             .enumerate()
             .map(|(index, input)| Place { input, output: index * lanes })
             .collect();
-        let stride = height * width * lanes;
-        let batch = fine.len() / g.fine_len();
-        let mut out = vec![0f32; batch * g.coarse_len()];
-        let groups = out.par_chunks_mut(lanes * g.coarse_len()).zip(fine.par_chunks(lanes * g.fine_len()));
-        groups.for_each_init(
-            || (vec![0f32; layout.len()], vec![0f32; channels * stride]),
-            |(input, output), (out, fine)| {
-                spread(fine, g.fine, input, layout, g.padding);
-                self.sum(&sum, input, &places, output, stride);
-                collect(output, lanes, out);
-            },
-        );
-        out
+        self.sums(&[(sum, places)], (fine, g.fine), layout, g.padding, g.coarse)
     }
 
     /// (coarse, weights) → fine, each NCHW.
     pub(super) fn fine(self, g: &Geometry, coarse: &[f32], weights: &[f32]) -> Vec<f32> {
-        let (channels, height, width) = g.fine;
+        let (_, height, width) = g.fine;
         let lanes = self.lanes();
         // pixel y of the fine side is reached by tap a of coarse row (y + padding − a) / stride
         let margin = g.kernel.div_ceil(g.stride) - 1;
@@ -391,19 +378,32 @@ impl Vectors {
         let phases: Vec<(Sum, Vec<Place>)> = (0..g.stride * g.stride)
             .map(|phase| self.phase(g, layout, margin, (phase / g.stride, phase % g.stride), weights))
             .collect();
-        let stride = height * width * lanes;
-        let batch = coarse.len() / g.coarse_len();
-        let mut out = vec![0f32; batch * g.fine_len()];
-        let groups = out.par_chunks_mut(lanes * g.fine_len()).zip(coarse.par_chunks(lanes * g.coarse_len()));
+        self.sums(&phases, (coarse, g.coarse), layout, margin, g.fine)
+    }
+
+    /// Spreads groups of pictures, computes every sum at its places, and collects pictures of shape `to`.
+    fn sums(
+        self,
+        sums: &[(Sum, Vec<Place>)],
+        (pictures, from): (&[f32], (usize, usize, usize)),
+        layout: Layout,
+        margin: usize,
+        to: (usize, usize, usize),
+    ) -> Vec<f32> {
+        let lanes = self.lanes();
+        let (from_len, to_len) = (from.0 * from.1 * from.2, to.0 * to.1 * to.2);
+        let stride = to.1 * to.2 * lanes;
+        let mut out = vec![0f32; pictures.len() / from_len * to_len];
+        let groups = out.par_chunks_mut(lanes * to_len).zip(pictures.par_chunks(lanes * from_len));
         groups.for_each_init(
-            || (vec![0f32; layout.len()], vec![0f32; channels * stride]),
-            |(input, output), (out, coarse)| {
-                spread(coarse, g.coarse, input, layout, margin);
-                for (sum, places) in &phases {
+            || (vec![0f32; layout.len()], vec![0f32; to.0 * stride]),
+            |(input, output), (out, pictures)| {
+                spread(pictures, from, input, layout, margin);
+                for (sum, places) in sums {
                     if sum.taps.is_empty() {
                         // a stride longer than the kernel leaves pixels that nothing reaches
                         for place in places {
-                            (0..channels)
+                            (0..to.0)
                                 .for_each(|row| output[row * stride + place.output..][..lanes].fill(0.0));
                         }
                     } else if !places.is_empty() {

@@ -48,7 +48,7 @@ pub(super) fn run(arguments: Arguments) -> Result<()> {
             say!("    {class:<24} {count:>7}");
         }
     }
-    for line in skipped(&dataset) {
+    for line in remarks(&dataset) {
         say!("  {line}");
     }
     let count = dataset.train.count();
@@ -78,14 +78,15 @@ fn statistics(pictures: &Pictures) -> (f64, f64) {
     (mean, weighted(&|value| (value - mean).powi(2)).sqrt())
 }
 
-/// Lines about files that were not used.
-pub(super) fn skipped(dataset: &Dataset) -> Vec<String> {
+/// Lines about what was not used, or not as one might think.
+pub(super) fn remarks(dataset: &Dataset) -> Vec<String> {
     let files = &dataset.skipped;
     let mut lines: Vec<String> = files
         .iter()
         .take(NAMED)
         .map(|(path, reason)| format!("skipped {}: {reason}", path.display()))
         .collect();
+    lines.extend_from_slice(&dataset.remarks);
     if files.len() > NAMED {
         lines.push(format!("skipped {} more files", files.len() - NAMED));
     }

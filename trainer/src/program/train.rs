@@ -91,7 +91,7 @@ pub(super) fn run(arguments: Arguments) -> Result<()> {
         eprintln!("the run's length changes: its learning rate follows the new one from here on");
     }
     let dataset = run::load_data(&config)?;
-    for line in super::data::skipped(&dataset) {
+    for line in super::data::remarks(&dataset) {
         eprintln!("{line}");
     }
     let mut trainer = if arguments.resume {

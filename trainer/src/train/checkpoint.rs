@@ -17,7 +17,6 @@ use edgegen_runtime::model::sha256_hex;
 use safetensors::{Dtype, SafeTensors, View};
 use serde::{Deserialize, Serialize};
 
-use crate::data::Dataset;
 use crate::evaluate::Sums;
 use crate::network::module::Parameter;
 use crate::nn::adam::Adam;
@@ -171,18 +170,15 @@ fn weights_sha256(file: &SafeTensors<'_>) -> String {
 }
 
 impl Checkpoint {
-    /// Refuses a data set that is not the one the run began with.
+    /// Refuses a data set, by its name and hash, that is not the one the run began with.
     ///
     /// # Errors
     /// [`Error::Run`].
-    pub fn check_data(&self, dataset: &Dataset) -> Result<()> {
+    pub fn check_data(&self, name: &str, sha256: &str) -> Result<()> {
         match &self.position.data_sha256 {
-            Some(sha256) if *sha256 != dataset.sha256() => Err(Error::run(
+            Some(stored) if stored != sha256 => Err(Error::run(
                 &self.path,
-                format!(
-                    "belongs to a run on other pictures: those of {} have changed since it began",
-                    dataset.name
-                ),
+                format!("belongs to a run on other pictures: those of {name} have changed since it began"),
             )),
             _ => Ok(()),
         }

@@ -5,12 +5,13 @@ use std::path::Path;
 
 use candle_core::{Device, Tensor};
 use edgegen_runtime::generate::{Frame, Latents, to_pixels};
-use edgegen_runtime::model::{ImageShape, PixelFormat, Range};
+use edgegen_runtime::model::{ImageShape, Range};
 use edgegen_runtime::pictures::{grid, write_png};
 use plotters::prelude::*;
 use plotters::style::{FontStyle, register_font};
 
 use super::metrics::Epoch;
+use crate::data::pixel_format;
 use crate::network::module::Mode;
 use crate::vae::Vae;
 use crate::{Error, Result};
@@ -21,7 +22,7 @@ use crate::{Error, Result};
 /// Candle's.
 pub fn frames(images: &Tensor, shape: ImageShape) -> Result<Vec<Frame>> {
     let values = images.flatten_all()?.to_vec1::<f32>()?;
-    let format = if shape.channels == 1 { PixelFormat::Gray8 } else { PixelFormat::Rgb8 };
+    let format = pixel_format(shape);
     let frame = |values: &[f32]| {
         let mut pixels = vec![0u8; shape.values()];
         to_pixels(Range::Unit, shape, values, &mut pixels);

@@ -137,7 +137,7 @@ pub struct Trained {
     pub which: Which,
     /// Where the weights are from.
     pub position: Position,
-    /// SHA-256 of the checkpoint file, hex.
+    /// SHA-256 of the weights, see [`Checkpoint`].
     pub checkpoint_sha256: String,
 }
 
@@ -172,7 +172,7 @@ pub fn open(folder: &RunFolder, which: Which, data: Option<&Path>, device: &Devi
         return Err(Error::run(&path, "does not exist yet: the run has not finished an epoch"));
     }
     let mut stored = checkpoint::read(&path, device)?;
-    stored.check_data(&dataset)?;
+    stored.check_data(&dataset.name, &dataset.sha256())?;
     stored.restore_weights(vae.parameters())?;
     Ok(Trained { which, config, dataset, vae, position: stored.position, checkpoint_sha256: stored.sha256 })
 }
@@ -215,7 +215,7 @@ pub struct Trainer {
     folder: RunFolder,
     order: (u64, Vec<u32>),
     /// Held while the run is trained, so that no second process trains it.
-    _lock: Option<File>,
+    lock: Option<File>,
 }
 
 impl Trainer {
@@ -242,12 +242,13 @@ impl Trainer {
             ));
         }
         let mut trainer = Self::new(folder, config, dataset, device)?;
-        trainer.claim()?;
+        trainer.lock()?;
+        trainer.write_config()?;
         Ok(trainer)
     }
 
-    /// Goes on with the run in `folder` from its last checkpoint. Of its settings only the length
-    /// may differ.
+    /// Goes on with the run in `folder` from its last checkpoint. Of its settings only the length, and
+    /// the place of the same pictures, may differ.
     ///
     /// # Errors
     /// If settings differ, or a file is missing or damaged.
@@ -264,6 +265,7 @@ impl Trainer {
             return Err(Error::run(folder.root(), problem));
         }
         let mut trainer = Self::new(folder, config, dataset, device)?;
+        trainer.lock()?; // first: what another process still writes must not be read
         let path = trainer.folder.last();
         if path.is_file() {
             let checkpoint = checkpoint::read(&path, &trainer.device)?;
@@ -284,20 +286,24 @@ impl Trainer {
                 ),
             ));
         }
-        trainer.claim()?;
+        trainer.write_config()?;
         Ok(trainer)
     }
 
-    /// Makes the folder this process's own and writes the settings.
-    fn claim(&mut self) -> Result<()> {
-        let text = self.config.to_toml()?;
+    /// Makes the folder this process's own.
+    fn lock(&mut self) -> Result<()> {
         self.folder.create()?;
         let path = self.folder.root.join("lock");
         let lock = File::create(&path).map_err(|e| Error::io("write", &path, e))?;
         if let Err(TryLockError::WouldBlock) = lock.try_lock() {
             return Err(Error::run(self.folder.root(), "is being trained by another process"));
         } // a file system without locks does without
-        self._lock = Some(lock);
+        self.lock = Some(lock);
+        Ok(())
+    }
+
+    fn write_config(&self) -> Result<()> {
+        let text = self.config.to_toml()?;
         Ok(write_atomically(&self.folder.config(), |out| std::io::Write::write_all(out, text.as_bytes()))?)
     }
 
@@ -307,35 +313,27 @@ impl Trainer {
             return Err(Error::data(&config.data.path, "holds no training pictures"));
         }
         let vae = Vae::new(&config.network, dataset.shape, config.training.seed, &device)?;
-        let largest = vae.largest_layer().max(dataset.shape.values());
-        let batch = config.training.batch.min(dataset.train.count());
+        let adam = Adam::new(&vae.trained(), config.adam)?;
+        let position = Position { data_sha256: Some(dataset.sha256()), ..Position::default() };
+        let (epochs, order) = (Vec::new(), (u64::MAX, Vec::new()));
+        let trainer =
+            Self { config, dataset, device, vae, adam, position, epochs, folder, order, lock: None };
+        let (batch, largest) = (trainer.batch_size(), trainer.vae.largest_layer());
         if largest.saturating_mul(batch) > LARGEST_LAYER {
             return Err(Error::Config(format!(
                 "a batch of {batch} with {largest} values in its largest layer is more than memory should hold; choose a smaller --batch or --size"
             )));
         }
-        let adam = Adam::new(&vae.trained(), config.adam)?;
-        let position = Position { data_sha256: Some(dataset.sha256()), ..Position::default() };
-        let order = (u64::MAX, Vec::new());
-        Ok(Self {
-            config,
-            dataset,
-            device,
-            vae,
-            adam,
-            position,
-            epochs: Vec::new(),
-            folder,
-            order,
-            _lock: None,
-        })
+        trainer.config.to_toml()?; // refused before anything is written
+        Ok(trainer)
     }
 
     fn take_up(&mut self, mut checkpoint: Checkpoint) -> Result<()> {
-        checkpoint.check_data(&self.dataset)?;
+        let sha256 = self.position.data_sha256.take().unwrap_or_else(|| self.dataset.sha256());
+        checkpoint.check_data(&self.dataset.name, &sha256)?;
         checkpoint.restore_weights(self.vae.parameters())?;
         checkpoint.restore_adam(self.vae.parameters(), &mut self.adam)?;
-        self.position = Position { data_sha256: self.position.data_sha256.take(), ..checkpoint.position };
+        self.position = Position { data_sha256: Some(sha256), ..checkpoint.position };
         // epochs that were reported after the checkpoint will come again
         self.epochs = metrics::read(&self.folder.metrics())?;
         self.epochs.retain(|epoch| epoch.step <= self.position.step);
