@@ -29,8 +29,6 @@ pub enum Error {
     Training(String),
     /// An exported file does not compute what the trained network computes.
     Export(String),
-    /// candle refused.
-    Candle(candle_core::Error),
     /// Files and exported models.
     Runtime(edgegen_runtime::Error),
 }
@@ -58,7 +56,6 @@ impl fmt::Display for Error {
             Self::Config(problem) | Self::Training(problem) | Self::Export(problem) => {
                 f.write_str(&one_line(problem))
             }
-            Self::Candle(source) => write!(f, "computation failed: {}", one_line(&source.to_string())),
             Self::Runtime(source) => source.fmt(f),
         }
     }
@@ -69,12 +66,6 @@ fn one_line(text: &str) -> String {
 }
 
 impl std::error::Error for Error {}
-
-impl From<candle_core::Error> for Error {
-    fn from(source: candle_core::Error) -> Self {
-        Self::Candle(source)
-    }
-}
 
 impl From<edgegen_runtime::Error> for Error {
     fn from(source: edgegen_runtime::Error) -> Self {

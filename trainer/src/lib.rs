@@ -1,13 +1,13 @@
 //! Trains edgegen's generators on a host and exports them for a device.
 //!
 //! Layers, each knowing only those above it:
-//! - [`nn`]: what candle lacks (convolution gradients, likelihoods, Adam with a state to store)
+//! - [`nn`]: what training computes with (convolutions and their gradients, likelihoods, Adam with a state to store)
 //! - [`network`]: what a network is, as one typed list of layers, and families of them
 //! - [`data`]: IDX files, folders of images, a small embedded set → batches
 //! - [`vae`]: encoder and decoder, and the objective's terms
 //! - [`evaluate`]: likelihoods of held-out pictures
 //! - [`train`]: configuration, presets, loop, run folder, checkpoints, pictures
-//! - [`export`]: layer list + weights → ONNX → compared with candle through the runtime
+//! - [`export`]: layer list + weights → ONNX → compared with the trainer's own through the runtime
 //!
 //! Guarantees: a step of a run depends on its configuration, its pictures and the step's number
 //! alone, so runs can be cut and resumed and end in the same weights (on the CPU); files appear whole or not at

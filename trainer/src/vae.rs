@@ -2,18 +2,19 @@
 //! encoder gives q(z|x) = N(mean, diag exp(log_variance)), a decoder p(x|z), and training maximises
 //! E_q[log p(x|z)] − β·KL(q(z|x)‖N(0, 1)), both terms in nats per picture.
 
-use candle_core::{Device, Result, Tensor, Var};
 use edgegen_runtime::model::ImageShape;
 use serde::{Deserialize, Serialize};
 
 use crate::network::Shape;
 use crate::network::form::{self, NetworkConfig};
-use crate::network::module::{Mode, Module, Parameter};
+use crate::network::module::{Gradients, Module, Parameter};
+use crate::nn::batch::Batch;
 use crate::nn::likelihood;
+use crate::{Error, Result};
 
 /// Bound of |log_variance|: deviations from e⁻¹⁰ to e¹⁰. Beyond it a run has diverged anyway, and
 /// e^log_variance would overflow.
-const LOG_VARIANCE_BOUND: f64 = 20.0;
+const LOG_VARIANCE_BOUND: f32 = 20.0;
 
 /// p(x|z).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,43 +66,48 @@ pub struct Vae {
     pub latent: usize,
 }
 
-/// q(z|x), both (N, latent).
+/// q(z|x), both rows (N, latent).
 pub struct Posterior {
     /// Mean of each latent value.
-    pub mean: Tensor,
+    pub mean: Vec<f32>,
     /// Logarithm of each latent value's variance.
-    pub log_variance: Tensor,
+    pub log_variance: Vec<f32>,
 }
 
-/// The two terms of a batch, (N) each, in nats.
+/// The two terms of a batch, in nats.
 pub struct Terms {
-    /// log p(x|z) of one posterior sample.
-    pub reconstruction: Tensor,
-    /// KL(q(z|x)‖p(z)), (N, latent).
-    pub divergence: Tensor,
+    /// log p(x|z) of one posterior sample, (N).
+    pub reconstruction: Vec<f32>,
+    /// KL(q(z|x)‖p(z)) of each latent value, (N, latent).
+    pub divergence: Vec<f32>,
+}
+
+/// What a training step looks at: rows (N, values) of pictures, and of normal noise (N, latent).
+pub struct Example<'a> {
+    /// What the encoder sees.
+    pub seen: &'a [f32],
+    /// What the decoder is to give.
+    pub clean: &'a [f32],
+    /// From the standard normal.
+    pub noise: &'a [f32],
 }
 
 impl Vae {
     /// First values from `seed`.
     ///
     /// # Errors
-    /// If the pictures do not fit the architecture, or candle's.
-    pub fn new(config: &NetworkConfig, image: ImageShape, seed: u64, device: &Device) -> crate::Result<Self> {
+    /// If the pictures do not fit the architecture.
+    pub fn new(config: &NetworkConfig, image: ImageShape, seed: u64) -> Result<Self> {
         let (encoder, decoder) = form::vae(config, image)?;
-        let encoder = Module::new(encoder, "encoder", seed, 0, device)?;
+        let encoder = Module::new(encoder, "encoder", seed, 0).map_err(Error::Config)?;
         let first = encoder.parameters().len() as u64;
-        let decoder = Module::new(decoder, "decoder", seed, first, device)?;
+        let decoder = Module::new(decoder, "decoder", seed, first).map_err(Error::Config)?;
         Ok(Self { encoder, decoder, latent: config.latent })
     }
 
     /// All named tensors: the encoder's, then the decoder's.
     pub fn parameters(&self) -> impl Iterator<Item = &Parameter> {
         self.encoder.parameters().iter().chain(self.decoder.parameters())
-    }
-
-    /// The tensors that are trained, in that order.
-    pub fn trained(&self) -> Vec<Var> {
-        self.parameters().filter(|p| p.trained).map(|p| p.value.clone()).collect()
     }
 
     /// Values of the largest layer's output for one picture.
@@ -112,83 +118,134 @@ impl Vae {
     }
 
     /// q(z|x) of images (N, C, H, W).
-    ///
-    /// # Errors
-    /// Candle's.
-    pub fn encode(&self, images: &Tensor, mode: Mode) -> Result<Posterior> {
-        let both = self.encoder.forward(images, mode)?;
-        let mean = both.narrow(1, 0, self.latent)?;
-        let log_variance = both.narrow(1, self.latent, self.latent)?;
-        Ok(Posterior { mean, log_variance: log_variance.clamp(-LOG_VARIANCE_BOUND, LOG_VARIANCE_BOUND)? })
+    pub fn encode(&self, images: &[f32]) -> Posterior {
+        Posterior::of(&self.encoder.infer(images, None), self.latent)
     }
 
-    /// Both terms for targets `clean`, seen by the encoder as `seen`, with `noise` (N, latent) from
-    /// the standard normal.
-    ///
-    /// # Errors
-    /// Candle's.
-    pub fn terms(
-        &self,
-        seen: &Tensor,
-        clean: &Tensor,
-        noise: &Tensor,
-        objective: &ObjectiveConfig,
-        mode: Mode,
-    ) -> Result<Terms> {
-        let posterior = self.encode(seen, mode)?;
-        let latent = posterior.sample(noise)?;
-        let reconstruction = self.log_likelihood(&latent, clean, objective, mode)?;
-        Ok(Terms { reconstruction, divergence: posterior.divergence()? })
+    /// Both terms, by running statistics.
+    pub fn terms(&self, example: &Example<'_>, objective: &ObjectiveConfig) -> Terms {
+        let posterior = self.encode(example.seen);
+        let latent = posterior.sample(example.noise);
+        let reconstruction = self.log_likelihood(&latent, example.clean, objective);
+        Terms { reconstruction, divergence: posterior.divergence() }
     }
 
     /// log p(x|z) per picture, nats: latents (N, latent), pictures (N, C, H, W) → (N).
-    ///
-    /// # Errors
-    /// Candle's.
-    pub fn log_likelihood(
-        &self,
-        latent: &Tensor,
-        pictures: &Tensor,
-        objective: &ObjectiveConfig,
-        mode: Mode,
-    ) -> Result<Tensor> {
+    pub fn log_likelihood(&self, latent: &[f32], pictures: &[f32], objective: &ObjectiveConfig) -> Vec<f32> {
+        let values = pictures.len() / (latent.len() / self.latent);
         match objective.likelihood {
-            Likelihood::Bernoulli => likelihood::bernoulli(&self.decoder.logits(latent, mode)?, pictures),
+            Likelihood::Bernoulli => {
+                likelihood::bernoulli(&self.decoder.infer_logits(latent, None), pictures, values)
+            }
             Likelihood::Gaussian => {
-                likelihood::gaussian(&self.decoder.forward(latent, mode)?, pictures, objective.sigma)
+                likelihood::gaussian(&self.decoder.infer(latent, None), pictures, values, objective.sigma)
             }
         }
+    }
+
+    /// Both terms of a training batch, and the gradients of
+    /// mean(−reconstruction) + β·Σ max(mean KL of a latent value, free bits): added to `gradients`, the
+    /// encoder's and the decoder's.
+    pub fn learn(
+        &mut self,
+        example: &Example<'_>,
+        objective: &ObjectiveConfig,
+        beta: f64,
+        gradients: &mut [Gradients; 2],
+    ) -> Terms {
+        let latent = self.latent;
+        let count = example.noise.len() / latent;
+        let values = example.clean.len() / count;
+        let scale = -1.0 / count as f32;
+        let seen = Batch::from_rows(example.seen, self.encoder.network().input);
+        let (both, encoded) = self.encoder.record(seen, None);
+        let both = both.to_rows();
+        let posterior = Posterior::of(&both, latent);
+        let z = Batch::from_rows(&posterior.sample(example.noise), Shape::Vector(latent));
+
+        let (reconstruction, of_output, decoded) = match objective.likelihood {
+            Likelihood::Bernoulli => {
+                let (logits, record) = self.decoder.record_logits(z, None);
+                let logits = logits.to_rows();
+                let gradient = likelihood::bernoulli_gradient(&logits, example.clean, scale);
+                (likelihood::bernoulli(&logits, example.clean, values), gradient, record)
+            }
+            Likelihood::Gaussian => {
+                let (mean, record) = self.decoder.record(z, None);
+                let mean = mean.to_rows();
+                let gradient = likelihood::gaussian_gradient(&mean, example.clean, objective.sigma, scale);
+                (likelihood::gaussian(&mean, example.clean, values, objective.sigma), gradient, record)
+            }
+        };
+        let output = Batch::from_rows(&of_output, self.decoder_output());
+        let of_z = self.decoder.backward(&decoded, output, Some(&mut gradients[1]), true);
+        let of_z = of_z.map(|gradient| gradient.to_rows()).unwrap_or_default();
+
+        let divergence = posterior.divergence();
+        let mut mean_kl = vec![0f64; latent];
+        for row in divergence.chunks(latent) {
+            mean_kl.iter_mut().zip(row).for_each(|(sum, kl)| *sum += f64::from(*kl) / count as f64);
+        }
+        let mut of_both = vec![0f32; both.len()];
+        for (row, of_both) in of_both.chunks_mut(2 * latent).enumerate() {
+            for value in 0..latent {
+                let at = row * latent + value;
+                let weight =
+                    if mean_kl[value] > objective.free_bits { beta / count as f64 } else { 0.0 } as f32;
+                let (mean, log_variance) = (posterior.mean[at], posterior.log_variance[at]);
+                of_both[value] = of_z[at] + weight * mean;
+                // clamped: nothing flows where it was
+                if both[row * 2 * latent + latent + value].abs() <= LOG_VARIANCE_BOUND {
+                    let of_sample = of_z[at] * example.noise[at] * 0.5 * (0.5 * log_variance).exp();
+                    of_both[latent + value] = of_sample + weight * 0.5 * (log_variance.exp() - 1.0);
+                }
+            }
+        }
+        let of_both = Batch::from_rows(&of_both, Shape::Vector(2 * latent));
+        self.encoder.backward(&encoded, of_both, Some(&mut gradients[0]), false);
+        Terms { reconstruction, divergence }
+    }
+
+    fn decoder_output(&self) -> Shape {
+        let shapes = self.decoder.network().shapes().unwrap_or_default();
+        shapes.last().copied().unwrap_or(Shape::Vector(1))
     }
 }
 
 impl Posterior {
+    /// From an encoder's results, rows (N, 2·latent).
+    fn of(both: &[f32], latent: usize) -> Self {
+        let rows = || both.chunks(2 * latent);
+        let clamp = |value: &f32| value.clamp(-LOG_VARIANCE_BOUND, LOG_VARIANCE_BOUND);
+        Self {
+            mean: rows().flat_map(|row| &row[..latent]).copied().collect(),
+            log_variance: rows().flat_map(|row| &row[latent..]).map(clamp).collect(),
+        }
+    }
+
     /// mean + deviation · noise.
-    ///
-    /// # Errors
-    /// If the noise's shape differs.
-    pub fn sample(&self, noise: &Tensor) -> Result<Tensor> {
-        &self.mean + ((&self.log_variance * 0.5)?.exp()? * noise)?
+    pub fn sample(&self, noise: &[f32]) -> Vec<f32> {
+        let moments = self.mean.iter().zip(&self.log_variance);
+        moments
+            .zip(noise)
+            .map(|((mean, log_variance), noise)| mean + (0.5 * log_variance).exp() * noise)
+            .collect()
     }
 
     /// KL to the standard normal per latent value: ½·(mean² + e^log_variance − 1 − log_variance).
-    ///
-    /// # Errors
-    /// Candle's.
-    pub fn divergence(&self) -> Result<Tensor> {
-        let sum = ((self.mean.sqr()? + self.log_variance.exp()?)? - &self.log_variance)?;
-        sum.affine(0.5, -0.5)
+    pub fn divergence(&self) -> Vec<f32> {
+        let kl = |(mean, log_variance): (&f32, &f32)| {
+            0.5 * (mean * mean + log_variance.exp() - 1.0 - log_variance)
+        };
+        self.mean.iter().zip(&self.log_variance).map(kl).collect()
     }
 }
 
 impl Terms {
-    /// What is minimised: the batch's mean of −reconstruction + β·KL, where a latent value whose
-    /// mean KL is below `free_bits` counts as `free_bits`.
-    ///
-    /// # Errors
-    /// Candle's.
-    pub fn loss(&self, beta: f64, free_bits: f64) -> Result<Tensor> {
-        let per_value = self.divergence.mean(0)?;
-        let kl = if free_bits > 0.0 { per_value.maximum(free_bits)? } else { per_value };
-        (kl.sum_all()? * beta)? - self.reconstruction.mean_all()?
+    /// Mean over pictures of (reconstruction, KL), nats.
+    pub fn means(&self) -> (f64, f64) {
+        let count = self.reconstruction.len().max(1) as f64;
+        let sum = |values: &[f32]| values.iter().map(|value| f64::from(*value)).sum::<f64>();
+        (sum(&self.reconstruction) / count, sum(&self.divergence) / count)
     }
 }

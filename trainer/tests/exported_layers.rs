@@ -1,11 +1,11 @@
-//! Every kind of layer, written as ONNX and run by the runtime, against candle: batch norm folded.
+//! Every kind of layer, written as ONNX and run by the runtime, against the trainer: batch norm folded.
 
-use candle_core::{Device, Tensor};
 use edgegen_runtime::generate::Latents;
 use edgegen_runtime::model::{Metadata, Model, OpenOptions, Range};
 use edgegen_trainer::export::{TOLERANCE, fold, onnx};
-use edgegen_trainer::network::module::{Mode, Module};
+use edgegen_trainer::network::module::Module;
 use edgegen_trainer::network::{Activation, Layer, Network, Shape};
+use edgegen_trainer::nn::batch::Batch;
 
 const LATENT: usize = 6;
 const BATCH: usize = 5;
@@ -24,17 +24,14 @@ fn generator(layers: &[Layer], out_channels: usize) -> Network {
 }
 
 fn check(name: &str, network: Network, range: Range) {
-    let module = Module::new(network, "generator", 3, 0, &Device::Cpu).unwrap();
+    let mut module = Module::new(network, "generator", 3, 0).unwrap();
     let shape = *module.network().shapes().unwrap().last().unwrap();
     // a few training passes give the running statistics other values than 0 and 1
     let latents = Latents::from_seed(1, 0, 40, LATENT, 1.0);
-    let many = Tensor::from_slice(latents.values(), (40, LATENT), &Device::Cpu).unwrap();
     for _ in 0..3 {
-        module.forward(&many, Mode::Train).unwrap();
+        module.record(Batch::from_rows(latents.values(), Shape::Vector(LATENT)), None);
     }
-    let few = many.narrow(0, 0, BATCH).unwrap();
-    let expected =
-        module.forward(&few, Mode::Infer).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    let expected = module.infer(&latents.values()[..BATCH * LATENT], None);
 
     let signature = onnx::Signature {
         name: "generator",
@@ -90,7 +87,7 @@ fn every_layer_means_the_same_in_onnx() {
 fn a_batch_norm_that_cannot_be_folded_is_refused_by_name() {
     let layers = vec![Layer::Activation(Activation::Relu), Layer::BatchNorm { channels: 3 }];
     let network = Network::new(Shape::Image(3, 4, 4), layers).unwrap();
-    let module = Module::new(network, "test", 0, 0, &Device::Cpu).unwrap();
+    let module = Module::new(network, "test", 0, 0).unwrap();
     let error = fold::fold(&module).unwrap_err().to_string();
     assert!(error.contains("layer 1") && error.contains("BatchNorm"), "{error}");
 }

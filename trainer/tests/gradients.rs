@@ -1,209 +1,195 @@
-//! Gradients against central differences in f64, and the convolution family against candle's own.
+//! Forward and backward passes of every kind of layer against candle's automatic differentiation in f64.
+
+use std::sync::Arc;
 
 use candle_core::{DType, Device, Result, Tensor, Var};
 use edgegen_runtime::random::{Purpose, Stream};
-use edgegen_trainer::network::module::{Mode, Module};
+use edgegen_trainer::network::module::{Gradients, Module};
 use edgegen_trainer::network::{Activation, Layer, Network, Shape};
-use edgegen_trainer::nn::activation::bias_activation;
-use edgegen_trainer::nn::convolution::{Correlation, Geometry, Role};
-use edgegen_trainer::nn::likelihood;
+use edgegen_trainer::nn::batch::Batch;
+use edgegen_trainer::nn::batch_norm::EPSILON;
 
-/// Central differences with step 1e-5 in f64 are good to about 1e-9 of a value around 1.
-const F64_TOLERANCE: f64 = 1e-7;
-/// f32 sums of a few hundred products of values around 1.
-const F32_TOLERANCE: f64 = 2e-4;
+/// f32 sums of a few thousand products against f64, relative to the largest value.
+const TOLERANCE: f64 = 2e-5;
 
-fn noise(dims: &[usize], index: u64) -> Result<Tensor> {
-    let mut values = vec![0f32; dims.iter().product()];
-    Stream::new(11, Purpose::Evaluation, index).fill_normal(&mut values);
-    Tensor::from_vec(values, dims, &Device::Cpu)
+fn noise(count: usize, index: u64) -> Vec<f32> {
+    let mut values = vec![0f32; count];
+    Stream::new(5, Purpose::Evaluation, index).fill_normal(&mut values);
+    values
 }
 
-fn largest(difference: &Tensor) -> Result<f64> {
-    difference.abs()?.flatten_all()?.to_dtype(DType::F64)?.max(0)?.to_scalar()
+fn tensor(values: &[f32], dims: &[usize]) -> Result<Tensor> {
+    Tensor::from_slice(values, dims, &Device::Cpu)?.to_dtype(DType::F64)
 }
 
-/// Every kernel, stride and padding that a layer may have, with sides that leave a rest.
-fn geometries() -> Vec<Geometry> {
-    let mut all = Vec::new();
-    for (kernel, stride, padding) in
-        [(1, 1, 0), (3, 1, 1), (4, 2, 1), (5, 2, 2), (3, 2, 1), (4, 1, 0), (2, 3, 0)]
-    {
-        for (height, width) in [(8, 8), (7, 10), (5, 4)] {
-            let side = |side: usize| (side + 2 * padding).checked_sub(kernel).map(|rest| rest / stride + 1);
-            let (Some(h), Some(w)) = (side(height), side(width)) else { continue };
-            all.push(Geometry { kernel, stride, padding, fine: (3, height, width), coarse: (5, h, w) });
-        }
+/// The network by candle's own operations, batch norm by the batch's own statistics.
+fn by_candle(module: &Module, parameters: &[Var], x: &Tensor, classes: &[u32]) -> Result<Tensor> {
+    let mut parameters = parameters.iter();
+    let mut x = x.clone();
+    let network = module.network();
+    let count = x.dim(0)?;
+    for (index, layer) in network.layers.iter().enumerate() {
+        let own: Vec<&Var> = parameters.by_ref().take(network.parameters(index).len()).collect();
+        let bias = |y: Tensor| -> Result<Tensor> {
+            let Some(bias) = own.get(1) else { return Ok(y) };
+            let mut dims = vec![1; y.rank()];
+            dims[1] = bias.elem_count();
+            y.broadcast_add(&bias.reshape(dims)?)
+        };
+        x = match *layer {
+            Layer::Dense { .. } => bias(x.matmul(&own[0].t()?)?)?,
+            Layer::Conv { stride, padding, .. } => {
+                bias(x.conv2d(own[0].as_tensor(), padding, stride, 1, 1)?)?
+            }
+            Layer::ConvTranspose { stride, padding, .. } => {
+                bias(x.conv_transpose2d(own[0].as_tensor(), padding, 0, stride, 1)?)?
+            }
+            Layer::UpsampleConv { kernel, .. } => {
+                let (_, _, height, width) = x.dims4()?;
+                let larger = x.upsample_nearest2d(2 * height, 2 * width)?;
+                bias(larger.conv2d(own[0].as_tensor(), kernel / 2, 1, 1, 1)?)?
+            }
+            Layer::BatchNorm { channels } => {
+                let by_channel = x.transpose(0, 1)?.flatten_from(1)?.contiguous()?;
+                let mean = by_channel.mean_keepdim(1)?;
+                let centred = by_channel.broadcast_sub(&mean)?;
+                let deviation = (centred.sqr()?.mean_keepdim(1)? + EPSILON)?.sqrt()?;
+                let scaled =
+                    centred.broadcast_div(&deviation)?.broadcast_mul(&own[0].reshape((channels, 1))?)?;
+                let shifted = scaled.broadcast_add(&own[1].reshape((channels, 1))?)?;
+                let mut dims = x.dims().to_vec();
+                dims.swap(0, 1);
+                shifted.reshape(dims)?.transpose(0, 1)?.contiguous()?
+            }
+            Layer::Activation(Activation::Relu) => x.relu()?,
+            Layer::Activation(Activation::LeakyRelu(slope)) => {
+                (x.relu()? - (x.neg()?.relu()? * f64::from(slope))?)?
+            }
+            Layer::Activation(Activation::Tanh) => x.tanh()?,
+            Layer::Activation(Activation::Sigmoid) => (x.neg()?.exp()? + 1.0)?.recip()?,
+            Layer::Reshape(shape) => x.reshape([vec![count], shape.dims()].concat())?,
+            Layer::ClassEmbedding { .. } => {
+                let index = Tensor::new(classes, &Device::Cpu)?;
+                (x + own[0].index_select(&index, 0)?)?
+            }
+            Layer::ClassProjection { .. } => {
+                let index: Vec<u32> = classes.iter().map(|class| class + 1).collect();
+                let index = Tensor::from_vec(index, (count, 1), &Device::Cpu)?;
+                (x.narrow(1, 0, 1)? + x.gather(&index, 1)?)?
+            }
+        };
     }
-    all
+    Ok(x)
 }
 
-fn arguments(g: &Geometry, role: Role, batch: usize) -> Result<(Tensor, Tensor)> {
-    let fine = noise(&[batch, g.fine.0, g.fine.1, g.fine.2], 1)?;
-    let coarse = noise(&[batch, g.coarse.0, g.coarse.1, g.coarse.2], 2)?;
-    let weights = noise(&[g.coarse.0, g.fine.0, g.kernel, g.kernel], 3)?;
-    Ok(match role {
-        Role::Coarse => (fine, weights),
-        Role::Fine => (coarse, weights),
-        Role::Weights => (fine, coarse),
-    })
+fn close(what: &str, found: &[f32], expected: &Tensor) {
+    let expected = expected.flatten_all().unwrap().to_vec1::<f64>().unwrap();
+    assert_eq!(found.len(), expected.len(), "{what}");
+    let largest = expected.iter().fold(1e-3f64, |most, value| most.max(value.abs()));
+    let worst = found.iter().zip(&expected).map(|(a, b)| (f64::from(*a) - b).abs()).fold(0.0, f64::max);
+    assert!(worst <= TOLERANCE * largest, "{what}: {worst:e} of {largest:e}");
 }
 
-#[test]
-fn every_role_has_the_gradient_of_central_differences() -> Result<()> {
-    const STEP: f64 = 1e-5;
-    for geometry in geometries() {
-        for role in [Role::Coarse, Role::Fine, Role::Weights] {
-            let op = Correlation { geometry, role };
-            let (left, right) = arguments(&geometry, role, 2)?;
-            let (left, right) = (
-                Var::from_tensor(&left.to_dtype(DType::F64)?)?,
-                Var::from_tensor(&right.to_dtype(DType::F64)?)?,
-            );
-            let weighting = noise(op.apply(&left, &right)?.dims(), 4)?.to_dtype(DType::F64)?;
-            let value = |left: &Tensor, right: &Tensor| -> Result<Tensor> {
-                // a square makes the gradient depend on the arguments
-                (op.apply(left, right)?.sqr()? * &weighting)?.sum_all()
-            };
-            let gradients = value(&left, &right)?.backward()?;
-            for (which, argument) in [(0, &left), (1, &right)] {
-                let gradient = gradients.get(argument).unwrap().flatten_all()?.to_vec1::<f64>()?;
-                let flat = argument.flatten_all()?.to_vec1::<f64>()?;
-                for index in [0, flat.len() / 3, flat.len() / 2, flat.len() - 1] {
-                    let moved = |by: f64| -> Result<f64> {
-                        let mut flat = flat.clone();
-                        flat[index] += by;
-                        let moved = Tensor::from_vec(flat, argument.dims(), &Device::Cpu)?;
-                        let result = if which == 0 { value(&moved, &right)? } else { value(&left, &moved)? };
-                        result.to_scalar()
-                    };
-                    let expected = (moved(STEP)? - moved(-STEP)?) / (2.0 * STEP);
-                    let error = (gradient[index] - expected).abs() / expected.abs().max(1.0);
-                    assert!(
-                        error < F64_TOLERANCE,
-                        "{role:?} {geometry:?} argument {which} at {index}: {error:e}"
-                    );
-                }
+fn check(name: &str, input: Shape, layers: Vec<Layer>) {
+    for count in [3usize, 16, 21] {
+        let mut module = Module::new(Network::new(input, layers.clone()).unwrap(), "test", 3, 0).unwrap();
+        // values that are neither 0 nor 1, so that every parameter matters
+        for (index, parameter) in module.parameters_mut().iter_mut().enumerate() {
+            if parameter.shape.len() == 1 && parameter.trained {
+                parameter.value = noise(parameter.value.len(), 100 + index as u64);
             }
         }
-    }
-    Ok(())
-}
+        let rows = noise(count * input.values(), 1);
+        let classes: Vec<u32> = (0..count as u32).map(|row| row % 3).collect();
+        let dims = [vec![count], input.dims()].concat();
+        let x = Var::from_tensor(&tensor(&rows, &dims).unwrap()).unwrap();
+        let variables: Vec<Var> = module
+            .parameters()
+            .iter()
+            .map(|p| Var::from_tensor(&tensor(&p.value, &p.shape).unwrap()).unwrap())
+            .collect();
+        let expected = by_candle(&module, &variables, x.as_tensor(), &classes).unwrap();
+        let weights = noise(expected.elem_count(), 2);
+        let loss = (&expected * tensor(&weights, expected.dims()).unwrap()).unwrap().sum_all().unwrap();
+        let oracle = loss.backward().unwrap();
 
-#[test]
-fn forward_passes_agree_with_candles_own() -> Result<()> {
-    for geometry in geometries() {
-        for batch in [1, 33] {
-            let (fine, weights) = arguments(&geometry, Role::Coarse, batch)?;
-            let ours = Correlation { geometry, role: Role::Coarse }.apply(&fine, &weights)?;
-            let candles = fine.conv2d(&weights, geometry.padding, geometry.stride, 1, 1)?;
-            assert!(largest(&(ours - candles)?)? < F32_TOLERANCE, "{geometry:?}");
-
-            let (coarse, weights) = arguments(&geometry, Role::Fine, batch)?;
-            let ours = Correlation { geometry, role: Role::Fine }.apply(&coarse, &weights)?;
-            let whole = |side: usize| (side - 1) * geometry.stride + geometry.kernel - 2 * geometry.padding;
-            let rests =
-                (geometry.fine.1 - whole(geometry.coarse.1), geometry.fine.2 - whole(geometry.coarse.2));
-            if rests.0 == rests.1 {
-                let candles =
-                    coarse.conv_transpose2d(&weights, geometry.padding, rests.0, geometry.stride, 1)?;
-                assert!(largest(&(ours - candles)?)? < F32_TOLERANCE, "{geometry:?}");
-            }
+        let what = format!("{name}, batch {count}");
+        let (results, record) =
+            module.record(Batch::from_rows(&rows, input), Some(Arc::from(classes.as_slice())));
+        close(&what, &results.to_rows(), &expected);
+        let mut gradients = Gradients::of(&module);
+        let gradient = Batch::from_rows(&weights, results.shape);
+        let of_input = module.backward(&record, gradient.clone(), Some(&mut gradients), true).unwrap();
+        close(&format!("{what}, input"), &of_input.to_rows(), oracle.get(&x).unwrap());
+        let trained = module.parameters().iter().zip(&variables).filter(|(parameter, _)| parameter.trained);
+        for ((parameter, variable), found) in trained.zip(gradients.trained()) {
+            close(&format!("{what}, {}", parameter.name), found, oracle.get(variable).unwrap());
+        }
+        // gradients add up, and without the input's nothing else changes
+        let once: Vec<Vec<f32>> = gradients.trained().map(<[f32]>::to_vec).collect();
+        assert!(module.backward(&record, gradient, Some(&mut gradients), false).is_none());
+        for (twice, once) in gradients.trained().zip(&once) {
+            let largest = once.iter().fold(1e-3f32, |most, value| most.max(value.abs()));
+            assert!(twice.iter().zip(once).all(|(twice, once)| (twice - 2.0 * once).abs() <= 1e-4 * largest));
         }
     }
-    Ok(())
 }
 
-/// The direct f32 kernels (enough pictures to fill a vector, a rest in the last group) against the f64
-/// products, which central differences have checked.
 #[test]
-fn every_role_is_the_same_in_f32_and_f64() -> Result<()> {
-    let odd = Geometry { kernel: 4, stride: 2, padding: 1, fine: (7, 10, 6), coarse: (13, 5, 3) };
-    for geometry in geometries().into_iter().chain([odd]) {
-        for role in [Role::Coarse, Role::Fine, Role::Weights] {
-            for batch in [16, 37] {
-                let op = Correlation { geometry, role };
-                let (left, right) = arguments(&geometry, role, batch)?;
-                let wide = op.apply(&left.to_dtype(DType::F64)?, &right.to_dtype(DType::F64)?)?;
-                let narrow = op.apply(&left, &right)?.to_dtype(DType::F64)?;
-                let worst = largest(&(narrow - &wide)?)? / largest(&wide)?;
-                assert!(worst < 1e-5, "{role:?} {geometry:?} batch {batch}: {worst:e}");
-            }
-        }
+fn every_layer_agrees_with_automatic_differentiation() {
+    let image = Shape::Image(5, 6, 8);
+    let conv = |kernel, stride, padding| Layer::Conv { inputs: 5, outputs: 7, kernel, stride, padding };
+    let transposed =
+        |kernel, stride, padding| Layer::ConvTranspose { inputs: 5, outputs: 7, kernel, stride, padding };
+    check("dense", Shape::Vector(9), vec![Layer::Dense { inputs: 9, outputs: 13 }]);
+    for (kernel, stride, padding) in [(4, 2, 1), (3, 1, 1), (5, 1, 2), (1, 1, 0), (4, 1, 0), (2, 2, 0)] {
+        let name = format!("conv k{kernel} s{stride} p{padding}");
+        check(&name, image, vec![conv(kernel, stride, padding)]);
     }
-    Ok(())
-}
-
-#[test]
-fn results_do_not_depend_on_the_number_of_threads() -> Result<()> {
-    let geometry = Geometry { kernel: 4, stride: 2, padding: 1, fine: (3, 16, 16), coarse: (8, 8, 8) };
-    let (fine, coarse) = arguments(&geometry, Role::Weights, 100)?;
-    let run = |threads: usize| {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        pool.install(|| {
-            Correlation { geometry, role: Role::Weights }
-                .apply(&fine, &coarse)?
-                .flatten_all()?
-                .to_vec1::<f32>()
-        })
-    };
-    assert_eq!(run(1)?, run(2)?);
-    assert_eq!(run(1)?, run(5)?);
-    Ok(())
-}
-
-#[test]
-fn bias_and_activation_agree_with_candles_own_backward_pass() -> Result<()> {
-    let all = [Activation::Relu, Activation::LeakyRelu(0.2), Activation::Tanh, Activation::Sigmoid];
-    for activation in all.into_iter().map(Some).chain([None]) {
-        for dims in [vec![6, 5], vec![3, 5, 4, 7]] {
-            let x = Var::from_tensor(&noise(&dims, 5)?)?;
-            let bias = Var::from_tensor(&noise(&[5], 6)?)?;
-            let weighting = noise(&dims, 7)?;
-            let ours = (bias_activation(&x, &bias, activation)? * &weighting)?.sum_all()?.backward()?;
-            let mut shape = vec![1; dims.len()];
-            shape[1] = 5;
-            let sum = x.broadcast_add(&bias.reshape(shape)?)?;
-            let plain = activation.map_or(Ok(sum.clone()), |activation| activation.apply(&sum))?;
-            let theirs = (plain * &weighting)?.sum_all()?.backward()?;
-            for variable in [&x, &bias] {
-                let difference = (ours.get(variable).unwrap() - theirs.get(variable).unwrap())?;
-                assert!(largest(&difference)? < F32_TOLERANCE, "{activation:?} {dims:?}");
-            }
-        }
+    for (kernel, stride, padding) in [(4, 2, 1), (4, 1, 0), (5, 3, 2), (7, 1, 0)] {
+        let name = format!("transposed k{kernel} s{stride} p{padding}");
+        check(&name, image, vec![transposed(kernel, stride, padding)]);
     }
-    Ok(())
-}
-
-#[test]
-fn the_bernoulli_likelihood_is_cross_entropy_in_nats() -> Result<()> {
-    let logits = Var::from_tensor(&(noise(&[4, 1, 9, 9], 8)? * 3.0)?)?;
-    let pixels = noise(&[4, 1, 9, 9], 9)?.clamp(0.0, 1.0)?;
-    let ours = likelihood::bernoulli(&logits, &pixels)?;
-    let probability = Activation::Sigmoid.apply(&logits)?;
-    let by_hand = ((&pixels * probability.log()?)? + ((1.0 - &pixels)? * (1.0 - probability)?.log()?)?)?;
-    let by_hand = by_hand.flatten_from(1)?.sum(1)?;
-    assert!(largest(&(&ours - &by_hand)?)? < F32_TOLERANCE);
-    let weighting = noise(&[4], 10)?;
-    let (ours, theirs) =
-        ((ours * &weighting)?.sum_all()?.backward()?, (by_hand * &weighting)?.sum_all()?.backward()?);
-    assert!(largest(&(ours.get(&logits).unwrap() - theirs.get(&logits).unwrap())?)? < F32_TOLERANCE);
-    Ok(())
-}
-
-#[test]
-fn batch_norm_normalises_in_training_and_remembers_for_later() -> Result<()> {
-    let network = Network::new(Shape::Image(3, 4, 4), vec![Layer::BatchNorm { channels: 3 }]).unwrap();
-    let module = Module::new(network, "test", 0, 0, &Device::Cpu)?;
-    let x = ((noise(&[64, 3, 4, 4], 11)? * 2.0)? + 5.0)?;
-    let y = module.forward(&x, Mode::Train)?;
-    let by_channel = y.transpose(0, 1)?.flatten_from(1)?;
-    assert!(largest(&by_channel.mean(1)?)? < 1e-4);
-    assert!(largest(&(by_channel.var(1)? - 1.0)?)? < 5e-3);
-    for _ in 0..200 {
-        module.forward(&x, Mode::Train)?;
+    for kernel in [1, 3, 5] {
+        check(
+            &format!("upsample k{kernel}"),
+            image,
+            vec![Layer::UpsampleConv { inputs: 5, outputs: 4, kernel }],
+        );
     }
-    let later = module.forward(&x, Mode::Infer)?;
-    assert!(largest(&(later - y)?)? < 5e-3, "the running statistics do not reach the batch's");
-    Ok(())
+    check("batch norm", image, vec![Layer::BatchNorm { channels: 5 }]);
+    check("batch norm of features", Shape::Vector(9), vec![Layer::BatchNorm { channels: 9 }]);
+    for activation in [Activation::Relu, Activation::LeakyRelu(0.2), Activation::Tanh, Activation::Sigmoid] {
+        check(&format!("{activation:?}"), image, vec![conv(3, 1, 1), Layer::Activation(activation)]);
+    }
+}
+
+#[test]
+fn whole_networks_agree_with_automatic_differentiation() {
+    let relu = Layer::Activation(Activation::Relu);
+    let leaky = Layer::Activation(Activation::LeakyRelu(0.2));
+    let generator = vec![
+        Layer::Dense { inputs: 9, outputs: 6 * 16 },
+        Layer::ClassEmbedding { classes: 3, features: 6 * 16 },
+        Layer::Reshape(Shape::Image(6, 4, 4)),
+        Layer::BatchNorm { channels: 6 },
+        relu,
+        Layer::ConvTranspose { inputs: 6, outputs: 5, kernel: 4, stride: 2, padding: 1 },
+        Layer::BatchNorm { channels: 5 },
+        relu,
+        Layer::UpsampleConv { inputs: 5, outputs: 2, kernel: 3 },
+        Layer::Activation(Activation::Tanh),
+    ];
+    check("generator", Shape::Vector(9), generator);
+    let discriminator = vec![
+        Layer::Conv { inputs: 2, outputs: 4, kernel: 4, stride: 2, padding: 1 },
+        leaky,
+        Layer::Conv { inputs: 4, outputs: 6, kernel: 4, stride: 2, padding: 1 },
+        Layer::BatchNorm { channels: 6 },
+        leaky,
+        Layer::Conv { inputs: 6, outputs: 4, kernel: 4, stride: 1, padding: 0 },
+        Layer::Reshape(Shape::Vector(4)),
+        Layer::ClassProjection { classes: 3 },
+    ];
+    check("discriminator", Shape::Image(2, 16, 16), discriminator);
 }

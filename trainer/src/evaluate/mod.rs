@@ -3,15 +3,13 @@
 
 use std::ops::Range;
 
-use candle_core::{Device, Tensor};
 use edgegen_runtime::model::ImageShape;
 use edgegen_runtime::random::{Purpose, Stream};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::data::{self, Pictures};
-use crate::network::module::Mode;
-use crate::vae::{Binarize, ObjectiveConfig, Vae};
+use crate::vae::{Binarize, Example, ObjectiveConfig, Vae};
 use crate::{Error, Result};
 
 /// Pictures, or posterior samples, per batch of an evaluation, where pictures are small.
@@ -78,7 +76,6 @@ pub struct HeldOut<'a> {
     shape: ImageShape,
     pictures: &'a Pictures,
     count: usize,
-    device: &'a Device,
 }
 
 impl<'a> HeldOut<'a> {
@@ -89,10 +86,9 @@ impl<'a> HeldOut<'a> {
         shape: ImageShape,
         pictures: &'a Pictures,
         limit: usize,
-        device: &'a Device,
     ) -> Self {
         let count = if limit == 0 { pictures.count() } else { limit.min(pictures.count()) };
-        Self { vae, objective, shape, pictures, count, device }
+        Self { vae, objective, shape, pictures, count }
     }
 
     /// How many pictures.
@@ -102,12 +98,7 @@ impl<'a> HeldOut<'a> {
 
     /// Pictures `range` as (target, what the encoder sees), each (N, C, H, W): binarised and noised as
     /// the objective says, always the same.
-    ///
-    /// # Errors
-    /// Candle's.
-    pub fn batch(&self, range: Range<usize>) -> Result<(Tensor, Tensor)> {
-        let ImageShape { channels, height, width } = self.shape;
-        let dims = (range.len(), channels, height, width);
+    pub fn batch(&self, range: Range<usize>) -> (Vec<f32>, Vec<f32>) {
         let first = range.start;
         let mut clean = data::batch(self.shape, self.pictures, range);
         if self.objective.binarize == Binarize::Stochastic {
@@ -120,7 +111,7 @@ impl<'a> HeldOut<'a> {
                 data::add_noise(picture, self.objective.denoise as f32, &mut stream);
             }
         }
-        Ok((Tensor::from_vec(clean, dims, self.device)?, Tensor::from_vec(seen, dims, self.device)?))
+        (clean, seen)
     }
 
     fn batch_size(&self) -> usize {
@@ -133,10 +124,7 @@ impl<'a> HeldOut<'a> {
     }
 
     /// The bound's two terms, nats per picture, one posterior sample each.
-    ///
-    /// # Errors
-    /// Candle's.
-    pub fn bound(&self) -> Result<Bound> {
+    pub fn bound(&self) -> Bound {
         let latent = self.vae.latent;
         let mut sums = Sums::default();
         for range in self.ranges() {
@@ -145,13 +133,13 @@ impl<'a> HeldOut<'a> {
             for (index, noise) in noise.chunks_mut(latent).enumerate() {
                 Stream::new(SEED, Purpose::Evaluation, (start + index) as u64).fill_normal(noise);
             }
-            let noise = Tensor::from_vec(noise, (length, latent), self.device)?;
-            let (clean, seen) = self.batch(range)?;
-            let terms = self.vae.terms(&seen, &clean, &noise, self.objective, Mode::Infer)?;
-            let mean = |tensor: &Tensor| Ok::<_, Error>(f64::from(tensor.mean_all()?.to_scalar::<f32>()?));
-            sums.add(mean(&terms.reconstruction)?, mean(&terms.divergence.sum(1)?)?, length);
+            let (clean, seen) = self.batch(range);
+            let example = Example { seen: &seen, clean: &clean, noise: &noise };
+            let (reconstruction, kl) = self.vae.terms(&example, self.objective).means();
+            sums.add(reconstruction, kl, length);
         }
-        Ok(sums.bound())
+        crate::nn::buffers::release();
+        sums.bound()
     }
 
     /// The importance-weighted bound of Burda et al. 2015 with K = `samples`:
@@ -160,46 +148,50 @@ impl<'a> HeldOut<'a> {
     /// `tick` is told of every picture that is done.
     ///
     /// # Errors
-    /// [`Error::Config`] if `samples` is out of range, or candle's.
+    /// [`Error::Config`] if `samples` is out of range.
     pub fn importance_weighted(&self, samples: usize, tick: impl Fn() + Sync) -> Result<LogLikelihood> {
         check_samples(samples)?;
         let mut estimates = Vec::with_capacity(self.count);
         for range in self.ranges() {
             let start = range.start;
-            let (clean, seen) = self.batch(range.clone())?;
-            let posterior = self.vae.encode(&seen, Mode::Infer)?;
-            let means = posterior.mean.to_vec2::<f32>()?;
-            let log_variances = posterior.log_variance.to_vec2::<f32>()?;
+            let (clean, seen) = self.batch(range.clone());
+            let posterior = self.vae.encode(&seen);
+            let (latent, values) = (self.vae.latent, self.shape.values());
             let batch: Vec<f64> = range
                 .into_par_iter()
                 .map(|index| {
                     let row = index - start;
-                    let picture = clean.narrow(0, row, 1)?;
                     let mut noise = Stream::new(SEED, Purpose::Evaluation, index as u64);
-                    let estimate =
-                        self.log_likelihood(&picture, &means[row], &log_variances[row], &mut noise, samples)?;
+                    let estimate = self.log_likelihood(
+                        &clean[row * values..][..values],
+                        &posterior.mean[row * latent..][..latent],
+                        &posterior.log_variance[row * latent..][..latent],
+                        &mut noise,
+                        samples,
+                    );
                     tick();
-                    Ok(estimate)
+                    estimate
                 })
-                .collect::<Result<_>>()?;
+                .collect();
             estimates.extend(batch);
         }
         let number = estimates.len().max(1) as f64;
         let mean = estimates.iter().sum::<f64>() / number;
         let squares: f64 = estimates.iter().map(|estimate| (estimate - mean).powi(2)).sum();
         let standard_error = (squares / (number - 1.0).max(1.0) / number).sqrt();
+        crate::nn::buffers::release();
         Ok(LogLikelihood { mean, standard_error, pictures: estimates.len(), samples })
     }
 
     /// The estimate for one picture (1, C, H, W) with its posterior.
     fn log_likelihood(
         &self,
-        picture: &Tensor,
+        picture: &[f32],
         mean: &[f32],
         log_variance: &[f32],
         noise: &mut Stream,
         samples: usize,
-    ) -> Result<f64> {
+    ) -> f64 {
         let latent = self.vae.latent;
         let deviations: Vec<f32> = log_variance.iter().map(|value| (0.5 * value).exp()).collect();
         let log_deviations: f64 = log_variance.iter().map(|value| 0.5 * f64::from(*value)).sum();
@@ -218,16 +210,13 @@ impl<'a> HeldOut<'a> {
                 }
                 log_ratios.push(log_ratio);
             }
-            let latents = Tensor::from_vec(latents, (length, latent), self.device)?;
-            let mut dims = picture.dims().to_vec();
-            dims[0] = length;
-            let targets = picture.broadcast_as(dims)?.contiguous()?;
-            let likelihoods = self.vae.log_likelihood(&latents, &targets, self.objective, Mode::Infer)?;
-            for (likelihood, log_ratio) in likelihoods.to_vec1::<f32>()?.into_iter().zip(log_ratios) {
+            let targets = picture.repeat(length);
+            let likelihoods = self.vae.log_likelihood(&latents, &targets, self.objective);
+            for (likelihood, log_ratio) in likelihoods.into_iter().zip(log_ratios) {
                 sum.add(f64::from(likelihood) + log_ratio);
             }
         }
-        Ok(sum.value() - (samples as f64).ln())
+        sum.value() - (samples as f64).ln()
     }
 }
 

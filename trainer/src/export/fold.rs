@@ -4,9 +4,7 @@
 //! summand per channel, so it can be multiplied into the weights of the linear layer before it
 //! (also across a reshape in between): exact up to float rounding.
 
-use candle_core::Result as CandleResult;
-
-use crate::network::module::{Module, Parameter};
+use crate::network::module::Module;
 use crate::network::{Activation, Layer, Network, Shape};
 use crate::nn::batch_norm::EPSILON;
 use crate::{Error, Result};
@@ -27,6 +25,13 @@ pub enum FoldedLayer {
     Activation(Activation),
     /// The same values in another shape.
     Reshape(Shape),
+    /// Adds the row of the class.
+    ClassEmbedding {
+        /// Rows of the table.
+        classes: usize,
+        /// (classes, features)
+        table: Vec<f32>,
+    },
 }
 
 /// Copies a module's values and folds every batch norm.
@@ -43,13 +48,22 @@ pub fn fold(module: &Module) -> Result<Vec<FoldedLayer>> {
             Layer::Activation(activation) => folded.push(FoldedLayer::Activation(activation)),
             Layer::Reshape(shape) => folded.push(FoldedLayer::Reshape(shape)),
             Layer::BatchNorm { channels } => {
-                let values: Vec<Vec<f32>> = own.iter().map(values).collect::<CandleResult<_>>()?;
+                let values: Vec<Vec<f32>> = own.iter().map(|parameter| parameter.value.clone()).collect();
                 let per_channel = shapes[index].values() / channels;
                 fold_into(&mut folded, &values, per_channel)
                     .ok_or_else(|| no_linear_layer(index, network))?;
             }
+            Layer::ClassEmbedding { classes, .. } => {
+                folded.push(FoldedLayer::ClassEmbedding { classes, table: own[0].value.clone() })
+            }
+            Layer::ClassProjection { .. } => {
+                return Err(Error::Export("a discriminator's head is not exported".into()));
+            }
             layer => {
-                folded.push(FoldedLayer::Linear { layer, weight: values(&own[0])?, bias: values(&own[1])? })
+                let outputs = shapes[index + 1].channels();
+                // there is none before a batch norm
+                let bias = own.get(1).map_or_else(|| vec![0.0; outputs], |bias| bias.value.clone());
+                folded.push(FoldedLayer::Linear { layer, weight: own[0].value.clone(), bias })
             }
         }
     }
@@ -63,20 +77,18 @@ fn no_linear_layer(index: usize, network: &Network) -> Error {
     ))
 }
 
-fn values(parameter: &Parameter) -> CandleResult<Vec<f32>> {
-    parameter.value.flatten_all()?.to_vec1()
-}
-
 /// Folds (scale, shift, mean, variance) into the linear layer that ends `folded`, or that ends it
 /// but for a reshape. `pixels` is the number of values per channel at the batch norm.
 fn fold_into(folded: &mut [FoldedLayer], norm: &[Vec<f32>], pixels: usize) -> Option<()> {
+    use FoldedLayer::{ClassEmbedding, Linear, Reshape};
     let [scale, shift, mean, variance] = norm else { return None };
-    let last = match folded {
-        [.., linear @ FoldedLayer::Linear { .. }, FoldedLayer::Reshape(_)]
-        | [.., linear @ FoldedLayer::Linear { .. }] => linear,
+    let (linear, embedding) = match folded {
+        [.., linear @ Linear { .. }, embedding @ ClassEmbedding { .. }, Reshape(_)]
+        | [.., linear @ Linear { .. }, embedding @ ClassEmbedding { .. }] => (linear, Some(embedding)),
+        [.., linear @ Linear { .. }, Reshape(_)] | [.., linear @ Linear { .. }] => (linear, None),
         _ => return None,
     };
-    let FoldedLayer::Linear { layer, weight, bias } = last else { return None };
+    let Linear { layer, weight, bias } = linear else { return None };
     let factor: Vec<f64> = scale
         .iter()
         .zip(variance)
@@ -88,6 +100,12 @@ fn fold_into(folded: &mut [FoldedLayer], norm: &[Vec<f32>], pixels: usize) -> Op
         return None;
     }
     let channel_of = |output: usize| output / outputs_per_channel;
+    if let Some(ClassEmbedding { table, .. }) = embedding {
+        let features = bias.len();
+        for (index, value) in table.iter_mut().enumerate() {
+            *value = (f64::from(*value) * factor[channel_of(index % features)]) as f32;
+        }
+    }
     for (output, bias) in bias.iter_mut().enumerate() {
         let channel = channel_of(output);
         *bias = (f64::from(shift[channel]) + factor[channel] * (f64::from(*bias) - f64::from(mean[channel])))
@@ -108,6 +126,6 @@ fn output_of(layer: &Layer, index: usize) -> usize {
             index / (inputs * kernel * kernel)
         }
         Layer::ConvTranspose { outputs, kernel, .. } => index / (kernel * kernel) % outputs,
-        Layer::BatchNorm { .. } | Layer::Activation(_) | Layer::Reshape(_) => 0,
+        _ => 0,
     }
 }

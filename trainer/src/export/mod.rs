@@ -1,4 +1,4 @@
-//! Journey two: checkpoint → folded layers → ONNX → compared with candle through the runtime →
+//! Journey two: checkpoint → folded layers → ONNX → compared with the trainer's own through the runtime →
 //! model folder (`model.json`, `PART.PRECISION.onnx`, card, a picture of samples).
 
 mod card;
@@ -9,7 +9,6 @@ mod verify;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use candle_core::Device;
 use edgegen_runtime::files::write_atomically;
 use edgegen_runtime::generate::Latents;
 use edgegen_runtime::model::{
@@ -33,7 +32,7 @@ const CARD_SAMPLES: usize = 64;
 
 /// What an export did.
 pub struct Report {
-    /// Per part: largest difference between candle and the runtime.
+    /// Per part: largest difference between the trainer and the runtime.
     pub differences: Vec<(Part, f64)>,
     /// The files that were written.
     pub manifest: Manifest,
@@ -52,7 +51,6 @@ pub fn export(
     evaluation: Option<&Map<String, Value>>,
     out: &Path,
     replace: bool,
-    device: &Device,
 ) -> Result<Report> {
     let empty = fs::read_dir(out).is_ok_and(|mut entries| entries.next().is_none());
     if out.exists() && !empty && !replace {
@@ -68,7 +66,7 @@ pub fn export(
         )));
     }
     let staging = Staging::beside(out)?;
-    let report = write_into(trained, name, evaluation, &staging.path, device)?;
+    let report = write_into(trained, name, evaluation, &staging.path)?;
     staging.rename_to(out)?;
     Ok(report)
 }
@@ -78,7 +76,6 @@ fn write_into(
     name: &str,
     evaluation: Option<&Map<String, Value>>,
     folder: &Path,
-    device: &Device,
 ) -> Result<Report> {
     let mut files = Vec::new();
     let mut metrics = Map::new();
@@ -105,7 +102,7 @@ fn write_into(
         let bytes = onnx::model(&fold::fold(module)?, &signature, &metadata(trained, part))?;
         let file = file_name(part, Precision::Fp32);
         let model = Model::from_bytes(&bytes, &file, &OpenOptions::default())?;
-        let difference = verify::compare(trained, part, model, device)?;
+        let difference = verify::compare(trained, part, model)?;
         if difference.is_nan() || difference > TOLERANCE {
             return Err(Error::Export(format!(
                 "{file} differs by {difference:.2e} from the trained network; at most {TOLERANCE:.0e} is accepted"
@@ -129,7 +126,7 @@ fn write_into(
     metrics.insert("steps".into(), json!(trained.position.step));
     metrics.insert("training_seconds".into(), json!(trained.position.seconds.round()));
     let (objective, pictures) = (&trained.config.objective, &trained.dataset.test);
-    let test = HeldOut::new(&trained.vae, objective, shape, pictures, 0, device).bound()?;
+    let test = HeldOut::new(&trained.vae, objective, shape, pictures, 0).bound();
     metrics.insert("test_elbo".into(), json!(test.elbo));
     metrics.insert("test_reconstruction".into(), json!(test.reconstruction));
     metrics.insert("test_kl".into(), json!(test.kl));

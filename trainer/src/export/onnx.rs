@@ -19,6 +19,8 @@ use crate::{Error, Result};
 pub const OPSET: i64 = 17;
 /// ONNX IR version that files declare.
 pub const IR_VERSION: i64 = 8;
+/// Name of the input that tells each picture's class, int64 (N).
+const CLASS: &str = "class";
 /// Name of the symbolic batch size.
 const BATCH: &str = "N";
 
@@ -58,6 +60,10 @@ pub fn model(layers: &[FoldedLayer], signature: &Signature<'_>, metadata: &Metad
         }
         several => graph.heads(last, &value, several)?,
     }
+    let mut inputs = vec![float_value(signature.input.0, signature.input.1)];
+    if layers.iter().any(|layer| matches!(layer, FoldedLayer::ClassEmbedding { .. })) {
+        inputs.push(class_value());
+    }
     let metadata_props =
         metadata.to_props().into_iter().map(|(key, value)| StringStringEntryProto { key, value }).collect();
     let proto = ModelProto {
@@ -70,7 +76,7 @@ pub fn model(layers: &[FoldedLayer], signature: &Signature<'_>, metadata: &Metad
             name: signature.name.into(),
             node: graph.nodes,
             initializer: graph.initializers,
-            input: vec![float_value(signature.input.0, signature.input.1)],
+            input: inputs,
             output: signature.outputs.iter().map(|output| float_value(output.name, output.shape)).collect(),
             ..GraphProto::default()
         }),
@@ -100,6 +106,12 @@ impl Graph {
                     Activation::Sigmoid => ("Sigmoid", vec![]),
                 };
                 self.node(index, kind, &[input], attributes, name)
+            }
+            FoldedLayer::ClassEmbedding { classes, table } => {
+                let table = self.floats("class.table", &[*classes, table.len() / classes], table);
+                let row =
+                    self.node(index, "Gather", &[&table, CLASS], vec![int("axis", 0)], Some("class.row"));
+                self.node(index, "Add", &[input, &row], vec![], name)
             }
             FoldedLayer::Reshape(Shape::Vector(_)) => {
                 self.node(index, "Flatten", &[input], vec![int("axis", 1)], name)
@@ -148,7 +160,7 @@ impl Graph {
                 self.node(index, "Resize", &[input, "", &scales], attributes, Some(&larger));
                 self.node(index, "Conv", &[&larger, &weight, &bias], window(kernel, 1, kernel / 2), name)
             }
-            Layer::BatchNorm { .. } | Layer::Activation(_) | Layer::Reshape(_) => {
+            _ => {
                 unreachable!("not a linear layer")
             }
         }
@@ -224,16 +236,21 @@ impl Graph {
 }
 
 fn float_value(name: &str, shape: Shape) -> ValueInfoProto {
+    value(name, DataType::Float, &shape.dims())
+}
+
+/// The input that tells each picture's class: int64 (N).
+fn class_value() -> ValueInfoProto {
+    value(CLASS, DataType::Int64, &[])
+}
+
+/// A graph's input or output: (N, `dims`…).
+fn value(name: &str, element: DataType, dims: &[usize]) -> ValueInfoProto {
     use tensor_shape_proto::{Dimension, dimension::Value};
-    let mut dim = vec![Dimension { value: Some(Value::DimParam(BATCH.into())), ..Dimension::default() }];
-    dim.extend(
-        shape
-            .dims()
-            .iter()
-            .map(|size| Dimension { value: Some(Value::DimValue(*size as i64)), ..Dimension::default() }),
-    );
-    let tensor =
-        type_proto::Tensor { elem_type: DataType::Float as i32, shape: Some(TensorShapeProto { dim }) };
+    let size = |value| Dimension { value: Some(value), ..Dimension::default() };
+    let mut dim = vec![size(Value::DimParam(BATCH.into()))];
+    dim.extend(dims.iter().map(|length| size(Value::DimValue(*length as i64))));
+    let tensor = type_proto::Tensor { elem_type: element as i32, shape: Some(TensorShapeProto { dim }) };
     ValueInfoProto {
         name: name.into(),
         r#type: Some(TypeProto {

@@ -1,12 +1,10 @@
 //! The exported file against the trained network: the same inputs through the runtime and through
-//! candle.
+//! the trainer.
 
-use candle_core::{Device, Tensor};
 use edgegen_runtime::generate::Latents;
 use edgegen_runtime::model::{Model, Part};
 
 use crate::evaluate::HeldOut;
-use crate::network::module::{Mode, Module};
 use crate::train::run::Trained;
 use crate::{Error, Result};
 
@@ -17,17 +15,17 @@ pub const TOLERANCE: f64 = 1e-4;
 const INPUTS: usize = 64;
 
 /// The largest absolute difference over all outputs.
-pub(super) fn compare(trained: &Trained, part: Part, model: Model, device: &Device) -> Result<f64> {
+pub(super) fn compare(trained: &Trained, part: Part, model: Model) -> Result<f64> {
     let latent = trained.vae.latent;
     match part {
         Part::Encoder => {
             let (objective, pictures) = (&trained.config.objective, &trained.dataset.test);
             let shape = trained.dataset.shape;
-            let held_out = HeldOut::new(&trained.vae, objective, shape, pictures, INPUTS, device);
+            let held_out = HeldOut::new(&trained.vae, objective, shape, pictures, INPUTS);
             let count = held_out.count();
-            let (_, images) = held_out.batch(0..count)?;
-            let both = output(&trained.vae.encoder, &images)?;
-            let posterior = model.into_encoder(count)?.run(&images.flatten_all()?.to_vec1::<f32>()?)?;
+            let (_, images) = held_out.batch(0..count);
+            let both = trained.vae.encoder.infer(&images, None);
+            let posterior = model.into_encoder(count)?.run(&images)?;
             let rows = posterior.mean.chunks(latent).zip(posterior.log_variance.chunks(latent));
             let found: Vec<f32> =
                 rows.flat_map(|(mean, log_variance)| [mean, log_variance].concat()).collect();
@@ -35,16 +33,11 @@ pub(super) fn compare(trained: &Trained, part: Part, model: Model, device: &Devi
         }
         Part::Decoder | Part::Generator => {
             let latents = Latents::from_seed(trained.config.training.seed, 0, INPUTS, latent, 1.0);
-            let tensor = Tensor::from_slice(latents.values(), (INPUTS, latent), device)?;
-            let expected = output(&trained.vae.decoder, &tensor)?;
+            let expected = trained.vae.decoder.infer(latents.values(), None);
             let mut generator = model.into_generator(INPUTS)?;
             largest_difference(&expected, generator.run(latents.values())?)
         }
     }
-}
-
-fn output(module: &Module, input: &Tensor) -> Result<Vec<f32>> {
-    Ok(module.forward(input, Mode::Infer)?.flatten_all()?.to_vec1()?)
 }
 
 fn largest_difference(expected: &[f32], found: &[f32]) -> Result<f64> {

@@ -1,4 +1,4 @@
-//! What a network *is*: one typed list of layers, from which come both the candle module
+//! What a network *is*: one typed list of layers, from which come both the trained module
 //! ([`module`]) and the ONNX nodes ([`crate::export`]). No network is written twice.
 
 pub mod form;
@@ -7,7 +7,11 @@ pub mod module;
 use std::fmt;
 
 pub use crate::nn::activation::Activation;
-use crate::nn::convolution::Geometry;
+use crate::nn::geometry::{Geometry, Role};
+use crate::nn::upsample;
+
+/// Spread of a class's first features: that of the DCGAN paper's weights, times a few.
+const CLASS_DEVIATION: f64 = 0.1;
 
 /// Shape of what flows between layers, without the batch axis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +29,19 @@ impl Shape {
             Self::Vector(features) => features,
             Self::Image(channels, height, width) => channels * height * width,
         }
+    }
+
+    /// (channels, height, width); a vector's features are channels of one pixel.
+    pub fn image(self) -> (usize, usize, usize) {
+        match self {
+            Self::Vector(features) => (features, 1, 1),
+            Self::Image(channels, height, width) => (channels, height, width),
+        }
+    }
+
+    /// Channels, or features.
+    pub fn channels(self) -> usize {
+        self.image().0
     }
 
     /// Axes after the batch axis.
@@ -100,6 +117,20 @@ pub enum Layer {
     Activation(Activation),
     /// The same values in another shape.
     Reshape(Shape),
+    /// Adds the row of a table (classes, features) that belongs to the picture's class: what a dense
+    /// layer makes of a one-hot class beside its other inputs.
+    ClassEmbedding {
+        /// Rows.
+        classes: usize,
+        /// Features in and out.
+        features: usize,
+    },
+    /// Of 1 + classes values, the first plus that of the picture's class: a projection discriminator's
+    /// head (T. Miyato, M. Koyama, 2018), with the class vectors as rows of the layer before.
+    ClassProjection {
+        /// Classes.
+        classes: usize,
+    },
 }
 
 /// How a parameter starts.
@@ -139,7 +170,7 @@ impl Layer {
             }
             (Self::Conv { inputs, outputs, .. }, Shape::Image(channels, ..)) if inputs == channels => {
                 match self.geometry(shape) {
-                    Some(Geometry { coarse: (_, height, width), .. }) => {
+                    Some((Geometry { coarse: (_, height, width), .. }, _)) => {
                         Ok(Shape::Image(outputs, height, width))
                     }
                     None => misfit(),
@@ -149,7 +180,7 @@ impl Layer {
                 if inputs == channels =>
             {
                 match self.geometry(shape) {
-                    Some(Geometry { fine: (_, height, width), .. }) => {
+                    Some((Geometry { fine: (_, height, width), .. }, _)) => {
                         Ok(Shape::Image(outputs, height, width))
                     }
                     None => misfit(),
@@ -164,48 +195,43 @@ impl Layer {
                 Ok(shape)
             }
             (Self::Activation(_), _) => Ok(shape),
+            (Self::ClassEmbedding { features, .. }, Shape::Vector(f)) if features == f => Ok(shape),
+            (Self::ClassProjection { classes }, Shape::Vector(f)) if f == 1 + classes => Ok(Shape::Vector(1)),
             (Self::Reshape(target), _) if target.values() == shape.values() => Ok(target),
             _ => misfit(),
         }
     }
 
-    /// Sizes of the convolution that this layer does on an input of `shape`; `None` for other layers.
-    pub fn geometry(&self, shape: Shape) -> Option<Geometry> {
+    /// The linear operation that this layer is on an input of `shape`; `None` for other layers.
+    ///
+    /// [`Self::UpsampleConv`] is a transposed convolution with other weights, see [`upsample`].
+    pub fn geometry(&self, shape: Shape) -> Option<(Geometry, Role)> {
+        if let Self::Dense { inputs, outputs } = *self {
+            return Some((Geometry::dense(inputs, outputs), Role::Coarse));
+        }
         let Shape::Image(_, height, width) = shape else { return None };
         match *self {
             Self::Conv { inputs, outputs, kernel, stride, padding } => {
                 let side = |side: usize| Some((side + 2 * padding).checked_sub(kernel)? / stride + 1);
-                Some(Geometry {
-                    kernel,
-                    stride,
-                    padding,
-                    fine: (inputs, height, width),
-                    coarse: (outputs, side(height)?, side(width)?),
-                })
+                let (fine, coarse) = ((inputs, height, width), (outputs, side(height)?, side(width)?));
+                Some((Geometry { kernel, stride, padding, fine, coarse }, Role::Coarse))
             }
             Self::ConvTranspose { inputs, outputs, kernel, stride, padding } => {
                 let side = |side: usize| ((side.checked_sub(1)?) * stride + kernel).checked_sub(2 * padding);
-                Some(Geometry {
-                    kernel,
-                    stride,
-                    padding,
-                    fine: (outputs, side(height)?, side(width)?),
-                    coarse: (inputs, height, width),
-                })
+                let (fine, coarse) = ((outputs, side(height)?, side(width)?), (inputs, height, width));
+                Some((Geometry { kernel, stride, padding, fine, coarse }, Role::Fine))
             }
-            Self::UpsampleConv { inputs, outputs, kernel } => Some(Geometry {
-                kernel,
-                stride: 1,
-                padding: kernel / 2,
-                fine: (inputs, 2 * height, 2 * width),
-                coarse: (outputs, 2 * height, 2 * width),
-            }),
+            Self::UpsampleConv { inputs, outputs, kernel } => {
+                Some((upsample::geometry((inputs, height, width), outputs, kernel), Role::Fine))
+            }
             _ => None,
         }
     }
 
     /// The tensors that this layer owns. `next` decides the spread of the first weights: He et al.
     /// 2015 before a (leaky) ReLU, Glorot and Bengio 2010 otherwise.
+    ///
+    /// A linear layer's bias is left out by [`Network::parameters`] before a batch norm, which takes it away.
     pub fn parameters(&self, next: Option<Activation>) -> Vec<ParameterSpec> {
         let rectified = matches!(next, Some(Activation::Relu | Activation::LeakyRelu(_)));
         let weight = |shape: Vec<usize>, fan_in: f64, fan_out: f64| {
@@ -257,19 +283,19 @@ impl Layer {
                 vector("mean", channels, 0.0, false),
                 vector("variance", channels, 1.0, false),
             ],
-            Self::Activation(_) | Self::Reshape(_) => Vec::new(),
+            Self::ClassEmbedding { classes, features } => vec![ParameterSpec {
+                name: "table",
+                shape: vec![classes, features],
+                init: Init::Normal(CLASS_DEVIATION),
+                trained: true,
+            }],
+            Self::Activation(_) | Self::Reshape(_) | Self::ClassProjection { .. } => Vec::new(),
         }
     }
 
     /// Multiplications that one picture needs, counted densely (no taps saved at the border).
     pub fn macs(&self, shape: Shape) -> u64 {
-        match (*self, self.geometry(shape)) {
-            (Self::Dense { inputs, outputs }, _) => (inputs * outputs) as u64,
-            (_, Some(g)) => {
-                (g.coarse.0 * g.coarse.1 * g.coarse.2) as u64 * (g.fine.0 * g.kernel * g.kernel) as u64
-            }
-            _ => 0,
-        }
+        self.geometry(shape).map_or(0, |(geometry, _)| geometry.macs())
     }
 }
 
@@ -306,11 +332,34 @@ impl Network {
         Ok(shapes)
     }
 
+    /// The tensors that layer `index` owns.
+    pub fn parameters(&self, index: usize) -> Vec<ParameterSpec> {
+        let mut own = self.layers[index].parameters(self.activation_reached_from(index));
+        let behind = self.layers[index + 1..]
+            .iter()
+            .find(|layer| !matches!(layer, Layer::Reshape(_) | Layer::ClassEmbedding { .. }));
+        if matches!(behind, Some(Layer::BatchNorm { .. })) {
+            own.retain(|parameter| parameter.name != "bias");
+        }
+        own
+    }
+
+    /// How many classes the network is told of; 0: none.
+    pub fn classes(&self) -> usize {
+        let of_layer = |layer: &Layer| match *layer {
+            Layer::ClassEmbedding { classes, .. } | Layer::ClassProjection { classes } => Some(classes),
+            _ => None,
+        };
+        self.layers.iter().find_map(of_layer).unwrap_or(0)
+    }
+
     /// The activation that layer `index`'s values enter, behind a batch norm or a reshape too: it
     /// decides the spread of first weights.
     pub fn activation_reached_from(&self, index: usize) -> Option<Activation> {
         let mut behind = self.layers[index + 1..].iter();
-        let next = behind.find(|layer| !matches!(layer, Layer::BatchNorm { .. } | Layer::Reshape(_)));
+        let next = behind.find(|layer| {
+            !matches!(layer, Layer::BatchNorm { .. } | Layer::Reshape(_) | Layer::ClassEmbedding { .. })
+        });
         match next {
             Some(Layer::Activation(activation)) => Some(*activation),
             _ => None,
@@ -332,9 +381,9 @@ impl Network {
     pub fn size(&self) -> Result<(u64, u64), String> {
         let shapes = self.shapes()?;
         let mut size = (0, 0);
-        for (layer, shape) in self.layers.iter().zip(shapes) {
-            let own = layer
-                .parameters(None)
+        for (index, (layer, shape)) in self.layers.iter().zip(shapes).enumerate() {
+            let own = self
+                .parameters(index)
                 .iter()
                 .filter(|p| p.trained)
                 .map(|p| p.shape.iter().product::<usize>() as u64)

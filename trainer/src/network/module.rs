@@ -1,12 +1,15 @@
-//! A layer list as a candle module with named parameters.
+//! A layer list with values: the forward pass, and a backward pass of its own over the same list.
 
-use candle_core::{Device, Result, Tensor, Var};
+use std::sync::Arc;
+
 use edgegen_runtime::random::{Purpose, Stream};
 
-use super::{Init, Layer, Network};
-use crate::nn::activation::bias_activation;
-use crate::nn::batch_norm::BatchNorm;
-use crate::nn::convolution::{Correlation, Role};
+use super::{Init, Layer, Network, Shape};
+use crate::nn::batch::{Batch, LANES};
+use crate::nn::batch_norm::{self, Statistics};
+use crate::nn::buffers::Buffer;
+use crate::nn::correlate;
+use crate::nn::upsample;
 
 /// Whether batch statistics or running statistics normalise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,51 +21,113 @@ pub enum Mode {
 }
 
 /// A named tensor of a module.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Parameter {
     /// `PART.LAYER.NAME`, for example `decoder.3.weight`.
     pub name: String,
-    /// The value.
-    pub value: Var,
+    /// All axes.
+    pub shape: Vec<usize>,
+    /// Row-major.
+    pub value: Vec<f32>,
     /// False for running statistics.
     pub trained: bool,
 }
 
 /// A network with values.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Module {
     network: Network,
     parameters: Vec<Parameter>,
     /// For each layer, where its parameters start.
     starts: Vec<usize>,
-    shapes: Vec<super::Shape>,
+    shapes: Vec<Shape>,
+}
+
+/// What a backward pass needs of a forward pass.
+pub struct Record {
+    /// For each layer that ran, what entered it or left it, as its gradient needs.
+    steps: Vec<Step>,
+    classes: Option<Arc<[u32]>>,
+}
+
+enum Step {
+    /// Input of a linear layer.
+    Linear(Arc<Batch>),
+    /// Input and statistics of a batch norm.
+    Norm(Arc<Batch>, Statistics),
+    /// Results of an activation.
+    Activation(Arc<Batch>),
+    /// The shape was this.
+    Reshape(Shape),
+    Class,
+}
+
+/// The gradients of a module's parameters, in their order; zero at first.
+#[derive(Clone, Debug)]
+pub struct Gradients {
+    values: Vec<Vec<f32>>,
+    trained: Vec<bool>,
+}
+
+impl Gradients {
+    /// Zeros.
+    pub fn of(module: &Module) -> Self {
+        let values = module.parameters.iter().map(|p| vec![0.0; if p.trained { p.value.len() } else { 0 }]);
+        Self { values: values.collect(), trained: module.parameters.iter().map(|p| p.trained).collect() }
+    }
+
+    /// Sets all to zero.
+    pub fn clear(&mut self) {
+        self.values.iter_mut().for_each(|values| values.fill(0.0));
+    }
+
+    /// Those of the trained parameters.
+    pub fn trained(&self) -> impl Iterator<Item = &[f32]> {
+        self.values
+            .iter()
+            .zip(&self.trained)
+            .filter(|(_, trained)| **trained)
+            .map(|(values, _)| values.as_slice())
+    }
+
+    /// Σ of all squares.
+    pub fn squares(&self) -> f64 {
+        let square = |value: &f32| f64::from(*value) * f64::from(*value);
+        self.values.iter().map(|values| values.iter().map(square).sum::<f64>()).sum()
+    }
+
+    /// Multiplies all by `factor`.
+    pub fn scale(&mut self, factor: f32) {
+        self.values.iter_mut().flatten().for_each(|value| *value *= factor);
+    }
+
+    fn add(&mut self, parameter: usize, values: &[f32]) {
+        self.values[parameter].iter_mut().zip(values).for_each(|(sum, value)| *sum += *value);
+    }
 }
 
 impl Module {
     /// First values from `seed`; parameter number p of the whole model draws stream `first + p`.
     ///
     /// # Errors
-    /// If the layers do not fit each other, or candle's.
-    pub fn new(network: Network, part: &str, seed: u64, first: u64, device: &Device) -> Result<Self> {
-        let shapes = network.shapes().map_err(candle_core::Error::Msg)?;
+    /// A sentence, if the layers do not fit each other.
+    pub fn new(network: Network, part: &str, seed: u64, first: u64) -> Result<Self, String> {
+        let shapes = network.shapes()?;
         let (mut parameters, mut starts) = (Vec::new(), Vec::new());
-        for (index, layer) in network.layers.iter().enumerate() {
+        for index in 0..network.layers.len() {
             starts.push(parameters.len());
-            for spec in layer.parameters(network.activation_reached_from(index)) {
+            for spec in network.parameters(index) {
                 let mut stream = Stream::new(seed, Purpose::Weights, first + parameters.len() as u64);
                 let count = spec.shape.iter().product();
-                let values: Vec<f32> = (0..count)
+                let value: Vec<f32> = (0..count)
                     .map(|_| match spec.init {
                         Init::Normal(deviation) => stream.normal() * deviation as f32,
                         Init::Uniform(bound) => (stream.uniform() * 2.0 - 1.0) * bound as f32,
                         Init::Constant(value) => value as f32,
                     })
                     .collect();
-                parameters.push(Parameter {
-                    name: format!("{part}.{index}.{}", spec.name),
-                    value: Var::from_vec(values, spec.shape.as_slice(), device)?,
-                    trained: spec.trained,
-                });
+                let name = format!("{part}.{index}.{}", spec.name);
+                parameters.push(Parameter { name, shape: spec.shape, value, trained: spec.trained });
             }
         }
         Ok(Self { network, parameters, starts, shapes })
@@ -78,85 +143,266 @@ impl Module {
         &self.parameters
     }
 
-    /// The tensors of layer `index`, in the order of [`Layer::parameters`].
+    /// The same, to be changed; lengths must stay.
+    pub fn parameters_mut(&mut self) -> &mut [Parameter] {
+        &mut self.parameters
+    }
+
+    /// Values of the trained tensors.
+    pub fn trained_mut(&mut self) -> impl Iterator<Item = &mut Vec<f32>> {
+        self.parameters.iter_mut().filter(|parameter| parameter.trained).map(|parameter| &mut parameter.value)
+    }
+
+    /// The tensors of layer `index`, in the order of [`Network::parameters`].
     pub fn layer_parameters(&self, index: usize) -> &[Parameter] {
         let end = self.starts.get(index + 1).copied().unwrap_or(self.parameters.len());
         &self.parameters[self.starts[index]..end]
     }
 
-    /// Runs all layers: (N, input…) → (N, output…).
-    ///
-    /// # Errors
-    /// Candle's.
-    pub fn forward(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
-        self.run(x, mode, self.network.layers.len())
+    fn value(&self, layer: usize, slot: usize) -> Option<&[f32]> {
+        self.layer_parameters(layer).get(slot).map(|parameter| parameter.value.as_slice())
     }
 
-    /// Runs all layers but a last activation: what enters the final sigmoid or tanh.
-    ///
-    /// # Errors
-    /// Candle's.
-    pub fn logits(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
+    /// Layers without a last activation: what enters the final sigmoid or tanh.
+    fn without_last_activation(&self) -> usize {
         let count = self.network.layers.len();
-        let without_last = matches!(self.network.layers.last(), Some(Layer::Activation(_)));
-        self.run(x, mode, count - usize::from(without_last))
+        count - usize::from(matches!(self.network.layers.last(), Some(Layer::Activation(_))))
     }
 
-    fn run(&self, x: &Tensor, mode: Mode, count: usize) -> Result<Tensor> {
-        let mut x = x.clone();
-        let mut index = 0;
-        while index < count {
+    /// Runs all layers by running statistics: rows (N, input…) → rows (N, output…); `classes` (N) where the
+    /// network takes them.
+    pub fn infer(&self, rows: &[f32], classes: Option<&[u32]>) -> Vec<f32> {
+        self.infer_layers(rows, classes, self.network.layers.len())
+    }
+
+    /// As [`Self::infer`], but for a last activation.
+    pub fn infer_logits(&self, rows: &[f32], classes: Option<&[u32]>) -> Vec<f32> {
+        self.infer_layers(rows, classes, self.without_last_activation())
+    }
+
+    fn infer_layers(&self, rows: &[f32], classes: Option<&[u32]>, count: usize) -> Vec<f32> {
+        let mut x = Arc::new(Batch::from_rows(rows, self.network.input));
+        for index in 0..count {
+            let statistics = matches!(self.network.layers[index], Layer::BatchNorm { .. }).then(|| {
+                let running = |slot| self.value(index, slot).unwrap_or_default().to_vec();
+                Statistics { mean: running(2), variance: running(3) }
+            });
+            x = self.layer(index, x, statistics.as_ref(), classes);
+        }
+        x.to_rows()
+    }
+
+    /// Runs all layers by the batch's own statistics, moves the running ones, and keeps what
+    /// [`Self::backward`] needs.
+    pub fn record(&mut self, x: Batch, classes: Option<Arc<[u32]>>) -> (Arc<Batch>, Record) {
+        self.record_layers(x, classes, self.network.layers.len())
+    }
+
+    /// As [`Self::record`], but for a last activation.
+    pub fn record_logits(&mut self, x: Batch, classes: Option<Arc<[u32]>>) -> (Arc<Batch>, Record) {
+        self.record_layers(x, classes, self.without_last_activation())
+    }
+
+    fn record_layers(&mut self, x: Batch, classes: Option<Arc<[u32]>>, count: usize) -> (Arc<Batch>, Record) {
+        let mut x = Arc::new(x);
+        let mut steps = Vec::with_capacity(count);
+        for index in 0..count {
             let layer = self.network.layers[index];
-            // an activation right behind is applied together with the bias
-            let activation = (index + 1 < count).then(|| self.network.activation_after(index)).flatten();
-            let own = self.layer_parameters(index);
-            let linear = match layer {
-                Layer::Dense { .. } => Some(x.matmul(&own[0].value.t()?)?),
-                Layer::Conv { .. } => Some(self.correlate(index, Role::Coarse, &x)?),
-                Layer::ConvTranspose { .. } => Some(self.correlate(index, Role::Fine, &x)?),
-                Layer::UpsampleConv { .. } => {
-                    let super::Shape::Image(_, height, width) = self.shapes[index] else {
-                        candle_core::bail!("layer {index} upsamples something that is no picture");
-                    };
-                    Some(self.correlate(
-                        index,
-                        Role::Coarse,
-                        &x.upsample_nearest2d(2 * height, 2 * width)?,
-                    )?)
-                }
-                _ => None,
+            let statistics = matches!(layer, Layer::BatchNorm { .. }).then(|| Statistics::of(&x));
+            let input = match layer {
+                // works in place: what entered is not kept
+                Layer::Activation(_) | Layer::Reshape(_) | Layer::ClassEmbedding { .. } => None,
+                _ => Some(x.clone()),
             };
-            if let Some(linear) = linear {
-                x = bias_activation(&linear, &own[1].value, activation)?;
-                index += 1 + usize::from(activation.is_some());
-                continue;
+            let shape = x.shape;
+            x = self.layer(index, x, statistics.as_ref(), classes.as_deref());
+            steps.push(match (layer, input, statistics) {
+                (Layer::BatchNorm { .. }, Some(input), Some(statistics)) => {
+                    let [mean, variance] = [2, 3].map(|slot| self.starts[index] + slot);
+                    let (before, from) = self.parameters.split_at_mut(variance);
+                    statistics.follow(&input, &mut before[mean].value, &mut from[0].value);
+                    Step::Norm(input, statistics)
+                }
+                (Layer::Activation(_), ..) => Step::Activation(x.clone()),
+                (Layer::Reshape(_), ..) => Step::Reshape(shape),
+                (Layer::ClassEmbedding { .. } | Layer::ClassProjection { .. }, ..) => Step::Class,
+                (_, Some(input), _) => Step::Linear(input),
+                (_, None, _) => unreachable!("a linear layer's input is kept"),
+            });
+        }
+        (x, Record { steps, classes })
+    }
+
+    /// One layer's forward pass. A batch norm normalises by `statistics`.
+    fn layer(
+        &self,
+        index: usize,
+        x: Arc<Batch>,
+        statistics: Option<&Statistics>,
+        classes: Option<&[u32]>,
+    ) -> Arc<Batch> {
+        let owned = |x: Arc<Batch>| Arc::try_unwrap(x).unwrap_or_else(|shared| (*shared).clone());
+        let out = self.shapes[index + 1];
+        match self.network.layers[index] {
+            Layer::BatchNorm { .. } => {
+                let (scale, shift) = (self.value(index, 0), self.value(index, 1));
+                let statistics = statistics.expect("a batch norm is run with statistics");
+                batch_norm::normalize(&x, statistics, scale.unwrap_or_default(), shift.unwrap_or_default())
+                    .into()
             }
-            x = match layer {
-                Layer::BatchNorm { .. } => {
-                    let [scale, shift, mean, variance] = [0, 1, 2, 3].map(|slot| own[slot].value.clone());
-                    let norm = BatchNorm { scale, shift, mean, variance };
-                    match mode {
-                        Mode::Train => norm.train(&x)?,
-                        Mode::Infer => norm.infer(&x)?,
+            Layer::Activation(activation) => {
+                let mut x = owned(x);
+                activation.apply(&mut x.values);
+                x.into()
+            }
+            Layer::Reshape(shape) => Batch { shape, ..owned(x) }.into(),
+            Layer::ClassEmbedding { features, .. } => {
+                let (table, classes) =
+                    (self.value(index, 0).unwrap_or_default(), classes.unwrap_or_default());
+                let mut x = owned(x);
+                for (row, class) in classes.iter().enumerate() {
+                    let values = &table[*class as usize * features..][..features];
+                    let group = &mut x.values[row / LANES * features * LANES..];
+                    let lane = group[row % LANES..].iter_mut().step_by(LANES);
+                    lane.zip(values).for_each(|(x, value)| *x += *value);
+                }
+                x.into()
+            }
+            Layer::ClassProjection { .. } => {
+                let rows = x.to_rows();
+                let rows = rows.chunks(x.shape.values()).zip(classes.unwrap_or_default());
+                let sums: Vec<f32> = rows.map(|(row, class)| row[0] + row[1 + *class as usize]).collect();
+                Batch::from_rows(&sums, out).into()
+            }
+            layer => {
+                let mut y = x.like(out);
+                let (geometry, role) = layer.geometry(self.shapes[index]).expect("a linear layer");
+                let expanded = self.expanded(index);
+                let weights = expanded.as_deref().or(self.value(index, 0)).unwrap_or_default();
+                correlate::apply(&geometry, role, (&x.values, weights, self.value(index, 1)), &mut y.values);
+                y.into()
+            }
+        }
+    }
+
+    /// The weights of the transposed convolution that layer `index` is, if it upsamples.
+    fn expanded(&self, index: usize) -> Option<Vec<f32>> {
+        let Layer::UpsampleConv { inputs, outputs, kernel } = self.network.layers[index] else { return None };
+        Some(upsample::expand(self.value(index, 0)?, (outputs, inputs, kernel)))
+    }
+
+    /// From the gradient of a recorded pass's results to those of the parameters, which are added to
+    /// `gradients` (if given), and to that of the input (if `input` is set).
+    pub fn backward(
+        &self,
+        record: &Record,
+        gradient: Batch,
+        mut gradients: Option<&mut Gradients>,
+        input: bool,
+    ) -> Option<Batch> {
+        let mut gradient = gradient;
+        let last_needed = if input { 0 } else { self.first_trained() };
+        for (index, step) in record.steps.iter().enumerate().rev() {
+            let start = self.starts[index];
+            match step {
+                Step::Activation(results) => {
+                    let Layer::Activation(activation) = self.network.layers[index] else { continue };
+                    activation.backward(&results.values, &mut gradient.values);
+                }
+                Step::Reshape(shape) => gradient.shape = *shape,
+                Step::Norm(x, statistics) => {
+                    let scale = self.value(index, 0).unwrap_or_default();
+                    let (of_scale, of_shift) = batch_norm::backward(x, statistics, scale, &mut gradient);
+                    if let Some(gradients) = gradients.as_deref_mut() {
+                        gradients.add(start, &of_scale);
+                        gradients.add(start + 1, &of_shift);
                     }
                 }
-                Layer::Activation(activation) => activation.apply(&x)?,
-                Layer::Reshape(shape) => {
-                    let mut dims = vec![x.dim(0)?];
-                    dims.extend(shape.dims());
-                    x.reshape(dims)?
+                Step::Class => {
+                    gradient = self.class_backward(index, record, gradient, gradients.as_deref_mut())
                 }
-                _ => unreachable!("linear layers are handled above"),
-            };
-            index += 1;
+                Step::Linear(x) => {
+                    if let Some(gradients) = gradients.as_deref_mut() {
+                        self.linear_gradients(index, x, &gradient, gradients);
+                    }
+                    if index == last_needed && !input {
+                        return None;
+                    }
+                    let (geometry, role) =
+                        self.network.layers[index].geometry(x.shape).expect("a linear layer");
+                    let mut before = x.like(x.shape);
+                    let expanded = self.expanded(index);
+                    let weights = expanded.as_deref().or(self.value(index, 0)).unwrap_or_default();
+                    let operands = (&*gradient.values, weights, None);
+                    correlate::apply(&geometry, role.transposed(), operands, &mut before.values);
+                    gradient = before;
+                }
+            }
         }
-        Ok(x)
+        input.then_some(gradient)
     }
 
-    fn correlate(&self, index: usize, role: Role, x: &Tensor) -> Result<Tensor> {
-        let Some(geometry) = self.network.layers[index].geometry(self.shapes[index]) else {
-            candle_core::bail!("layer {index} is no convolution");
+    /// The first layer that has something to train.
+    fn first_trained(&self) -> usize {
+        (0..self.network.layers.len()).find(|index| !self.layer_parameters(*index).is_empty()).unwrap_or(0)
+    }
+
+    fn linear_gradients(&self, index: usize, x: &Batch, gradient: &Batch, gradients: &mut Gradients) {
+        use crate::nn::geometry::Role;
+        let layer = self.network.layers[index];
+        let start = self.starts[index];
+        let (geometry, role) = layer.geometry(x.shape).expect("a linear layer");
+        let (fine, coarse) = match role {
+            Role::Coarse => (x, gradient),
+            Role::Fine => (gradient, x),
         };
-        Correlation { geometry, role }.apply(x, &self.layer_parameters(index)[0].value)
+        if let Layer::UpsampleConv { inputs, outputs, kernel } = layer {
+            let mut expanded = Buffer::any(geometry.weights_len());
+            correlate::weight_gradient(&geometry, &fine.values, &coarse.values, &mut expanded, false);
+            gradients.add(start, &upsample::collect(&expanded, (outputs, inputs, kernel)));
+        } else {
+            correlate::weight_gradient(
+                &geometry,
+                &fine.values,
+                &coarse.values,
+                &mut gradients.values[start],
+                true,
+            );
+        }
+        if self.value(index, 1).is_some() {
+            gradients.add(start + 1, &batch_norm::channel_sums(gradient));
+        }
+    }
+
+    fn class_backward(
+        &self,
+        index: usize,
+        record: &Record,
+        gradient: Batch,
+        gradients: Option<&mut Gradients>,
+    ) -> Batch {
+        let classes = record.classes.as_deref().unwrap_or_default();
+        let rows = gradient.to_rows();
+        match self.network.layers[index] {
+            Layer::ClassEmbedding { features, .. } => {
+                if let Some(gradients) = gradients {
+                    let table = &mut gradients.values[self.starts[index]];
+                    for (row, class) in rows.chunks(features).zip(classes) {
+                        let sums = &mut table[*class as usize * features..][..features];
+                        sums.iter_mut().zip(row).for_each(|(sum, value)| *sum += *value);
+                    }
+                }
+                gradient
+            }
+            _ => {
+                let width = self.shapes[index].values();
+                let mut before = vec![0f32; rows.len() * width];
+                for ((before, value), class) in before.chunks_mut(width).zip(&rows).zip(classes) {
+                    before[0] = *value;
+                    before[1 + *class as usize] = *value;
+                }
+                Batch::from_rows(&before, self.shapes[index])
+            }
+        }
     }
 }

@@ -4,6 +4,8 @@
 //! platform gives the same bits.
 #![allow(unsafe_code)]
 
+use super::batch::LANES;
+
 /// e^x for x ≤ 0, relative error below 2·10⁻⁷ (S. L. Moshier, Cephes `expf`); 0 below −87.
 #[inline(always)]
 fn exp_of_negative(x: f32) -> f32 {
@@ -102,6 +104,82 @@ lanes! {
 }
 
 lanes! {
+    /// values ← values, or slope · values below zero.
+    fn leaky_relu(values: &mut [f32], slope: f32) {
+        for value in values { *value = if *value < 0.0 { slope * *value } else { *value }; }
+    }
+}
+
+lanes! {
+    /// gradient ← gradient, or slope · gradient where the results are not above zero.
+    fn leaky_relu_backward(gradient: &mut [f32], results: &[f32], slope: f32) {
+        for (g, y) in gradient.iter_mut().zip(results) { *g = if *y > 0.0 { *g } else { slope * *g }; }
+    }
+}
+
+lanes! {
+    /// gradient ← gradient · tanh′.
+    fn tanh_backward(gradient: &mut [f32], results: &[f32]) {
+        for (g, y) in gradient.iter_mut().zip(results) { *g *= 1.0 - *y * *y; }
+    }
+}
+
+lanes! {
+    /// gradient ← gradient · sigmoid′.
+    fn sigmoid_backward(gradient: &mut [f32], results: &[f32]) {
+        for (g, y) in gradient.iter_mut().zip(results) { *g *= *y * (1.0 - *y); }
+    }
+}
+
+lanes! {
+    /// Σ of the vectors, lane by lane.
+    fn sums(values: &[f32]) -> [f32; LANES] {
+        let mut sums = [0f32; LANES];
+        for vector in values.as_chunks::<LANES>().0 {
+            for lane in 0..LANES { sums[lane] += vector[lane]; }
+        }
+        sums
+    }
+}
+
+lanes! {
+    /// Σ of (vectors − center)², lane by lane.
+    fn square_sums(values: &[f32], center: f32) -> [f32; LANES] {
+        let mut sums = [0f32; LANES];
+        for vector in values.as_chunks::<LANES>().0 {
+            for lane in 0..LANES { let d = vector[lane] - center; sums[lane] += d * d; }
+        }
+        sums
+    }
+}
+
+lanes! {
+    /// Σ of gradient · (values − center), lane by lane.
+    fn product_sums(gradient: &[f32], values: &[f32], center: f32) -> [f32; LANES] {
+        let mut sums = [0f32; LANES];
+        let values = values.as_chunks::<LANES>().0;
+        for (g, v) in gradient.as_chunks::<LANES>().0.iter().zip(values) {
+            for lane in 0..LANES { sums[lane] += g[lane] * (v[lane] - center); }
+        }
+        sums
+    }
+}
+
+lanes! {
+    /// out ← values · factor + summand.
+    fn affine(values: &[f32], factor: f32, summand: f32, out: &mut [f32]) {
+        for (out, value) in out.iter_mut().zip(values) { *out = *value * factor + summand; }
+    }
+}
+
+lanes! {
+    /// gradient ← gradient · a + values · b + c.
+    fn blend(gradient: &mut [f32], values: &[f32], a: f32, b: f32, c: f32) {
+        for (g, v) in gradient.iter_mut().zip(values) { *g = *g * a + (*v * b + c); }
+    }
+}
+
+lanes! {
     /// Σ x·l − ln(1 + e^l): the log-probability in nats of pixels x under Bernoulli logits l.
     fn bernoulli(logits: &[f32], pixels: &[f32]) -> f32 {
         const WIDTH: usize = 16;
@@ -127,28 +205,15 @@ lanes! {
 }
 
 lanes! {
-    /// One Adam step (D. P. Kingma, J. Ba, 2015, algorithm 1) on moments that are already updated.
-    fn adam_update(values: &mut [f32], first: &[f32], second: &[f32], rate: f32, second_scale: f32, epsilon: f32) {
-        for ((value, m), v) in values.iter_mut().zip(first).zip(second) {
+    /// One Adam step (D. P. Kingma, J. Ba, 2015, algorithm 1) with decays (β₁, β₂) and (rate over 1 − β₁ᵗ,
+    /// 1 over 1 − β₂ᵗ, ε).
+    fn adam(values: &mut [f32], gradient: &[f32], first: &mut [f32], second: &mut [f32], decay: (f32, f32), step: (f32, f32, f32)) {
+        let (beta1, beta2) = decay;
+        let (rate, second_scale, epsilon) = step;
+        for (((value, g), m), v) in values.iter_mut().zip(gradient).zip(first).zip(second) {
+            *m = beta1 * *m + (1.0 - beta1) * *g;
+            *v = beta2 * *v + (1.0 - beta2) * *g * *g;
             *value -= rate * *m / ((*v * second_scale).sqrt() + epsilon);
-        }
-    }
-}
-
-lanes! {
-    /// average ← beta · average + (1 − beta) · values.
-    fn average(average: &mut [f32], values: &[f32], beta: f32) {
-        for (average, value) in average.iter_mut().zip(values) {
-            *average = beta * *average + (1.0 - beta) * *value;
-        }
-    }
-}
-
-lanes! {
-    /// average ← beta · average + (1 − beta) · values².
-    fn average_of_squares(average: &mut [f32], values: &[f32], beta: f32) {
-        for (average, value) in average.iter_mut().zip(values) {
-            *average = beta * *average + (1.0 - beta) * *value * *value;
         }
     }
 }

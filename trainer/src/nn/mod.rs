@@ -1,16 +1,17 @@
-//! What candle lacks for training: convolutions whose gradients are fast and exact, fused bias and
-//! activation, a Bernoulli likelihood, and an Adam whose state can be stored.
+//! What training computes with: activations in lanes, convolutions and their gradients, batch norm,
+//! likelihoods, and an Adam whose state can be stored.
 //!
-//! Everything here works on candle tensors and is differentiable through candle's own backward
-//! pass. CPU kernels are ours; other devices fall back to candle's operations.
+//! Kernels are ours, and so is the backward pass ([`crate::network::module`]): candle's own gradients of
+//! convolutions are several times slower, and its tensors cannot keep a batch in lanes.
 
 pub mod activation;
 pub mod adam;
+pub mod batch;
 pub mod batch_norm;
-pub mod convolution;
-#[cfg(target_arch = "x86_64")]
-mod direct;
-mod gemm;
+pub(crate) mod buffers;
+pub(crate) mod correlate;
+pub mod geometry;
+mod kernels;
 mod lanes;
 pub mod likelihood;
-mod storage;
+pub(crate) mod upsample;

@@ -31,11 +31,10 @@ pub(super) fn run(arguments: Arguments) -> Result<()> {
     evaluate::check_samples(arguments.samples)?;
     let folder = arguments.run.folder()?;
     check_writable(&folder.evaluation())?;
-    let (trained, device) = arguments.run.open(&folder)?;
+    let trained = arguments.run.open(&folder)?;
     let (objective, dataset) = (&trained.config.objective, &trained.dataset);
-    let held_out =
-        HeldOut::new(&trained.vae, objective, dataset.shape, &dataset.test, arguments.limit, &device);
-    let bound = held_out.bound()?;
+    let held_out = HeldOut::new(&trained.vae, objective, dataset.shape, &dataset.test, arguments.limit);
+    let bound = held_out.bound();
     let bar = ProgressBar::new(held_out.count() as u64);
     let weighted = held_out.importance_weighted(arguments.samples, || bar.inc(1))?;
     bar.finish_and_clear();

@@ -25,7 +25,7 @@ pub(super) struct Arguments {
 /// Writes and checks a model folder.
 pub(super) fn run(arguments: Arguments) -> Result<()> {
     let folder = arguments.run.folder()?;
-    let (trained, device) = arguments.run.open(&folder)?;
+    let trained = arguments.run.open(&folder)?;
     let name = arguments.name.or_else(|| Some(arguments.out.file_name()?.to_string_lossy().into_owned()));
     let evaluation = super::eval::stored(&folder, &trained)?;
     let report = export(
@@ -34,10 +34,9 @@ pub(super) fn run(arguments: Arguments) -> Result<()> {
         evaluation.as_ref(),
         &arguments.out,
         arguments.force,
-        &device,
     )?;
     for (part, difference) in report.differences {
-        say!("{part}: candle and runtime differ by at most {difference:.2e} (accepted: {TOLERANCE:.0e})");
+        say!("{part}: trainer and runtime differ by at most {difference:.2e} (accepted: {TOLERANCE:.0e})");
     }
     for file in report.manifest.files {
         say!("{} {} bytes", arguments.out.join(file.file).display(), file.bytes);

@@ -19,7 +19,6 @@ mod train;
 use std::path::PathBuf;
 
 use anyhow::{Result, bail};
-use candle_core::Device;
 use clap::{Parser, Subcommand, ValueEnum};
 use edgegen_trainer::train::run::{RunFolder, Trained, Which};
 
@@ -55,15 +54,11 @@ enum DeviceName {
 }
 
 impl DeviceName {
-    fn open(self) -> Result<Device> {
+    /// Refuses what this program cannot compute on.
+    fn check(self) -> Result<()> {
         match self {
-            Self::Cpu => Ok(Device::Cpu),
-            Self::Cuda if !cfg!(feature = "cuda") => {
-                bail!(
-                    "this program was built without CUDA; build it with --features cuda, or use --device cpu"
-                )
-            }
-            Self::Cuda => Device::new_cuda(0).map_err(|e| anyhow::anyhow!("no CUDA device can be used: {e}")),
+            Self::Cpu => Ok(()),
+            Self::Cuda => bail!("this version trains on the CPU alone; use --device cpu"),
         }
     }
 }
@@ -94,13 +89,13 @@ impl RunArguments {
         Ok(RunFolder::existing(&self.run)?)
     }
 
-    fn open(&self, folder: &RunFolder) -> Result<(Trained, Device)> {
-        let device = self.device.open()?;
+    fn open(&self, folder: &RunFolder) -> Result<Trained> {
+        self.device.check()?;
         let which = match self.checkpoint {
             CheckpointName::Best => Which::Best,
             CheckpointName::Last => Which::Last,
         };
-        Ok((edgegen_trainer::train::run::open(folder, which, self.data.as_deref(), &device)?, device))
+        Ok(edgegen_trainer::train::run::open(folder, which, self.data.as_deref())?)
     }
 }
 

@@ -32,9 +32,8 @@ pub(super) fn run(arguments: Arguments) -> Result<()> {
         arguments.count
     );
     super::check_png(&arguments.out)?;
-    let (trained, device) = arguments.run.open(&arguments.run.folder()?)?;
-    let frames =
-        pictures::samples(&trained.vae, trained.dataset.shape, arguments.seed, arguments.count, &device)?;
+    let trained = arguments.run.open(&arguments.run.folder()?)?;
+    let frames = trained.drawer().samples(arguments.seed, arguments.count);
     pictures::write_grid(&frames, None, &arguments.out)?;
     say!("{}", arguments.out.display());
     Ok(())

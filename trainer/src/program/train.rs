@@ -66,7 +66,7 @@ pub(super) struct Arguments {
 
 /// Trains.
 pub(super) fn run(arguments: Arguments) -> Result<()> {
-    let device = arguments.device.open()?;
+    arguments.device.check()?;
     let folder = RunFolder::new(&arguments.out);
     let mut stored = None;
     let base = if arguments.resume {
@@ -95,9 +95,9 @@ pub(super) fn run(arguments: Arguments) -> Result<()> {
         eprintln!("{line}");
     }
     let mut trainer = if arguments.resume {
-        Trainer::resume(folder, config, dataset, device)?
+        Trainer::resume(folder, config, dataset)?
     } else {
-        Trainer::begin(folder, config, dataset, device)?
+        Trainer::begin(folder, config, dataset)?
     };
 
     let stop = Arc::new(AtomicBool::new(false));

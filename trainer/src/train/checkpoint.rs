@@ -11,7 +11,6 @@ use std::fs;
 use std::io::Write;
 use std::path::Path;
 
-use candle_core::{Device, Tensor};
 use edgegen_runtime::files::write_atomically;
 use edgegen_runtime::model::sha256_hex;
 use safetensors::{Dtype, SafeTensors, View};
@@ -67,36 +66,37 @@ impl View for &Stored {
     }
 }
 
-fn stored(tensor: &Tensor) -> Result<Stored> {
-    let values = tensor.flatten_all()?.to_vec1::<f32>()?;
+fn stored(shape: &[usize], values: &[f32]) -> Result<Stored> {
     if let Some(value) = values.iter().find(|value| !value.is_finite()) {
         return Err(Error::Training(format!(
             "a weight is {value}: the run has diverged; the last checkpoint is kept"
         )));
     }
     let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-    Ok(Stored { shape: tensor.dims().to_vec(), bytes })
+    Ok(Stored { shape: shape.to_vec(), bytes })
 }
 
-/// The bytes of a file with weights and, if given, the optimiser's state.
+/// An optimiser and the parameters that it moves.
+pub type Optimised<'a> = (&'a Adam, Vec<&'a Parameter>);
+
+/// The bytes of a file with weights and, if given, the optimisers' state.
 ///
 /// # Errors
 /// [`Error::Training`] if a value is no finite number.
 pub fn encode<'a>(
     parameters: impl Iterator<Item = &'a Parameter>,
-    adam: Option<&Adam>,
+    optimisers: &[Optimised<'_>],
     position: &Position,
 ) -> Result<Vec<u8>> {
-    let parameters: Vec<_> = parameters.collect();
     let mut tensors = Vec::new();
-    for parameter in &parameters {
-        tensors.push((format!("weights/{}", parameter.name), stored(&parameter.value)?));
+    for parameter in parameters {
+        tensors.push((format!("weights/{}", parameter.name), stored(&parameter.shape, &parameter.value)?));
     }
-    if let Some(adam) = adam {
-        let trained = parameters.iter().filter(|parameter| parameter.trained);
-        for (parameter, (first, second)) in trained.zip(adam.moments()) {
-            tensors.push((format!("adam.first/{}", parameter.name), stored(first)?));
-            tensors.push((format!("adam.second/{}", parameter.name), stored(second)?));
+    for (adam, parameters) in optimisers {
+        for (parameter, (first, second)) in parameters.iter().zip(adam.moments()) {
+            let shape = &parameter.shape;
+            tensors.push((format!("adam.first/{}", parameter.name), stored(shape, first)?));
+            tensors.push((format!("adam.second/{}", parameter.name), stored(shape, second)?));
         }
     }
     let refused = |e: String| Error::Training(format!("the checkpoint cannot be made: {e}"));
@@ -120,7 +120,8 @@ pub struct Checkpoint {
     pub position: Position,
     /// SHA-256 of the names and values of all weights, hex: the same for the same weights, however long they took.
     pub sha256: String,
-    tensors: HashMap<String, Tensor>,
+    /// Shape and values.
+    tensors: HashMap<String, (Vec<usize>, Vec<f32>)>,
     path: std::path::PathBuf,
 }
 
@@ -128,7 +129,7 @@ pub struct Checkpoint {
 ///
 /// # Errors
 /// [`Error::Run`] naming the file, if it is damaged or was not made by [`encode`].
-pub fn read(path: &Path, device: &Device) -> Result<Checkpoint> {
+pub fn read(path: &Path) -> Result<Checkpoint> {
     let length = fs::metadata(path).map_err(|e| Error::io("read", path, e))?.len();
     if length > LARGEST_FILE {
         return Err(Error::run(
@@ -156,7 +157,7 @@ pub fn read(path: &Path, device: &Device) -> Result<Checkpoint> {
         if let Some(value) = values.iter().find(|value| !value.is_finite()) {
             return Err(damaged(format!("{name} holds {value}")));
         }
-        tensors.insert(name, Tensor::from_vec(values, view.shape(), device)?);
+        tensors.insert(name, (view.shape().to_vec(), values));
     }
     Ok(Checkpoint { position, sha256: weights_sha256(&file), tensors, path: path.to_path_buf() })
 }
@@ -184,49 +185,44 @@ impl Checkpoint {
         }
     }
 
-    fn take(&mut self, name: &str, shape: &candle_core::Shape) -> Result<Tensor> {
-        let tensor = self
+    fn take(&mut self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
+        let (found, values) = self
             .tensors
             .remove(name)
             .ok_or_else(|| Error::run(&self.path, format!("lacks {name}: it belongs to another network")))?;
-        if tensor.shape() != shape {
-            let problem = format!(
-                "{name} is {:?}, the network's is {shape:?}: it belongs to another network",
-                tensor.dims()
-            );
+        if found != shape {
+            let problem =
+                format!("{name} is {found:?}, the network's is {shape:?}: it belongs to another network");
             return Err(Error::run(&self.path, problem));
         }
-        Ok(tensor)
+        Ok(values)
     }
 
     /// Sets the weights of `parameters`.
     ///
     /// # Errors
     /// [`Error::Run`] if they are another network's.
-    pub fn restore_weights<'a>(&mut self, parameters: impl Iterator<Item = &'a Parameter>) -> Result<()> {
+    pub fn restore_weights(&mut self, parameters: &mut [Parameter]) -> Result<()> {
         for parameter in parameters {
-            let value = self.take(&format!("weights/{}", parameter.name), parameter.value.shape())?;
-            parameter.value.set(&value)?;
+            parameter.value = self.take(&format!("weights/{}", parameter.name), &parameter.shape)?;
         }
         Ok(())
     }
 
-    /// Sets the optimiser's state.
+    /// The state of the optimiser of `parameters`, (first, second) moments of those that are trained.
     ///
     /// # Errors
     /// [`Error::Run`] if the checkpoint holds none or another network's.
-    pub fn restore_adam<'a>(
+    pub fn moments<'a>(
         &mut self,
         parameters: impl Iterator<Item = &'a Parameter>,
-        adam: &mut Adam,
-    ) -> Result<()> {
-        let mut moments = Vec::new();
-        for parameter in parameters.filter(|parameter| parameter.trained) {
-            let shape = parameter.value.shape();
-            let first = self.take(&format!("adam.first/{}", parameter.name), shape)?;
-            let second = self.take(&format!("adam.second/{}", parameter.name), shape)?;
-            moments.push((first, second));
-        }
-        Ok(adam.restore(self.position.step, moments)?)
+    ) -> Result<Vec<(Vec<f32>, Vec<f32>)>> {
+        parameters
+            .filter(|parameter| parameter.trained)
+            .map(|parameter| {
+                let first = self.take(&format!("adam.first/{}", parameter.name), &parameter.shape)?;
+                Ok((first, self.take(&format!("adam.second/{}", parameter.name), &parameter.shape)?))
+            })
+            .collect()
     }
 }

@@ -3,7 +3,6 @@
 
 use std::path::Path;
 
-use candle_core::{Device, Tensor};
 use edgegen_runtime::generate::{Frame, Latents, to_pixels};
 use edgegen_runtime::model::{ImageShape, Range};
 use edgegen_runtime::pictures::{grid, write_png};
@@ -12,56 +11,72 @@ use plotters::style::{FontStyle, register_font};
 
 use super::metrics::Epoch;
 use crate::data::pixel_format;
-use crate::network::module::Mode;
-use crate::vae::Vae;
+use crate::network::module::Module;
 use crate::{Error, Result};
 
-/// Images (N, C, H, W) in [0, 1] as frames.
-///
-/// # Errors
-/// Candle's.
-pub fn frames(images: &Tensor, shape: ImageShape) -> Result<Vec<Frame>> {
-    let values = images.flatten_all()?.to_vec1::<f32>()?;
+/// Images (N, C, H, W) of a range as frames.
+pub fn frames(images: &[f32], shape: ImageShape, range: Range) -> Vec<Frame> {
     let format = pixel_format(shape);
     let frame = |values: &[f32]| {
         let mut pixels = vec![0u8; shape.values()];
-        to_pixels(Range::Unit, shape, values, &mut pixels);
+        to_pixels(range, shape, values, &mut pixels);
         Frame { width: shape.width, height: shape.height, format, pixels }
     };
-    Ok(values.chunks(shape.values()).map(frame).collect())
+    images.chunks(shape.values()).map(frame).collect()
 }
 
-/// Pictures of latents that `seed` draws from the prior.
-///
-/// # Errors
-/// Candle's.
-pub fn samples(vae: &Vae, shape: ImageShape, seed: u64, count: usize, device: &Device) -> Result<Vec<Frame>> {
-    let latents = Latents::from_seed(seed, 0, count, vae.latent, 1.0);
-    decode(vae, shape, latents.values(), device)
+/// A network that draws, with what its pictures are.
+#[derive(Clone, Copy)]
+pub struct Drawer<'a> {
+    /// Latent (N, L) → image (N, C, H, W).
+    pub module: &'a Module,
+    /// Size of a picture.
+    pub shape: ImageShape,
+    /// Range of its values.
+    pub range: Range,
 }
 
-fn decode(vae: &Vae, shape: ImageShape, latents: &[f32], device: &Device) -> Result<Vec<Frame>> {
-    /// Bounds the memory of a large grid.
-    const BATCH: usize = 256;
-    let mut all = Vec::new();
-    for latents in latents.chunks(BATCH * vae.latent) {
-        let latents = Tensor::from_slice(latents, (latents.len() / vae.latent, vae.latent), device)?;
-        all.extend(frames(&vae.decoder.forward(&latents, Mode::Infer)?, shape)?);
+impl Drawer<'_> {
+    /// Values of a latent.
+    pub fn latent(&self) -> usize {
+        self.module.network().input.values()
     }
-    Ok(all)
+
+    /// Classes of `count` pictures: each in turn; `None` if the network takes none.
+    pub fn classes(&self, count: usize) -> Option<Vec<u32>> {
+        let classes = self.module.network().classes() as u32;
+        (classes > 0).then(|| (0..classes).cycle().take(count).collect())
+    }
+
+    /// The network's values (N, C, H, W) for rows of latents.
+    pub fn values(&self, latents: &[f32], classes: Option<&[u32]>) -> Vec<f32> {
+        /// Bounds the memory of a large grid.
+        const BATCH: usize = 256;
+        let mut all = Vec::new();
+        for (index, latents) in latents.chunks(BATCH * self.latent()).enumerate() {
+            let rows = latents.len() / self.latent();
+            let classes = classes.map(|classes| &classes[index * BATCH..][..rows]);
+            all.extend(self.module.infer(latents, classes));
+        }
+        all
+    }
+
+    /// Pictures of latents that `seed` draws from the prior, classes in turn.
+    pub fn samples(&self, seed: u64, count: usize) -> Vec<Frame> {
+        let latents = Latents::from_seed(seed, 0, count, self.latent(), 1.0);
+        let classes = self.classes(count);
+        frames(&self.values(latents.values(), classes.as_deref()), self.shape, self.range)
+    }
 }
 
 /// A `side` × `side` grid over a two-dimensional latent, at the normal quantiles of an even grid of
 /// the unit square, as in the appendix of Kingma and Welling 2014.
-///
-/// # Errors
-/// Candle's.
-pub fn latent_grid(vae: &Vae, shape: ImageShape, side: usize, device: &Device) -> Result<Vec<Frame>> {
+pub fn latent_grid(drawer: Drawer<'_>, side: usize) -> Vec<Frame> {
     let quantiles: Vec<f32> =
         (0..side).map(|i| normal_quantile((i as f64 + 0.5) / side as f64) as f32).collect();
     let latents: Vec<f32> =
         quantiles.iter().rev().flat_map(|y| quantiles.iter().flat_map(|x| [*x, *y])).collect();
-    decode(vae, shape, &latents, device)
+    frames(&drawer.values(&latents, None), drawer.shape, drawer.range)
 }
 
 /// Inverse of the standard normal's distribution function, by bisection on `erfc`.

@@ -20,19 +20,19 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use candle_core::{DType, Device, Tensor, backprop::GradStore};
 use edgegen_runtime::files::write_atomically;
+use edgegen_runtime::model::Range;
 use edgegen_runtime::random::{Purpose, Stream};
 
 use super::checkpoint::{self, Checkpoint, Position};
 use super::config::Config;
 use super::metrics::{self, Epoch};
-use super::pictures;
+use super::pictures::{self, Drawer};
 use crate::data::{self, Dataset, LoadOptions};
 use crate::evaluate::{HeldOut, Sums};
-use crate::network::module::Mode;
+use crate::network::module::Gradients;
 use crate::nn::adam::Adam;
-use crate::vae::{Binarize, Vae};
+use crate::vae::{Binarize, Example, Vae};
 use crate::{Error, Result};
 
 /// Longest training time that a kill can cost.
@@ -141,6 +141,18 @@ pub struct Trained {
     pub checkpoint_sha256: String,
 }
 
+impl Trained {
+    /// The part that draws.
+    pub fn drawer(&self) -> Drawer<'_> {
+        Drawer { module: &self.vae.decoder, shape: self.dataset.shape, range: Range::Unit }
+    }
+}
+
+fn restore_weights(checkpoint: &mut Checkpoint, vae: &mut Vae) -> Result<()> {
+    checkpoint.restore_weights(vae.encoder.parameters_mut())?;
+    checkpoint.restore_weights(vae.decoder.parameters_mut())
+}
+
 /// Whether `inner` is `outer` or lies below it.
 fn inside(inner: &Path, outer: &Path) -> bool {
     let resolved = |path: &Path| {
@@ -156,14 +168,14 @@ fn inside(inner: &Path, outer: &Path) -> bool {
 ///
 /// # Errors
 /// [`Error::Run`] naming the file that is missing or damaged.
-pub fn open(folder: &RunFolder, which: Which, data: Option<&Path>, device: &Device) -> Result<Trained> {
+pub fn open(folder: &RunFolder, which: Which, data: Option<&Path>) -> Result<Trained> {
     let mut config = Config::read(&folder.config())?;
     if let Some(path) = data {
         config.data.path = path.to_path_buf();
     }
     config.validate()?;
     let dataset = load_data(&config)?;
-    let vae = Vae::new(&config.network, dataset.shape, config.training.seed, device)?;
+    let mut vae = Vae::new(&config.network, dataset.shape, config.training.seed)?;
     let path = match which {
         Which::Best => folder.best(),
         Which::Last => folder.last(),
@@ -171,9 +183,9 @@ pub fn open(folder: &RunFolder, which: Which, data: Option<&Path>, device: &Devi
     if !path.is_file() {
         return Err(Error::run(&path, "does not exist yet: the run has not finished an epoch"));
     }
-    let mut stored = checkpoint::read(&path, device)?;
+    let mut stored = checkpoint::read(&path)?;
     stored.check_data(&dataset.name, &dataset.sha256())?;
-    stored.restore_weights(vae.parameters())?;
+    restore_weights(&mut stored, &mut vae)?;
     Ok(Trained { which, config, dataset, vae, position: stored.position, checkpoint_sha256: stored.sha256 })
 }
 
@@ -207,9 +219,9 @@ pub enum Outcome {
 pub struct Trainer {
     config: Config,
     dataset: Dataset,
-    device: Device,
     vae: Vae,
     adam: Adam,
+    gradients: [Gradients; 2],
     position: Position,
     epochs: Vec<Epoch>,
     folder: RunFolder,
@@ -223,7 +235,7 @@ impl Trainer {
     ///
     /// # Errors
     /// If a run is there already, or the configuration or the data set is unusable.
-    pub fn begin(folder: RunFolder, config: Config, dataset: Dataset, device: Device) -> Result<Self> {
+    pub fn begin(folder: RunFolder, config: Config, dataset: Dataset) -> Result<Self> {
         let place = folder.root();
         if !config.data.path.as_os_str().is_empty() && inside(place, &config.data.path) {
             return Err(Error::run(
@@ -241,7 +253,7 @@ impl Trainer {
                 "holds a run already; --resume goes on with it, another --out begins a new one",
             ));
         }
-        let mut trainer = Self::new(folder, config, dataset, device)?;
+        let mut trainer = Self::new(folder, config, dataset)?;
         trainer.lock()?;
         trainer.write_config()?;
         Ok(trainer)
@@ -252,7 +264,7 @@ impl Trainer {
     ///
     /// # Errors
     /// If settings differ, or a file is missing or damaged.
-    pub fn resume(folder: RunFolder, config: Config, dataset: Dataset, device: Device) -> Result<Self> {
+    pub fn resume(folder: RunFolder, config: Config, dataset: Dataset) -> Result<Self> {
         let stored = Config::read(&folder.config())?;
         let mut comparable = stored.clone();
         comparable.training.epochs = config.training.epochs;
@@ -264,11 +276,11 @@ impl Trainer {
             let problem = format!("cannot be resumed with other settings: {}", differences.join("; "));
             return Err(Error::run(folder.root(), problem));
         }
-        let mut trainer = Self::new(folder, config, dataset, device)?;
+        let mut trainer = Self::new(folder, config, dataset)?;
         trainer.lock()?; // first: what another process still writes must not be read
         let path = trainer.folder.last();
         if path.is_file() {
-            let checkpoint = checkpoint::read(&path, &trainer.device)?;
+            let checkpoint = checkpoint::read(&path)?;
             trainer.take_up(checkpoint)?;
         } else if trainer.folder.best().exists() || trainer.folder.metrics().exists() {
             return Err(Error::run(
@@ -307,17 +319,18 @@ impl Trainer {
         Ok(write_atomically(&self.folder.config(), |out| std::io::Write::write_all(out, text.as_bytes()))?)
     }
 
-    fn new(folder: RunFolder, config: Config, dataset: Dataset, device: Device) -> Result<Self> {
+    fn new(folder: RunFolder, config: Config, dataset: Dataset) -> Result<Self> {
         config.validate()?;
         if dataset.train.count() == 0 {
             return Err(Error::data(&config.data.path, "holds no training pictures"));
         }
-        let vae = Vae::new(&config.network, dataset.shape, config.training.seed, &device)?;
-        let adam = Adam::new(&vae.trained(), config.adam)?;
+        let vae = Vae::new(&config.network, dataset.shape, config.training.seed)?;
+        let adam = Adam::new(&[&vae.encoder, &vae.decoder], config.adam);
+        let gradients = [Gradients::of(&vae.encoder), Gradients::of(&vae.decoder)];
         let position = Position { data_sha256: Some(dataset.sha256()), ..Position::default() };
         let (epochs, order) = (Vec::new(), (u64::MAX, Vec::new()));
         let trainer =
-            Self { config, dataset, device, vae, adam, position, epochs, folder, order, lock: None };
+            Self { config, dataset, vae, adam, gradients, position, epochs, folder, order, lock: None };
         let (batch, largest) = (trainer.batch_size(), trainer.vae.largest_layer());
         if largest.saturating_mul(batch) > LARGEST_LAYER {
             return Err(Error::Config(format!(
@@ -331,8 +344,9 @@ impl Trainer {
     fn take_up(&mut self, mut checkpoint: Checkpoint) -> Result<()> {
         let sha256 = self.position.data_sha256.take().unwrap_or_else(|| self.dataset.sha256());
         checkpoint.check_data(&self.dataset.name, &sha256)?;
-        checkpoint.restore_weights(self.vae.parameters())?;
-        checkpoint.restore_adam(self.vae.parameters(), &mut self.adam)?;
+        restore_weights(&mut checkpoint, &mut self.vae)?;
+        let moments = checkpoint.moments(self.vae.parameters())?;
+        self.adam.restore(checkpoint.position.step, moments);
         self.position = Position { data_sha256: Some(sha256), ..checkpoint.position };
         // epochs that were reported after the checkpoint will come again
         self.epochs = metrics::read(&self.folder.metrics())?;
@@ -420,25 +434,25 @@ impl Trainer {
     fn step(&mut self, total: u64) -> Result<(f64, f64)> {
         let step = self.position.step;
         let seed = self.config.training.seed;
-        let (clean, seen) = self.batch()?;
+        let (clean, seen) = self.batch();
         let mut noise = vec![0f32; self.batch_size() * self.vae.latent];
         Stream::new(seed, Purpose::Posterior, step).fill_normal(&mut noise);
-        let noise = Tensor::from_vec(noise, (self.batch_size(), self.vae.latent), &self.device)?;
-
-        let objective = &self.config.objective;
-        let terms = self.vae.terms(&seen, &clean, &noise, objective, Mode::Train)?;
-        let loss = terms.loss(self.beta(step), objective.free_bits)?;
-        let value = f64::from(loss.to_scalar::<f32>()?);
-        if !value.is_finite() {
-            return Err(self.diverged(&format!("the loss is {value}")));
+        let seen = seen.as_deref().unwrap_or(&clean);
+        let beta = self.beta(step);
+        self.gradients.iter_mut().for_each(Gradients::clear);
+        let example = Example { seen, clean: &clean, noise: &noise };
+        let terms = self.vae.learn(&example, &self.config.objective, beta, &mut self.gradients);
+        let (reconstruction, kl) = terms.means();
+        if !(reconstruction - beta * kl).is_finite() {
+            return Err(self.diverged(&format!("the loss is {}", beta * kl - reconstruction)));
         }
-        let mut gradients = loss.backward()?;
-        if !clip(&mut gradients, &self.vae, self.config.training.clip)? {
+        if !clip(&mut self.gradients, self.config.training.clip) {
             return Err(self.diverged("the gradients' norm is not finite"));
         }
-        self.adam.update(&gradients, self.config.training.rate(step, total))?;
-        let reconstruction = f64::from(terms.reconstruction.mean_all()?.to_scalar::<f32>()?);
-        let kl = f64::from(terms.divergence.sum(1)?.mean_all()?.to_scalar::<f32>()?);
+        let rate = self.config.training.rate(step, total);
+        let [of_encoder, of_decoder] = &self.gradients;
+        let Vae { encoder, decoder, .. } = &mut self.vae;
+        self.adam.update(&mut [(encoder, of_encoder), (decoder, of_decoder)], rate);
         Ok((reconstruction, kl))
     }
 
@@ -450,8 +464,8 @@ impl Trainer {
         ))
     }
 
-    /// (target, what the encoder sees) of the step under way, each (N, C, H, W).
-    fn batch(&mut self) -> Result<(Tensor, Tensor)> {
+    /// (target, what the encoder sees if that is something else) of the step under way, each (N, C, H, W).
+    fn batch(&mut self) -> (Vec<f32>, Option<Vec<f32>>) {
         let step = self.position.step;
         let seed = self.config.training.seed;
         let epoch = step / self.steps_per_epoch();
@@ -466,25 +480,22 @@ impl Trainer {
         if self.config.objective.binarize == Binarize::Stochastic {
             data::binarize(&mut clean, &mut Stream::new(seed, Purpose::Binarize, step));
         }
-        let dims = (self.batch_size(), shape.channels, shape.height, shape.width);
         let deviation = self.config.objective.denoise as f32;
         let seen = (deviation > 0.0).then(|| {
             let mut seen = clean.clone();
             data::add_noise(&mut seen, deviation, &mut Stream::new(seed, Purpose::Denoise, step));
             seen
         });
-        let clean = Tensor::from_vec(clean, dims, &self.device)?;
-        let seen = seen.map_or(Ok(clean.clone()), |seen| Tensor::from_vec(seen, dims, &self.device))?;
-        Ok((clean, seen))
+        (clean, seen)
     }
 
     fn held_out(&self, limit: usize) -> HeldOut<'_> {
         let (objective, pictures) = (&self.config.objective, &self.dataset.validation);
-        HeldOut::new(&self.vae, objective, self.dataset.shape, pictures, limit, &self.device)
+        HeldOut::new(&self.vae, objective, self.dataset.shape, pictures, limit)
     }
 
     fn finish_epoch(&mut self, total: u64) -> Result<()> {
-        let validation = self.held_out(self.config.training.validate).bound()?;
+        let validation = self.held_out(self.config.training.validate).bound();
         if !validation.elbo.is_finite() {
             return Err(self.diverged(&format!("the validation ELBO is {}", validation.elbo)));
         }
@@ -505,9 +516,9 @@ impl Trainer {
             self.position.best = Some(score);
         }
         // made before anything is stored: it refuses a state that is no longer finite
-        let last = checkpoint::encode(self.vae.parameters(), Some(&self.adam), &self.position)?;
+        let last = checkpoint::encode(self.vae.parameters(), &[self.optimised()], &self.position)?;
         if improved {
-            let best = checkpoint::encode(self.vae.parameters(), None, &self.position)?;
+            let best = checkpoint::encode(self.vae.parameters(), &[], &self.position)?;
             checkpoint::save(&self.folder.best(), &best)?;
         }
         let number = epoch.epoch;
@@ -519,60 +530,56 @@ impl Trainer {
         checkpoint::save(&self.folder.last(), &last)
     }
 
+    fn optimised(&self) -> checkpoint::Optimised<'_> {
+        (&self.adam, self.vae.parameters().filter(|parameter| parameter.trained).collect())
+    }
+
+    fn drawer(&self) -> Drawer<'_> {
+        Drawer { module: &self.vae.decoder, shape: self.dataset.shape, range: Range::Unit }
+    }
+
     fn store(&self) -> Result<()> {
-        let last = checkpoint::encode(self.vae.parameters(), Some(&self.adam), &self.position)?;
+        let last = checkpoint::encode(self.vae.parameters(), &[self.optimised()], &self.position)?;
         checkpoint::save(&self.folder.last(), &last)
     }
 
     fn draw(&self, epoch: u64) -> Result<()> {
-        let shape = self.dataset.shape;
-        let samples = pictures::samples(&self.vae, shape, self.config.training.seed, SAMPLES, &self.device)?;
+        let samples = self.drawer().samples(self.config.training.seed, SAMPLES);
         pictures::write_grid(&samples, None, &self.folder.picture("samples", epoch))?;
-        let pairs = self.reconstructions()?;
+        let pairs = self.reconstructions();
         pictures::write_grid(&pairs, Some(RECONSTRUCTIONS), &self.folder.picture("reconstructions", epoch))?;
         if self.vae.latent == 2 {
-            let grid = pictures::latent_grid(&self.vae, shape, LATENT_GRID, &self.device)?;
+            let grid = pictures::latent_grid(self.drawer(), LATENT_GRID);
             pictures::write_grid(&grid, Some(LATENT_GRID), &self.folder.root.join("latent-grid.png"))?;
         }
         pictures::write_curves(&self.epochs, &self.folder.root.join("curves.png"))
     }
 
     /// Rows of validation pictures, each above its reconstruction from the posterior mean.
-    fn reconstructions(&self) -> Result<Vec<edgegen_runtime::generate::Frame>> {
+    fn reconstructions(&self) -> Vec<edgegen_runtime::generate::Frame> {
         const ROWS: usize = 4;
         let shape = self.dataset.shape;
         let count = (ROWS * RECONSTRUCTIONS).min(self.dataset.validation.count());
-        let (_, seen) = self.held_out(0).batch(0..count)?;
-        let mean = self.vae.encode(&seen, Mode::Infer)?.mean;
-        let rebuilt = pictures::frames(&self.vae.decoder.forward(&mean, Mode::Infer)?, shape)?;
-        let originals = pictures::frames(&seen, shape)?;
+        let (_, seen) = self.held_out(0).batch(0..count);
+        let rebuilt = self.drawer().values(&self.vae.encode(&seen).mean, None);
+        let rebuilt = pictures::frames(&rebuilt, shape, Range::Unit);
+        let originals = pictures::frames(&seen, shape, Range::Unit);
         let rows = originals.chunks(RECONSTRUCTIONS).zip(rebuilt.chunks(RECONSTRUCTIONS));
         // a last row that is not full would tear pairs apart
         let full = rows.filter(|(row, _)| row.len() == RECONSTRUCTIONS || count < RECONSTRUCTIONS);
-        Ok(full.flat_map(|(original, rebuilt)| original.iter().chain(rebuilt)).cloned().collect())
+        full.flat_map(|(original, rebuilt)| original.iter().chain(rebuilt)).cloned().collect()
     }
 }
 
 /// Scales all gradients down so that their common norm is at most `bound` (0: none). False if the norm
 /// is no number.
-fn clip(gradients: &mut GradStore, vae: &Vae, bound: f64) -> Result<bool> {
+fn clip(gradients: &mut [Gradients], bound: f64) -> bool {
     if bound == 0.0 {
-        return Ok(true);
+        return true;
     }
-    let trained = vae.trained();
-    let mut squares = 0f64;
-    for parameter in &trained {
-        if let Some(gradient) = gradients.get(parameter) {
-            squares += gradient.to_dtype(DType::F64)?.sqr()?.sum_all()?.to_scalar::<f64>()?;
-        }
-    }
-    let norm = squares.sqrt();
+    let norm = gradients.iter().map(Gradients::squares).sum::<f64>().sqrt();
     if norm > bound && norm.is_finite() {
-        for parameter in &trained {
-            if let Some(gradient) = gradients.remove(parameter) {
-                gradients.insert(parameter, (gradient * (bound / norm))?);
-            }
-        }
+        gradients.iter_mut().for_each(|gradients| gradients.scale((bound / norm) as f32));
     }
-    Ok(norm.is_finite())
+    norm.is_finite()
 }

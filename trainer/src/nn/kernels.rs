@@ -1,0 +1,411 @@
+//! The two inner loops of [`super::correlate`], once per width of vectors: sums of weight × vector, and
+//! sums of products of vectors.
+#![allow(unsafe_code)]
+
+use super::batch::LANES;
+
+/// What invalid columns of [`Kernels::products`] read.
+static ZEROS: [f32; LANES] = [0.0; LANES];
+
+/// A tap of a class of output positions.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Tap {
+    /// From an output position's place in the input, in values; channels are a stride apart.
+    pub(super) input: isize,
+    /// Number of its weight among the k·k of a channel.
+    pub(super) weight: usize,
+}
+
+/// Most vectors that one tile computes for each row.
+const MOST_COLUMNS: usize = 4;
+/// Most rows of one tile.
+pub(super) const MOST_ROWS: usize = 6;
+
+/// Up to four output vectors: where their input begins and where they are written.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Columns {
+    input: [isize; MOST_COLUMNS],
+    output: [usize; MOST_COLUMNS],
+    used: usize,
+}
+
+impl Columns {
+    /// One to four (input, output) places, in values.
+    pub(super) fn new(places: &[(isize, usize)]) -> Self {
+        let at = |index: usize| places[index.min(places.len() - 1)];
+        Self {
+            input: std::array::from_fn(|index| at(index).0),
+            output: std::array::from_fn(|index| at(index).1),
+            used: places.len(),
+        }
+    }
+}
+
+/// An output that several threads write disjoint parts of.
+#[derive(Clone, Copy)]
+pub(super) struct Target(*mut f32);
+
+// SAFETY: whoever writes through it promises that no two threads write the same place.
+unsafe impl Send for Target {}
+// SAFETY: as above.
+unsafe impl Sync for Target {}
+
+impl Target {
+    pub(super) fn new(output: &mut [f32]) -> Self {
+        Self(output.as_mut_ptr())
+    }
+
+    /// The place `offset` values behind the start.
+    ///
+    /// # Safety
+    /// It lies inside.
+    pub(super) unsafe fn at(self, offset: usize) -> *mut f32 {
+        // SAFETY: by this function's contract
+        unsafe { self.0.add(offset) }
+    }
+
+    /// Writes or adds one value.
+    ///
+    /// # Safety
+    /// `offset` lies inside, and no other thread uses it.
+    pub(super) unsafe fn put(self, offset: usize, value: f32, accumulate: bool) {
+        // SAFETY: by this function's contract
+        unsafe {
+            let place = self.0.add(offset);
+            *place = if accumulate { *place + value } else { value };
+        }
+    }
+}
+
+/// (pointer, offset of each column), the columns that count, and the places to sum over.
+type Fours = [usize; 4];
+
+macro_rules! family {
+    ($name:ident, $(#[$feature:meta])? $width:literal, $vector:ty, $zero:ident, $load:ident, $store:ident, $set:ident, $fma:ident,
+     $reduce:ident, $rows:literal, $columns:literal, $left:literal) => {
+        mod $name {
+            #[allow(unused_imports, clippy::wildcard_imports)]
+            use super::*;
+            #[cfg(target_arch = "x86_64")]
+            #[allow(unused_imports, clippy::wildcard_imports)]
+            use std::arch::x86_64::*;
+
+            pub(super) const WIDTH: usize = $width;
+            pub(super) const ROWS: usize = $rows;
+            pub(super) const COLUMNS: usize = $columns;
+            pub(super) const LEFT: usize = $left;
+
+            /// # Safety
+            /// As [`Kernels::sum`]; the CPU has the features.
+            $(#[$feature])?
+            pub(super) unsafe fn sum(
+                taps: &[Tap],
+                (packed, area): (&[f32], usize),
+                bias: &[f32],
+                (input, channel_stride): (*const f32, usize),
+                columns: &Columns,
+                (output, row_stride, rows): (*mut f32, usize, usize),
+            ) {
+                // SAFETY: the caller's promise bounds every read and write
+                unsafe {
+                    let mut sums = [[$zero(); COLUMNS]; ROWS];
+                    for row in 0..ROWS {
+                        sums[row] = [$set(bias[row]); COLUMNS];
+                    }
+                    let mut from: [*const f32; COLUMNS] = std::array::from_fn(|column| input.wrapping_offset(columns.input[column]));
+                    for weights in packed.chunks_exact(area * ROWS) {
+                        for tap in taps {
+                            let weights = weights.as_ptr().add(tap.weight * ROWS);
+                            let mut vectors = [$zero(); COLUMNS];
+                            for column in 0..COLUMNS {
+                                vectors[column] = $load(from[column].wrapping_offset(tap.input));
+                            }
+                            for row in 0..ROWS {
+                                let weight = $set(*weights.add(row));
+                                for column in 0..COLUMNS {
+                                    sums[row][column] = $fma(weight, vectors[column], sums[row][column]);
+                                }
+                            }
+                        }
+                        for column in 0..COLUMNS {
+                            from[column] = from[column].wrapping_add(channel_stride);
+                        }
+                    }
+                    for row in 0..ROWS {
+                        if row < rows {
+                            for column in 0..COLUMNS {
+                                if column < columns.used {
+                                    $store(output.add(row * row_stride + columns.output[column]), sums[row][column]);
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+
+            /// Adds the products at all places. Not inlined, so that the sums have the registers to themselves.
+            ///
+            /// # Safety
+            /// As [`Kernels::products`] for LEFT rows; the CPU has the features.
+            #[inline(never)]
+            $(#[$feature])?
+            unsafe fn add(
+                kept: &mut [[$vector; 4]; LEFT],
+                left: *const f32,
+                row_stride: usize,
+                right: [*const f32; 4],
+                moves: [isize; 4],
+                places: &[(usize, isize)],
+            ) {
+                let mut sums = *kept;
+                for (left_at, right_at) in places {
+                    let mut part = 0;
+                    while part < LANES {
+                        // SAFETY: by this function's contract
+                        unsafe {
+                            let mut vectors = [$zero(); 4];
+                            for column in 0..4 {
+                                let at = (right_at & moves[column]) + part as isize;
+                                vectors[column] = $load(right[column].wrapping_offset(at));
+                            }
+                            for row in 0..LEFT {
+                                let other = $load(left.add(left_at + part + row * row_stride));
+                                for column in 0..4 {
+                                    sums[row][column] = $fma(other, vectors[column], sums[row][column]);
+                                }
+                            }
+                        }
+                        part += WIDTH;
+                    }
+                }
+                *kept = sums;
+            }
+
+            /// # Safety
+            /// As [`Kernels::products`]; the CPU has the features.
+            $(#[$feature])?
+            pub(super) unsafe fn products<'a>(
+                (left, row_stride): (*const f32, usize),
+                (right, columns): (*const f32, Fours),
+                segments: impl Iterator<Item = ([bool; 4], &'a [(usize, isize)])>,
+            ) -> [[f32; 4]; MOST_ROWS] {
+                let mut sums = [[$zero(); 4]; LEFT];
+                for (inside, places) in segments {
+                    let base: [*const f32; 4] = std::array::from_fn(|column| {
+                        if inside[column] { right.wrapping_add(columns[column]) } else { ZEROS.as_ptr() }
+                    });
+                    // a column outside reads the same zeros at every place
+                    let moves = inside.map(|inside| if inside { -1 } else { 0 });
+                    // SAFETY: by this function's contract
+                    unsafe { add(&mut sums, left, row_stride, base, moves, places) };
+                }
+                let mut out = [[0f32; 4]; MOST_ROWS];
+                for row in 0..LEFT {
+                    for column in 0..4 {
+                        out[row][column] = $reduce(sums[row][column]);
+                    }
+                }
+                out
+            }
+        }
+    };
+}
+
+#[cfg(target_arch = "x86_64")]
+family!(
+    wide,
+    #[target_feature(enable = "avx512f")]
+    16,
+    __m512,
+    _mm512_setzero_ps,
+    _mm512_loadu_ps,
+    _mm512_storeu_ps,
+    _mm512_set1_ps,
+    _mm512_fmadd_ps,
+    _mm512_reduce_add_ps,
+    6,
+    4,
+    4
+);
+#[cfg(target_arch = "x86_64")]
+family!(
+    narrow,
+    #[target_feature(enable = "avx2,fma")]
+    8,
+    __m256,
+    _mm256_setzero_ps,
+    _mm256_loadu_ps,
+    _mm256_storeu_ps,
+    _mm256_set1_ps,
+    _mm256_fmadd_ps,
+    reduce_narrow,
+    6,
+    2,
+    2
+);
+family!(portable, 16, [f32; 16], zero, load, store, set, fma, reduce, 6, 1, 2);
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+fn reduce_narrow(vector: std::arch::x86_64::__m256) -> f32 {
+    let mut lanes = [0f32; 8];
+    // SAFETY: `lanes` holds one vector
+    unsafe { std::arch::x86_64::_mm256_storeu_ps(lanes.as_mut_ptr(), vector) };
+    let mut half: [f32; 4] = std::array::from_fn(|lane| lanes[lane] + lanes[lane + 4]);
+    half[0] += half[2];
+    half[1] += half[3];
+    half[0] + half[1]
+}
+
+#[inline(always)]
+fn zero() -> [f32; LANES] {
+    [0.0; LANES]
+}
+
+#[inline(always)]
+unsafe fn load(from: *const f32) -> [f32; LANES] {
+    // SAFETY: the caller's promise
+    unsafe { from.cast::<[f32; LANES]>().read_unaligned() }
+}
+
+#[inline(always)]
+unsafe fn store(to: *mut f32, vector: [f32; LANES]) {
+    // SAFETY: the caller's promise
+    unsafe { to.cast::<[f32; LANES]>().write_unaligned(vector) }
+}
+
+#[inline(always)]
+fn set(value: f32) -> [f32; LANES] {
+    [value; LANES]
+}
+
+#[inline(always)]
+fn fma(a: [f32; LANES], b: [f32; LANES], c: [f32; LANES]) -> [f32; LANES] {
+    std::array::from_fn(|lane| {
+        if cfg!(any(target_feature = "fma", target_arch = "aarch64")) {
+            a[lane].mul_add(b[lane], c[lane])
+        } else {
+            a[lane] * b[lane] + c[lane]
+        }
+    })
+}
+
+#[inline(always)]
+fn reduce(vector: [f32; LANES]) -> f32 {
+    vector.iter().sum()
+}
+
+/// The vectors that the loops run on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kernels {
+    /// AVX-512.
+    #[cfg(target_arch = "x86_64")]
+    Wide,
+    /// AVX2 with FMA.
+    #[cfg(target_arch = "x86_64")]
+    Narrow,
+    /// What the compiler makes of arrays.
+    Portable,
+}
+
+impl Kernels {
+    /// All that this CPU has, the fastest first.
+    pub(super) fn available() -> impl Iterator<Item = Self> {
+        #[cfg(target_arch = "x86_64")]
+        let vectors = [
+            is_x86_feature_detected!("avx512f").then_some(Self::Wide),
+            (is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")).then_some(Self::Narrow),
+        ];
+        #[cfg(not(target_arch = "x86_64"))]
+        let vectors = [None; 0];
+        vectors.into_iter().flatten().chain([Self::Portable])
+    }
+
+    /// The fastest.
+    pub(super) fn detect() -> Self {
+        Self::available().next().unwrap_or(Self::Portable)
+    }
+
+    /// (rows, columns) of a tile of [`Self::sum`].
+    pub(super) fn tile(self) -> (usize, usize) {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Wide => (wide::ROWS, wide::COLUMNS),
+            #[cfg(target_arch = "x86_64")]
+            Self::Narrow => (narrow::ROWS, narrow::COLUMNS),
+            Self::Portable => (portable::ROWS, portable::COLUMNS),
+        }
+    }
+
+    /// Offsets of the vectors that make up the lanes of a group.
+    pub(super) fn parts(self) -> impl Iterator<Item = usize> + Clone {
+        let width = match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Wide => wide::WIDTH,
+            #[cfg(target_arch = "x86_64")]
+            Self::Narrow => narrow::WIDTH,
+            Self::Portable => portable::WIDTH,
+        };
+        (0..LANES).step_by(width)
+    }
+
+    /// Rows of a tile of [`Self::products`].
+    pub(super) fn gradient_rows(self) -> usize {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Wide => wide::LEFT,
+            #[cfg(target_arch = "x86_64")]
+            Self::Narrow => narrow::LEFT,
+            Self::Portable => portable::LEFT,
+        }
+    }
+
+    /// output[row · stride + column.output] = bias[row] + Σ_channel Σ_tap packed[channel, tap.weight, row] ·
+    /// input[column.input + tap.input + channel · stride], for whole vectors.
+    ///
+    /// # Safety
+    /// Every such place lies inside what the pointers point to, and no other thread uses the outputs.
+    pub(super) unsafe fn sum(
+        self,
+        taps: &[Tap],
+        packed: (&[f32], usize),
+        bias: &[f32],
+        input: (*const f32, usize),
+        columns: &Columns,
+        output: (*mut f32, usize, usize),
+    ) {
+        // SAFETY: by this function's contract; `available` found the features
+        unsafe {
+            match self {
+                #[cfg(target_arch = "x86_64")]
+                Self::Wide => wide::sum(taps, packed, bias, input, columns, output),
+                #[cfg(target_arch = "x86_64")]
+                Self::Narrow => narrow::sum(taps, packed, bias, input, columns, output),
+                Self::Portable => portable::sum(taps, packed, bias, input, columns, output),
+            }
+        }
+    }
+
+    /// sums[row][column] = Σ_place Σ_lane left[row · stride + place.0 + lane] · right[column + place.1 + lane],
+    /// over the places of all segments in which the column lies inside.
+    ///
+    /// # Safety
+    /// Every such place lies inside what the pointers point to; rows are [`Self::gradient_rows`].
+    pub(super) unsafe fn products<'a>(
+        self,
+        left: (*const f32, usize),
+        right: (*const f32, Fours),
+        segments: impl Iterator<Item = ([bool; 4], &'a [(usize, isize)])>,
+    ) -> [[f32; 4]; MOST_ROWS] {
+        // SAFETY: by this function's contract; `available` found the features
+        unsafe {
+            match self {
+                #[cfg(target_arch = "x86_64")]
+                Self::Wide => wide::products(left, right, segments),
+                #[cfg(target_arch = "x86_64")]
+                Self::Narrow => narrow::products(left, right, segments),
+                Self::Portable => portable::products(left, right, segments),
+            }
+        }
+    }
+}
