@@ -43,7 +43,7 @@ impl Dim {
 }
 
 impl Port {
-    fn of(value: &ValueInfoProto) -> Self {
+    pub(super) fn of(value: &ValueInfoProto) -> Self {
         let declared = value.r#type.as_ref().and_then(|t| t.value.as_ref());
         let tensor = declared.map(|type_proto::Value::TensorType(tensor)| tensor);
         let dims = tensor.and_then(|tensor| tensor.shape.as_ref()).map(|shape| {

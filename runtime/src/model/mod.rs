@@ -5,6 +5,7 @@
 //! Each step has a limit on what it takes ([`limits`]).
 
 mod facts;
+mod features;
 mod folder;
 mod graph;
 mod kinds;
@@ -13,6 +14,7 @@ mod metadata;
 mod plan;
 
 pub use facts::{Facts, TensorFact};
+pub use features::{FeatureNetwork, FeatureRunner, INPUT_KEY, MAX_FEATURES, OutputChoice};
 pub use folder::{MANIFEST, Manifest, ManifestFile, ModelFolder, file_name, sha256_hex};
 pub use kinds::{ImageShape, Kind, Part, PixelFormat, Precision, Range};
 pub use metadata::{Metadata, keys};

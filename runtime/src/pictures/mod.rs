@@ -5,7 +5,7 @@
 mod npy;
 mod read;
 
-pub use npy::{read_npy, write_npy};
+pub use npy::{NpyValues, read_npy, read_npy_values, write_npy};
 pub use read::read_picture;
 
 use crate::files::write_atomically;

@@ -1,4 +1,4 @@
-//! float32 arrays in NumPy's `.npy` format.
+//! Arrays in NumPy's `.npy` format.
 
 use crate::files::write_atomically;
 use crate::model::limits::{MAX_RUN_VALUES, read_bounded};
@@ -10,12 +10,49 @@ use std::path::Path;
 /// 118 or 182 bytes. The parser is recursive, so a longer one could exhaust the stack.
 const LONGEST_HEADER: u16 = 256;
 
+/// The values of an array, in C order.
+#[derive(Clone, Debug, PartialEq)]
+pub enum NpyValues {
+    /// `'<f4'`.
+    Float32(Vec<f32>),
+    /// `'|u1'`.
+    Uint8(Vec<u8>),
+    /// `'<i8'`.
+    Int64(Vec<i64>),
+}
+
+impl NpyValues {
+    /// The element type in NumPy's words.
+    pub fn dtype(&self) -> &'static str {
+        match self {
+            Self::Float32(_) => "float32",
+            Self::Uint8(_) => "uint8",
+            Self::Int64(_) => "int64",
+        }
+    }
+}
+
 /// Reads a float32 array: its shape, and its values in C order.
 ///
 /// # Errors
-/// If the file is not a `.npy` file of float32 in C order, if its size is not what its header
-/// says, or if it holds more than [`MAX_RUN_VALUES`] values.
+/// As [`read_npy_values`], and if it holds something else than float32.
 pub fn read_npy(path: &Path) -> Result<(Vec<usize>, Vec<f32>)> {
+    match read_npy_values(path)? {
+        (shape, NpyValues::Float32(values)) => Ok((shape, values)),
+        (_, other) => {
+            let problem =
+                format!("it holds {}: only float32 is read here; convert it with astype", other.dtype());
+            Err(Error::unsupported(path.display(), problem))
+        }
+    }
+}
+
+/// Reads an array of float32, uint8 or int64: its shape, and its values in C order.
+///
+/// # Errors
+/// If the file is not a `.npy` file of one of these types in C order, if its size is not what its
+/// header says, or if it is larger than [`MAX_RUN_VALUES`] float32 values are.
+pub fn read_npy_values(path: &Path) -> Result<(Vec<usize>, NpyValues)> {
     let malformed = |problem: &str| Error::malformed(path.display(), problem);
     let bytes = read_bounded(path, 4 * MAX_RUN_VALUES as u64 + u64::from(LONGEST_HEADER))?;
     // Magic, version 1.0, then the header's length in 16 bits (NEP 1).
@@ -28,13 +65,17 @@ pub fn read_npy(path: &Path) -> Result<(Vec<usize>, Vec<f32>)> {
     }
     let mut rest = &bytes[..];
     let file = NpyFile::new(&mut rest).map_err(|e| malformed(&format!("its .npy header is damaged: {e}")))?;
-    if file.dtype().descr() != "'<f4'" {
-        let problem = format!(
-            "it holds {}: only float32 ('<f4') is read; convert it with astype",
-            file.dtype().descr()
-        );
-        return Err(Error::unsupported(path.display(), problem));
-    }
+    let dtype = file.dtype().descr();
+    let size = match dtype.as_str() {
+        "'<f4'" => 4,
+        "'|u1'" => 1,
+        "'<i8'" => 8,
+        _ => {
+            let problem =
+                format!("it holds {dtype}: only float32, uint8 and int64 are read; convert it with astype");
+            return Err(Error::unsupported(path.display(), problem));
+        }
+    };
     if file.order() != Order::C && file.shape().len() > 1 {
         return Err(Error::unsupported(path.display(), "it is in Fortran order: save it in C order"));
     }
@@ -42,12 +83,16 @@ pub fn read_npy(path: &Path) -> Result<(Vec<usize>, Vec<f32>)> {
     let shape = shape.ok_or_else(|| malformed("its shape is too large"))?;
     let values = shape.iter().try_fold(1usize, |product, side| product.checked_mul(*side));
     drop(file);
-    if values.and_then(|values| values.checked_mul(4)) != Some(rest.len()) {
+    if values.and_then(|values| values.checked_mul(size)) != Some(rest.len()) {
         let problem =
             format!("its header says {shape:?}, which does not fit the {} bytes after it", rest.len());
         return Err(malformed(&problem));
     }
-    let values = rest.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
+    let values = match size {
+        4 => NpyValues::Float32(rest.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect()),
+        8 => NpyValues::Int64(rest.as_chunks().0.iter().map(|b| i64::from_le_bytes(*b)).collect()),
+        _ => NpyValues::Uint8(rest.to_vec()),
+    };
     Ok((shape, values))
 }
 
@@ -106,6 +151,15 @@ mod tests {
         let one = 1f32.to_le_bytes();
         let good = npy("{'descr': '<f4', 'fortran_order': False, 'shape': (1, 1), }\n", &one);
         assert_eq!(read(&good).unwrap(), (vec![1, 1], vec![1.0]));
+        for (dtype, bytes, expected) in [
+            ("|u1", vec![3, 255], NpyValues::Uint8(vec![3, 255])),
+            ("<i8", [[255; 8], 9i64.to_le_bytes()].concat(), NpyValues::Int64(vec![-1, 9])),
+        ] {
+            let header = format!("{{'descr': '{dtype}', 'fortran_order': False, 'shape': (2,), }}\n");
+            let line = read(&npy(&header, &bytes)).unwrap_err().to_string();
+            assert!(line.contains(expected.dtype()) && line.contains("only float32"), "{line}");
+            assert_eq!(read_npy_values(&path).unwrap(), (vec![2], expected));
+        }
         let huge = "{'descr': '<f4', 'fortran_order': False, 'shape': (4611686018427387905, 4), }\n";
         let deep = format!("{{'descr': {}", "(".repeat(60_000));
         for (bytes, expected) in [
