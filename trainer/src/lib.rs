@@ -5,7 +5,7 @@
 //! - [`network`]: what a network is, as one typed list of layers, and families of them
 //! - [`data`]: IDX files, folders of images, a small embedded set → batches
 //! - [`vae`]: encoder and decoder, and the objective's terms
-//! - [`evaluate`]: likelihoods of held-out pictures
+//! - [`evaluate`]: likelihoods of held-out pictures; samples against pictures, on the features of any network
 //! - [`train`]: configuration, presets, loop, run folder, checkpoints, pictures
 //! - [`export`]: layer list + weights → ONNX → compared with the trainer's own through the runtime
 //!

@@ -1,5 +1,17 @@
-//! How good a VAE is on pictures that it has not learned from: the evidence lower bound, and the
-//! importance-weighted estimate of log p(x) that papers compare by.
+//! How good a generator is.
+//!
+//! Here: a VAE on pictures that it has not learned from, by the evidence lower bound and the importance-weighted
+//! estimate of log p(x) that papers compare by. Below: any samples against pictures, on the features of any
+//! network ([`report::evaluate_samples`]).
+
+pub mod cache;
+pub mod distance;
+pub mod features;
+pub mod modes;
+pub mod neighbours;
+mod pairs;
+pub mod report;
+pub mod samples;
 
 use std::ops::Range;
 

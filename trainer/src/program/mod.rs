@@ -9,6 +9,7 @@ macro_rules! say {
     };
 }
 
+mod compare;
 mod data;
 mod eval;
 mod export;
@@ -36,6 +37,8 @@ enum Command {
     Train(train::Arguments),
     /// Report how well a run's network models its test pictures.
     Eval(eval::Arguments),
+    /// Measure any samples against a data set's pictures, on the features of any network.
+    Compare(compare::Arguments),
     /// Draw pictures from a run's network.
     Sample(sample::Arguments),
     /// Write a run's network as a model folder: ONNX files, model.json, card.
@@ -113,6 +116,7 @@ pub(crate) fn run() -> Result<()> {
     match Arguments::parse().command {
         Command::Train(arguments) => train::run(arguments),
         Command::Eval(arguments) => eval::run(arguments),
+        Command::Compare(arguments) => compare::run(arguments),
         Command::Sample(arguments) => sample::run(arguments),
         Command::Export(arguments) => export::run(arguments),
         Command::Data(arguments) => data::run(arguments),

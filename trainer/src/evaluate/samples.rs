@@ -1,0 +1,248 @@
+//! The pictures that are judged: ours or another program's, from an array, a folder or a generator.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+
+use edgegen_runtime::generate::{Generator, Latents};
+use edgegen_runtime::model::{ImageShape, Model, ModelFolder, OpenOptions, Precision, Range, limits};
+use edgegen_runtime::pictures::{NpyValues, read_npy_values, read_picture};
+use rayon::prelude::*;
+
+use crate::{Error, Result};
+
+/// Pictures that a generator draws unless the caller says otherwise.
+pub const DRAWN: usize = 10_000;
+/// Endings of the pictures in a folder.
+const EXTENSIONS: [&str; 4] = ["png", "jpg", "jpeg", "webp"];
+/// Deepest nesting of sub-folders that is searched.
+const DEEPEST: usize = 8;
+/// Latents that one thread turns into pictures at a time.
+const CHUNK: usize = 64;
+
+/// Pictures to judge, u8.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Samples {
+    /// What reports call them.
+    pub name: String,
+    /// Shape of every picture.
+    pub shape: ImageShape,
+    /// (N, height, width, channels).
+    pub pixels: Vec<u8>,
+    /// The class that each was drawn for, (N); or empty.
+    pub requested: Vec<u16>,
+}
+
+/// How samples are read.
+#[derive(Clone, Debug, Default)]
+pub struct SampleOptions {
+    /// How many: the first of an array or folder, [`DRAWN`] of a generator; `None`: all there are.
+    pub count: Option<usize>,
+    /// Which latents a generator is given: sample i depends on the seed and i alone.
+    pub seed: u64,
+    /// Range of a generator's pictures, if its file does not tell.
+    pub range: Option<Range>,
+    /// Which of the precisions in a model folder; `None`: its default.
+    pub precision: Option<Precision>,
+}
+
+impl Samples {
+    /// Pictures `pixels`, (N, height, width, channels).
+    ///
+    /// # Errors
+    /// [`Error::Config`] if there are none, or they do not have `shape`.
+    pub fn new(name: impl Into<String>, shape: ImageShape, pixels: Vec<u8>) -> Result<Self> {
+        let name = name.into();
+        let usable = matches!(shape.channels, 1 | 3) && shape.values() > 0;
+        if !usable || pixels.is_empty() || !pixels.len().is_multiple_of(shape.values()) {
+            return Err(Error::Config(format!("{name}: {} values are no pictures of {shape}", pixels.len())));
+        }
+        Ok(Self { name, shape, pixels, requested: Vec::new() })
+    }
+
+    /// Reads the samples at `path`: a `.npy` array (uint8; (N, H, W, 1 or 3) or (N, H, W)), a folder of
+    /// images (in the order of their paths; in colour, and brought to the first one's size), an ONNX generator,
+    /// or a model folder.
+    ///
+    /// # Errors
+    /// One that names `path`, if it is none of these, is damaged, or holds fewer than `options.count`.
+    pub fn read(path: &Path, options: &SampleOptions) -> Result<Self> {
+        if options.count == Some(0) {
+            return Err(Error::Config("--count 0 asks for nothing: give 1 or more".into()));
+        }
+        let extension = path.extension().and_then(OsStr::to_str).map(str::to_lowercase);
+        match extension.as_deref() {
+            _ if !path.exists() => Err(Error::data(
+                path,
+                "does not exist; samples are a .npy array, a folder of images, an .onnx generator or a model folder",
+            )),
+            _ if path.is_dir() && path.join(edgegen_runtime::model::MANIFEST).is_file() => {
+                Self::drawn(path, options)
+            }
+            _ if path.is_dir() => Self::folder(path, options),
+            Some("npy") => Self::array(path, options),
+            Some("onnx") => Self::drawn(path, options),
+            _ => Err(Error::data(
+                path,
+                "is not known as samples: give a .npy array, a folder of images, an .onnx generator or a model folder",
+            )),
+        }
+    }
+
+    /// N.
+    pub fn count(&self) -> usize {
+        self.pixels.len() / self.shape.values()
+    }
+
+    /// Picture `index`, (height, width, channels).
+    pub fn picture(&self, index: usize) -> &[u8] {
+        &self.pixels[index * self.shape.values()..][..self.shape.values()]
+    }
+
+    /// Sets the class that each sample was drawn for, from a `.npy` array (N) of int64 or uint8.
+    ///
+    /// # Errors
+    /// One that names `path`, if it holds something else, or fewer than there are samples.
+    pub fn read_requested(&mut self, path: &Path) -> Result<()> {
+        let (shape, values) = read_npy_values(path)?;
+        let classes: Option<Vec<u16>> = match values {
+            NpyValues::Uint8(values) => Some(values.into_iter().map(u16::from).collect()),
+            NpyValues::Int64(values) => values.into_iter().map(|value| u16::try_from(value).ok()).collect(),
+            NpyValues::Float32(_) => None,
+        };
+        let Some(mut classes) = classes.filter(|_| shape.len() == 1) else {
+            return Err(Error::data(
+                path,
+                "is no list of classes: it takes (N) int64 or uint8, from 0 to 65535",
+            ));
+        };
+        if classes.len() < self.count() {
+            let problem = format!("holds {} classes for {} samples", classes.len(), self.count());
+            return Err(Error::data(path, problem));
+        }
+        classes.truncate(self.count());
+        self.requested = classes;
+        Ok(())
+    }
+
+    fn array(path: &Path, options: &SampleOptions) -> Result<Self> {
+        let (shape, values) = read_npy_values(path)?;
+        let NpyValues::Uint8(mut pixels) = values else {
+            let problem = format!(
+                "holds {}; pictures are uint8, (N, H, W, 1 or 3): scale them to 0…255, round and astype(\"uint8\")",
+                values.dtype()
+            );
+            return Err(Error::data(path, problem));
+        };
+        let (count, picture) = match shape[..] {
+            [count, height, width] => (count, ImageShape { channels: 1, height, width }),
+            [count, height, width, channels @ (1 | 3)] => (count, ImageShape { channels, height, width }),
+            _ => {
+                let problem = format!("has shape {shape:?}; pictures are (N, H, W, 1 or 3) or (N, H, W)");
+                return Err(Error::data(path, problem));
+            }
+        };
+        let taken = taken(path, count, options.count)?;
+        if picture.values() == 0 || picture.height.max(picture.width) > limits::MAX_IMAGE_SIDE {
+            return Err(Error::data(path, format!("pictures of {picture} are not judged")));
+        }
+        pixels.truncate(taken * picture.values());
+        Self::new(name_of(path), picture, pixels)
+    }
+
+    fn folder(path: &Path, options: &SampleOptions) -> Result<Self> {
+        let mut files = Vec::new();
+        images_below(path, 0, &mut files)?;
+        files.sort();
+        if files.is_empty() {
+            return Err(Error::data(
+                path,
+                "holds neither model.json nor images; samples are PNG, JPEG or WebP files, in sub-folders or not",
+            ));
+        }
+        files.truncate(taken(path, files.len(), options.count)?);
+        let (width, height) = image::image_dimensions(&files[0])
+            .map_err(|e| Error::data(&files[0], format!("this picture cannot be read: {e}")))?;
+        let shape = ImageShape { channels: 3, height: height as usize, width: width as usize };
+        let read = |file: &PathBuf| Ok(read_picture(file, shape)?.pixels);
+        let pictures: Vec<Vec<u8>> = files.par_iter().map(read).collect::<Result<_>>()?;
+        Self::new(name_of(path), shape, pictures.concat())
+    }
+
+    /// The pictures that `edgegen generate` draws from the same seed: one latent at a time.
+    fn drawn(path: &Path, options: &SampleOptions) -> Result<Self> {
+        let open = || -> Result<Generator> {
+            let open = OpenOptions { range: options.range, ..OpenOptions::default() };
+            let model = if path.is_dir() {
+                let folder = ModelFolder::open(path)?;
+                folder.open_part(folder.drawing_part()?, options.precision, &open)?
+            } else {
+                Model::open(path, &open)?
+            };
+            if let Some(precision) =
+                options.precision.filter(|precision| *precision != model.facts().precision)
+            {
+                let problem = format!("this file is {}, not {precision}", model.facts().precision);
+                return Err(Error::data(path, problem));
+            }
+            Ok(model.into_generator(1)?)
+        };
+        let first = open()?;
+        let (shape, latent, count) =
+            (first.image_shape(), first.latent_dim(), options.count.unwrap_or(DRAWN));
+        limits::check_count(count, shape.values().div_ceil(4).max(latent))?;
+        let mut pixels = vec![0u8; count * shape.values()];
+        let idle = std::sync::Mutex::new(vec![first]);
+        let lock = || idle.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let chunks = pixels.par_chunks_mut(CHUNK * shape.values()).enumerate();
+        chunks.try_for_each(|(chunk, pixels)| -> Result<()> {
+            let spare = lock().pop();
+            let mut generator = match spare {
+                Some(generator) => generator,
+                None => open()?,
+            };
+            let number = pixels.len() / shape.values();
+            let latents = Latents::from_seed(options.seed, (chunk * CHUNK) as u64, number, latent, 1.0);
+            for (index, pixels) in pixels.chunks_mut(shape.values()).enumerate() {
+                generator.frame_into(latents.row(index), pixels)?;
+            }
+            lock().push(generator);
+            Ok(())
+        })?;
+        Self::new(format!("{} seed {}", name_of(path), options.seed), shape, pixels)
+    }
+}
+
+/// Adds every image below `folder` that is not hidden.
+fn images_below(folder: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Result<()> {
+    for entry in std::fs::read_dir(folder).map_err(|e| Error::io("read", folder, e))? {
+        let entry = entry.map_err(|e| Error::io("read", folder, e))?;
+        let path = entry.path();
+        let extension = path.extension().and_then(OsStr::to_str).map(str::to_lowercase);
+        if entry.file_name().to_string_lossy().starts_with('.') {
+            continue;
+        }
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            if depth < DEEPEST {
+                images_below(&path, depth + 1, files)?;
+            }
+        } else if extension.is_some_and(|extension| EXTENSIONS.contains(&extension.as_str())) {
+            files.push(path);
+        }
+    }
+    Ok(())
+}
+
+fn taken(path: &Path, count: usize, asked: Option<usize>) -> Result<usize> {
+    match asked {
+        Some(asked) if asked > count => {
+            Err(Error::data(path, format!("holds {count} samples; --count {asked} asks for more")))
+        }
+        _ => Ok(asked.unwrap_or(count)),
+    }
+}
+
+fn name_of(path: &Path) -> String {
+    let absolute = std::path::absolute(path).ok();
+    let name = absolute.as_deref().and_then(Path::file_name);
+    name.map_or_else(|| "samples".into(), |name| name.to_string_lossy().into_owned())
+}
