@@ -4,6 +4,7 @@
 //! - [`nn`]: what training computes with (convolutions and their gradients, likelihoods, Adam with a state to store)
 //! - [`network`]: what a network is, as one typed list of layers, and families of them
 //! - [`data`]: IDX files, folders of images, a small embedded set → batches
+//! - [`gan`]: generator and discriminator, and one step of both (no preset uses it yet)
 //! - [`vae`]: encoder and decoder, and the objective's terms
 //! - [`evaluate`]: likelihoods of held-out pictures; samples against pictures, on the features of any network
 //! - [`train`]: configuration, presets, loop, run folder, checkpoints, pictures
@@ -16,6 +17,7 @@
 pub mod data;
 pub mod evaluate;
 pub mod export;
+pub mod gan;
 pub mod network;
 pub mod nn;
 pub mod train;

@@ -61,7 +61,9 @@ impl DeviceName {
     fn check(self) -> Result<()> {
         match self {
             Self::Cpu => Ok(()),
-            Self::Cuda => bail!("this version trains on the CPU alone; use --device cpu"),
+            Self::Cuda => {
+                bail!("CUDA is not built into this version, which trains on the CPU alone; use --device cpu")
+            }
         }
     }
 }
