@@ -1,9 +1,13 @@
 //! Adam with moments that can be stored and restored, so that a resumed run is the same run.
 
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::lanes;
 use crate::network::module::{Gradients, Module};
+
+/// Values that one task moves.
+const PIECE: usize = 1 << 15;
 
 /// Settings of D. P. Kingma, J. Ba, "Adam: a method for stochastic optimization", 2015.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -66,14 +70,18 @@ impl Adam {
         for (module, gradients) in modules {
             for (parameter, gradient) in module.trained_mut().zip(gradients.trained()) {
                 let Some((first, second)) = moments.next() else { return };
-                lanes::adam(
-                    parameter,
-                    gradient,
-                    first,
-                    second,
-                    (beta1 as f32, beta2 as f32),
-                    ((rate * first_scale) as f32, second_scale as f32, epsilon as f32),
-                );
+                let pieces = parameter.par_chunks_mut(PIECE).zip(gradient.par_chunks(PIECE));
+                let moments = first.par_chunks_mut(PIECE).zip(second.par_chunks_mut(PIECE));
+                pieces.zip(moments).for_each(|((parameter, gradient), (first, second))| {
+                    lanes::adam(
+                        parameter,
+                        gradient,
+                        first,
+                        second,
+                        (beta1 as f32, beta2 as f32),
+                        ((rate * first_scale) as f32, second_scale as f32, epsilon as f32),
+                    );
+                });
             }
         }
     }

@@ -8,7 +8,7 @@ use super::lanes;
 /// Added to the variance, as PyTorch and the DCGAN papers do.
 pub const EPSILON: f64 = 1e-5;
 /// Share of a new batch in the running statistics.
-const MOMENTUM: f32 = 0.1;
+pub(crate) const MOMENTUM: f32 = 0.1;
 
 /// Mean and variance of each channel, (C) each.
 #[derive(Clone, Debug)]

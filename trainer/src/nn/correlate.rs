@@ -17,6 +17,8 @@ use super::kernels::{Columns, Kernels, Tap, Target};
 
 /// Tasks that a call is cut into, at least, so that a few threads have equal work.
 const TASKS: usize = 16;
+/// Bytes of input that one block of rows after the other is computed from: half of a small first-level cache.
+const NEAR: usize = 16 << 10;
 /// Coarse pixels whose values stay in the cache while weight gradients are summed over them.
 const BLOCK: usize = 64;
 /// Rows of the weight gradient that one task computes, about.
@@ -29,6 +31,7 @@ pub(crate) type Bias<'a> = Option<&'a [f32]>;
 
 /// Output positions that the same taps reach.
 struct Class {
+    /// Of the first input channel, `weight` the number among its k·k.
     taps: Vec<Tap>,
     /// (input, output) of each position in one group, in values.
     places: Vec<(isize, usize)>,
@@ -129,6 +132,25 @@ fn pack(g: &Geometry, role: Role, weights: &[f32], block: usize, packed: &mut [f
     });
 }
 
+/// The taps of a class in all input channels, in runs of about `near` that do not cut a channel.
+fn every_channel(
+    class: &Class,
+    (inputs, channel_stride): (usize, usize),
+    (area, rows): (usize, usize),
+    near: usize,
+) -> Vec<Vec<Tap>> {
+    let channels: Vec<usize> = (0..inputs).collect();
+    let together = (near / class.taps.len().max(1)).max(1);
+    let of_channel = |channel: &usize| {
+        let channel = *channel;
+        class.taps.iter().map(move |tap| Tap {
+            input: tap.input + (channel * channel_stride) as isize,
+            weight: (channel * area + tap.weight) * rows,
+        })
+    };
+    channels.chunks(together).map(|run| run.iter().flat_map(of_channel).collect()).collect()
+}
+
 /// output = weights ∘ input + bias, `input` (groups, C, H, W, lanes) of the role's input side,
 /// `output` likewise of its output side, `weights` (coarse channels, fine channels, k, k).
 ///
@@ -148,7 +170,8 @@ pub(crate) fn apply(
     assert!(weights.len() == g.weights_len() && bias.is_none_or(|bias| bias.len() == outputs), "{g:?}");
 
     let kernels = Kernels::detect();
-    let (rows, columns) = kernels.tile();
+    let tile = kernels.tile(outputs);
+    let (rows, columns) = (tile.rows, tile.columns);
     let blocks = outputs.div_ceil(rows);
     let mut packed = super::buffers::Buffer::any(blocks * rows * inputs * g.area());
     pack(g, role, weights, rows, &mut packed);
@@ -159,8 +182,14 @@ pub(crate) fn apply(
 
     let classes = classes(g, role);
     // each task: a few positions of one class (over all groups), for some blocks of rows
+    let in_stride = in_len / inputs;
+    let near = NEAR / (columns * kernels.width() * size_of::<f32>());
+    let expanded: Vec<Vec<Vec<Tap>>> = classes
+        .iter()
+        .map(|class| every_channel(class, (inputs, in_stride), (g.area(), rows), near))
+        .collect();
     let mut tiles = Vec::new();
-    for class in &classes {
+    for (class, taps) in classes.iter().zip(&expanded) {
         let vectors: Vec<(isize, usize)> = class
             .places
             .iter()
@@ -170,30 +199,32 @@ pub(crate) fn apply(
             .flat_map(|(from, to)| kernels.parts().map(move |part| (from + part as isize, to + part)))
             .collect();
         for chunk in vectors.chunks(columns) {
-            tiles.push((class, Columns::new(chunk)));
+            tiles.push((taps, Columns::new(chunk)));
         }
     }
     let splits = TASKS.div_ceil(tiles.len()).clamp(1, blocks);
     let per_split = blocks.div_ceil(splits);
-    let in_stride = in_len / inputs;
     let out_stride = out_len / outputs;
     let target = Target::new(output);
     (0..tiles.len() * splits).into_par_iter().for_each(|task| {
-        let (class, columns) = &tiles[task / splits];
+        let (taps, columns) = &tiles[task / splits];
         let first = task % splits * per_split;
-        for block in first..(first + per_split).min(blocks) {
-            let row = block * rows;
-            // SAFETY: every tap of a class reads inside the picture that its places belong to (see
-            // `reach`), every place and row writes inside `output`, and no other task writes there.
-            unsafe {
-                kernels.sum(
-                    &class.taps,
-                    (&packed[block * rows * inputs * g.area()..][..rows * inputs * g.area()], g.area()),
-                    &biases[row..row + rows],
-                    (input.as_ptr(), in_stride),
-                    columns,
-                    (target.at(row * out_stride), out_stride, rows.min(outputs - row)),
-                );
+        for (chunk, taps) in taps.iter().enumerate() {
+            for block in first..(first + per_split).min(blocks) {
+                let row = block * rows;
+                let weights = &packed[block * inputs * g.area() * rows..];
+                // SAFETY: every tap reads inside the picture that its places belong to (see `reach`) and has
+                // weights in `packed`, every place and row writes inside `output`, and no other task writes there.
+                unsafe {
+                    kernels.sum(
+                        tile,
+                        (taps, weights.as_ptr()),
+                        (chunk == 0).then(|| &biases[row..row + rows]),
+                        input.as_ptr(),
+                        columns,
+                        (target.at(row * out_stride), out_stride, rows.min(outputs - row)),
+                    );
+                }
             }
         }
     });
@@ -308,9 +339,9 @@ pub(crate) fn weight_gradient(
 
     let kernels = Kernels::detect();
     let left_rows = kernels.gradient_rows();
-    let row_tasks = rows.div_ceil(TASK_ROWS);
-    let rows_per_task = rows.div_ceil(row_tasks).next_multiple_of(left_rows);
     let channel_tasks = channels.div_ceil(TASK_CHANNELS.max(4));
+    let row_tasks = rows.div_ceil(TASK_ROWS).max(TASKS.div_ceil(channel_tasks)).min(rows);
+    let rows_per_task = rows.div_ceil(row_tasks).next_multiple_of(left_rows);
     let channels_per_task = channels.div_ceil(channel_tasks).next_multiple_of(4);
     let target = Target::new(gradient);
     let tasks: Vec<(usize, usize)> = (0..channels)

@@ -7,21 +7,21 @@ use super::batch::LANES;
 /// What invalid columns of [`Kernels::products`] read.
 static ZEROS: [f32; LANES] = [0.0; LANES];
 
-/// A tap of a class of output positions.
+/// A tap of a class of output positions, in one of the input's channels.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Tap {
-    /// From an output position's place in the input, in values; channels are a stride apart.
+    /// From an output position's place in the input's first channel, in values.
     pub(super) input: isize,
-    /// Number of its weight among the k·k of a channel.
+    /// Where its weights for a tile's rows begin, in values.
     pub(super) weight: usize,
 }
 
 /// Most vectors that one tile computes for each row.
-const MOST_COLUMNS: usize = 4;
+const MOST_COLUMNS: usize = 8;
 /// Most rows of one tile.
 pub(super) const MOST_ROWS: usize = 6;
 
-/// Up to four output vectors: where their input begins and where they are written.
+/// The output vectors of a tile: where their input begins and where they are written.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Columns {
     input: [isize; MOST_COLUMNS],
@@ -30,7 +30,7 @@ pub(super) struct Columns {
 }
 
 impl Columns {
-    /// One to four (input, output) places, in values.
+    /// One or more (input, output) places, in values.
     pub(super) fn new(places: &[(isize, usize)]) -> Self {
         let at = |index: usize| places[index.min(places.len() - 1)];
         Self {
@@ -98,37 +98,45 @@ macro_rules! family {
             /// # Safety
             /// As [`Kernels::sum`]; the CPU has the features.
             $(#[$feature])?
-            pub(super) unsafe fn sum(
+            pub(super) unsafe fn sum<const ROWS: usize, const COLUMNS: usize>(
                 taps: &[Tap],
-                (packed, area): (&[f32], usize),
-                bias: &[f32],
-                (input, channel_stride): (*const f32, usize),
+                weights: *const f32,
+                bias: Option<&[f32]>,
+                input: *const f32,
                 columns: &Columns,
                 (output, row_stride, rows): (*mut f32, usize, usize),
             ) {
                 // SAFETY: the caller's promise bounds every read and write
                 unsafe {
                     let mut sums = [[$zero(); COLUMNS]; ROWS];
-                    for row in 0..ROWS {
-                        sums[row] = [$set(bias[row]); COLUMNS];
-                    }
-                    let mut from: [*const f32; COLUMNS] = std::array::from_fn(|column| input.wrapping_offset(columns.input[column]));
-                    for weights in packed.chunks_exact(area * ROWS) {
-                        for tap in taps {
-                            let weights = weights.as_ptr().add(tap.weight * ROWS);
-                            let mut vectors = [$zero(); COLUMNS];
-                            for column in 0..COLUMNS {
-                                vectors[column] = $load(from[column].wrapping_offset(tap.input));
-                            }
+                    match bias {
+                        Some(bias) => {
                             for row in 0..ROWS {
-                                let weight = $set(*weights.add(row));
+                                sums[row] = [$set(bias[row]); COLUMNS];
+                            }
+                        }
+                        None => {
+                            for row in 0..ROWS {
+                                // rows that do not count sum up what nobody reads
+                                let row_start = output.add(row.min(rows - 1) * row_stride);
                                 for column in 0..COLUMNS {
-                                    sums[row][column] = $fma(weight, vectors[column], sums[row][column]);
+                                    sums[row][column] = $load(row_start.add(columns.output[column]));
                                 }
                             }
                         }
+                    }
+                    let from: [*const f32; COLUMNS] = std::array::from_fn(|column| input.wrapping_offset(columns.input[column]));
+                    for tap in taps {
+                        let weights = weights.add(tap.weight);
+                        let mut vectors = [$zero(); COLUMNS];
                         for column in 0..COLUMNS {
-                            from[column] = from[column].wrapping_add(channel_stride);
+                            vectors[column] = $load(from[column].wrapping_offset(tap.input));
+                        }
+                        for row in 0..ROWS {
+                            let weight = $set(*weights.add(row));
+                            for column in 0..COLUMNS {
+                                sums[row][column] = $fma(weight, vectors[column], sums[row][column]);
+                            }
                         }
                     }
                     for row in 0..ROWS {
@@ -145,11 +153,13 @@ macro_rules! family {
 
             /// Adds the products at all places. Not inlined, so that the sums have the registers to themselves.
             ///
+            /// With RUN, the four columns follow each other and all lie inside: one pointer leads to them.
+            ///
             /// # Safety
             /// As [`Kernels::products`] for LEFT rows; the CPU has the features.
             #[inline(never)]
             $(#[$feature])?
-            unsafe fn add(
+            unsafe fn add<const RUN: bool>(
                 kept: &mut [[$vector; 4]; LEFT],
                 left: *const f32,
                 row_stride: usize,
@@ -159,23 +169,26 @@ macro_rules! family {
             ) {
                 let mut sums = *kept;
                 for (left_at, right_at) in places {
-                    let mut part = 0;
-                    while part < LANES {
-                        // SAFETY: by this function's contract
-                        unsafe {
-                            let mut vectors = [$zero(); 4];
-                            for column in 0..4 {
-                                let at = (right_at & moves[column]) + part as isize;
-                                vectors[column] = $load(right[column].wrapping_offset(at));
-                            }
+                    // SAFETY: by this function's contract
+                    unsafe {
+                        let left = left.add(*left_at);
+                        for part in (0..LANES).step_by(WIDTH) {
+                            let mut others = [$zero(); LEFT];
                             for row in 0..LEFT {
-                                let other = $load(left.add(left_at + part + row * row_stride));
-                                for column in 0..4 {
-                                    sums[row][column] = $fma(other, vectors[column], sums[row][column]);
+                                others[row] = $load(left.add(part + row * row_stride));
+                            }
+                            for column in 0..4 {
+                                let from = if RUN {
+                                    right[0].wrapping_offset(right_at + (column * LANES) as isize)
+                                } else {
+                                    right[column].wrapping_offset(right_at & moves[column])
+                                };
+                                let vector = $load(from.wrapping_add(part));
+                                for row in 0..LEFT {
+                                    sums[row][column] = $fma(others[row], vector, sums[row][column]);
                                 }
                             }
                         }
-                        part += WIDTH;
                     }
                 }
                 *kept = sums;
@@ -190,6 +203,7 @@ macro_rules! family {
                 segments: impl Iterator<Item = ([bool; 4], &'a [(usize, isize)])>,
             ) -> [[f32; 4]; MOST_ROWS] {
                 let mut sums = [[$zero(); 4]; LEFT];
+                let follow = (1..4).all(|column| columns[column] == columns[0] + column * LANES);
                 for (inside, places) in segments {
                     let base: [*const f32; 4] = std::array::from_fn(|column| {
                         if inside[column] { right.wrapping_add(columns[column]) } else { ZEROS.as_ptr() }
@@ -197,7 +211,13 @@ macro_rules! family {
                     // a column outside reads the same zeros at every place
                     let moves = inside.map(|inside| if inside { -1 } else { 0 });
                     // SAFETY: by this function's contract
-                    unsafe { add(&mut sums, left, row_stride, base, moves, places) };
+                    unsafe {
+                        if follow && inside == [true; 4] {
+                            add::<true>(&mut sums, left, row_stride, base, moves, places);
+                        } else {
+                            add::<false>(&mut sums, left, row_stride, base, moves, places);
+                        }
+                    }
                 }
                 let mut out = [[0f32; 4]; MOST_ROWS];
                 for row in 0..LEFT {
@@ -241,7 +261,7 @@ family!(
     reduce_narrow,
     6,
     2,
-    2
+    3
 );
 family!(portable, 16, [f32; 16], zero, load, store, set, fma, reduce, 6, 1, 2);
 
@@ -295,6 +315,16 @@ fn reduce(vector: [f32; LANES]) -> f32 {
     vector.iter().sum()
 }
 
+/// How many outputs [`Kernels::sum`] computes at once.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Tile {
+    /// Output channels.
+    pub(super) rows: usize,
+    /// Vectors of each.
+    pub(super) columns: usize,
+    flat: bool,
+}
+
 /// The vectors that the loops run on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kernels {
@@ -326,27 +356,33 @@ impl Kernels {
         Self::available().next().unwrap_or(Self::Portable)
     }
 
-    /// (rows, columns) of a tile of [`Self::sum`].
-    pub(super) fn tile(self) -> (usize, usize) {
-        match self {
+    /// The tile of [`Self::sum`] for so many outputs: where they are few, more columns stand for rows.
+    pub(super) fn tile(self, outputs: usize) -> Tile {
+        let (rows, columns) = match self {
             #[cfg(target_arch = "x86_64")]
             Self::Wide => (wide::ROWS, wide::COLUMNS),
             #[cfg(target_arch = "x86_64")]
             Self::Narrow => (narrow::ROWS, narrow::COLUMNS),
             Self::Portable => (portable::ROWS, portable::COLUMNS),
-        }
+        };
+        let flat = outputs <= rows / 2;
+        if flat { Tile { rows: rows / 2, columns: 2 * columns, flat } } else { Tile { rows, columns, flat } }
     }
 
-    /// Offsets of the vectors that make up the lanes of a group.
-    pub(super) fn parts(self) -> impl Iterator<Item = usize> + Clone {
-        let width = match self {
+    /// Values of a vector.
+    pub(super) fn width(self) -> usize {
+        match self {
             #[cfg(target_arch = "x86_64")]
             Self::Wide => wide::WIDTH,
             #[cfg(target_arch = "x86_64")]
             Self::Narrow => narrow::WIDTH,
             Self::Portable => portable::WIDTH,
-        };
-        (0..LANES).step_by(width)
+        }
+    }
+
+    /// Offsets of the vectors that make up the lanes of a group.
+    pub(super) fn parts(self) -> impl Iterator<Item = usize> + Clone {
+        (0..LANES).step_by(self.width())
     }
 
     /// Rows of a tile of [`Self::products`].
@@ -360,28 +396,34 @@ impl Kernels {
         }
     }
 
-    /// output[row · stride + column.output] = bias[row] + Σ_channel Σ_tap packed[channel, tap.weight, row] ·
-    /// input[column.input + tap.input + channel · stride], for whole vectors.
+    /// output[row · stride + column.output] = bias[row] + Σ_tap weights[tap.weight + row] ·
+    /// input[column.input + tap.input], for whole vectors and the rows and columns of `tile`; without a bias the
+    /// sums are added to what is there.
     ///
     /// # Safety
     /// Every such place lies inside what the pointers point to, and no other thread uses the outputs.
     pub(super) unsafe fn sum(
         self,
-        taps: &[Tap],
-        packed: (&[f32], usize),
-        bias: &[f32],
-        input: (*const f32, usize),
+        tile: Tile,
+        (taps, weights): (&[Tap], *const f32),
+        bias: Option<&[f32]>,
+        input: *const f32,
         columns: &Columns,
         output: (*mut f32, usize, usize),
     ) {
         // SAFETY: by this function's contract; `available` found the features
         unsafe {
-            match self {
+            match (self, tile.flat) {
                 #[cfg(target_arch = "x86_64")]
-                Self::Wide => wide::sum(taps, packed, bias, input, columns, output),
+                (Self::Wide, false) => wide::sum::<6, 4>(taps, weights, bias, input, columns, output),
                 #[cfg(target_arch = "x86_64")]
-                Self::Narrow => narrow::sum(taps, packed, bias, input, columns, output),
-                Self::Portable => portable::sum(taps, packed, bias, input, columns, output),
+                (Self::Wide, true) => wide::sum::<3, 8>(taps, weights, bias, input, columns, output),
+                #[cfg(target_arch = "x86_64")]
+                (Self::Narrow, false) => narrow::sum::<6, 2>(taps, weights, bias, input, columns, output),
+                #[cfg(target_arch = "x86_64")]
+                (Self::Narrow, true) => narrow::sum::<3, 4>(taps, weights, bias, input, columns, output),
+                (Self::Portable, false) => portable::sum::<6, 1>(taps, weights, bias, input, columns, output),
+                (Self::Portable, true) => portable::sum::<3, 2>(taps, weights, bias, input, columns, output),
             }
         }
     }
