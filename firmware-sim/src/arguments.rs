@@ -23,6 +23,9 @@ pub(crate) struct Arguments {
     /// Precision, of those in a model folder [default: the one in model.json]
     #[arg(long, value_name = "fp32|fp16|int8", requires = "model")]
     pub(crate) precision: Option<Precision>,
+    /// Class of the pictures, by its name or number, where the model is told one [default: each in turn]
+    #[arg(long, value_name = "NAME|NUMBER", requires = "model")]
+    pub(crate) class: Option<String>,
     /// Show this PNG file instead of a model's pictures
     #[arg(long, value_name = "FILE", conflicts_with_all = ["model", "seed", "walk_to"])]
     pub(crate) frame: Option<PathBuf>,

@@ -68,16 +68,20 @@ fn bounded(channels: usize, width: usize, height: usize) -> Result<PictureShape,
 pub struct ModelGenerator {
     network: generate::Generator,
     shape: PictureShape,
+    /// The class of every picture, if one was chosen.
+    class: Option<u32>,
     /// The walk that was asked for last: (from, to, steps) and its latents.
     walk: Option<((u64, u64, u32), Latents)>,
 }
 
 impl ModelGenerator {
+    /// Pictures of `class`; without one, of each class in turn where the network is told one.
+    ///
     /// An error when its pictures are too large.
-    pub fn new(network: generate::Generator) -> Result<Self, SourceError> {
+    pub fn new(network: generate::Generator, class: Option<u32>) -> Result<Self, SourceError> {
         let image = network.image_shape();
         let shape = bounded(image.channels, image.width, image.height)?;
-        Ok(Self { network, shape, walk: None })
+        Ok(Self { network, shape, class, walk: None })
     }
 }
 
@@ -97,7 +101,9 @@ impl Generator for ModelGenerator {
         match request {
             Request::Still { seed, index } => {
                 let latents = Latents::from_seed(seed, index, 1, dim, TRUNCATION);
-                self.network.frame_into(latents.row(0), pixels)?;
+                // a gallery shows every class; single pictures, which have index 0, differ by their seeds
+                let class = self.class.or_else(|| self.network.class_in_turn(seed.wrapping_add(index)));
+                self.network.frame_into(latents.row(0), class, pixels)?;
             }
             Request::Between { from, to, step, steps } => {
                 let wanted = (from, to, steps);
@@ -105,7 +111,8 @@ impl Generator for ModelGenerator {
                     Some((known, latents)) if known == wanted => latents,
                     _ => Latents::walk(from, to, steps as usize, dim),
                 };
-                let made = self.network.frame_into(walk.row(step.min(steps - 1) as usize), pixels);
+                let class = self.class.or_else(|| self.network.class_in_turn(from));
+                let made = self.network.frame_into(walk.row(step.min(steps - 1) as usize), class, pixels);
                 self.walk = Some((wanted, walk));
                 made?;
             }

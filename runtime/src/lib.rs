@@ -37,7 +37,7 @@
 //! println!("pictures of {}", model.facts().image);
 //! let mut decoder = model.into_generator(1)?;
 //! let latents = Latents::from_seed(7, 0, 16, decoder.latent_dim(), 1.0);
-//! for frame in decoder.frames(&latents)? {
+//! for frame in decoder.frames(&latents, &[])? {
 //!     println!("{} x {}, first pixel {}", frame.width, frame.height, frame.pixels[0]);
 //! }
 //! # Ok(())

@@ -34,6 +34,12 @@ pub enum Purpose {
     BinarizeHeldOut = 7,
     /// Noise added to a held-out set for a denoiser; the index is the picture.
     DenoiseHeldOut = 8,
+    /// Latents that a generator is trained on; the index is the step.
+    Generator = 9,
+    /// Differentiable augmentation; the index is the step.
+    Augment = 10,
+    /// First singular vectors of spectral normalisation; the index is the parameter's number.
+    Spectral = 11,
 }
 
 /// A stream of random numbers that is fully determined by seed, purpose and index.

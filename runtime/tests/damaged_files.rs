@@ -25,7 +25,7 @@ fn survives(bytes: &[u8]) -> bool {
     };
     let (values, latent_dim) = (model.facts().image.values(), model.facts().latent_dim);
     if model.facts().part.draws() {
-        match model.into_generator(1).and_then(|mut g| g.run(&vec![0.5; latent_dim]).map(<[f32]>::len)) {
+        match model.into_generator(1).and_then(|mut g| g.run(&vec![0.5; latent_dim], &[]).map(<[f32]>::len)) {
             Ok(length) => length == values,
             Err(error) => check(error.to_string()),
         }

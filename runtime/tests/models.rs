@@ -23,7 +23,7 @@ fn open_with(model: &Builder, options: OpenOptions) -> Result<Model> {
 }
 
 #[track_caller]
-fn refused(result: Result<Model>, expected: &str) {
+fn refused<T>(result: Result<T>, expected: &str) {
     let Err(error) = result else { panic!("accepted, though {expected:?} was expected") };
     let line = error.to_string();
     assert!(line.contains(expected) && line.contains("test.onnx") && !line.contains('\n'), "{line}");
@@ -72,8 +72,8 @@ fn a_batch_that_the_file_fixes_is_the_bound_one() {
     let mut free = open(&foreign_generator(-1, "Tanh")).unwrap().into_generator(5).unwrap();
     let mut fixed = open(&foreign_generator(2, "Tanh")).unwrap().into_generator(5).unwrap();
     assert_eq!((free.batch(), fixed.batch()), (5, 2));
-    let expected = free.run(latents.values()).unwrap().to_vec();
-    assert_close(&expected, fixed.run(latents.values()).unwrap());
+    let expected = free.run(latents.values(), &[]).unwrap().to_vec();
+    assert_close(&expected, fixed.run(latents.values(), &[]).unwrap());
     refused(open(&foreign_generator(0, "Tanh")), "batch size");
 }
 
@@ -88,20 +88,20 @@ fn assert_close(a: &[f32], b: &[f32]) {
 fn a_picture_does_not_depend_on_the_others() {
     let latents = Latents::from_seed(7, 0, 7, LATENT, 1.0);
     let mut alone = open(&decoder()).unwrap().into_generator(1).unwrap();
-    let all = alone.run(latents.values()).unwrap().to_vec();
+    let all = alone.run(latents.values(), &[]).unwrap().to_vec();
     for (index, expected) in all.chunks(784).enumerate() {
         // To the bit: the same network on the same latent.
-        assert_eq!(alone.run(latents.row(index)).unwrap(), expected);
+        assert_eq!(alone.run(latents.row(index), &[]).unwrap(), expected);
     }
     for batch in [2, 3, 7, 16] {
         let mut generator = open(&decoder()).unwrap().into_generator(batch).unwrap();
-        assert_close(generator.run(latents.values()).unwrap(), &all);
+        assert_close(generator.run(latents.values(), &[]).unwrap(), &all);
         // The padding of the last chunk must not be left over from the run before.
-        assert_close(generator.run(latents.row(6)).unwrap(), &all[6 * 784..]);
+        assert_close(generator.run(latents.row(6), &[]).unwrap(), &all[6 * 784..]);
     }
-    let frames = alone.frames(&latents).unwrap();
+    let frames = alone.frames(&latents, &[]).unwrap();
     let mut pixels = vec![0; 784];
-    alone.frame_into(latents.row(4), &mut pixels).unwrap();
+    alone.frame_into(latents.row(4), None, &mut pixels).unwrap();
     assert_eq!(frames[4].pixels, pixels);
     assert!(frames[4].pixels.iter().any(|p| *p != frames[5].pixels[0]), "the pictures differ");
 }
@@ -119,7 +119,7 @@ fn values_are_those_of_the_formula() {
         .node("Sigmoid", &["planes"], &["x"], vec![])
         .output("x", &[-1, 1, 1, 2]);
     let mut generator = open(&model).unwrap().into_generator(1).unwrap();
-    let values = generator.run(&[0.5, -1.0]).unwrap();
+    let values = generator.run(&[0.5, -1.0], &[]).unwrap();
     let sigmoid = |x: f32| 1.0 / (1.0 + (-x).exp());
     assert_close(values, &[sigmoid(0.5 - 2.0 + 0.25), sigmoid(-0.5 - 0.5 - 0.5)]);
 }
@@ -154,12 +154,12 @@ fn parts_are_not_mistaken_for_each_other() {
 #[test]
 fn latents_of_the_wrong_kind_are_refused() {
     let mut generator = open(&decoder()).unwrap().into_generator(1).unwrap();
-    assert!(generator.run(&[0.0; LATENT + 1]).is_err() && generator.run(&[]).is_err());
-    assert!(generator.run(&[f32::NAN; LATENT]).is_err());
-    assert!(generator.frames(&Latents::from_seed(0, 0, 1, LATENT * 2, 1.0)).is_err());
-    assert!(generator.frame_into(&[0.0; LATENT], &mut [0; 783]).is_err());
-    assert!(generator.frame_into(&[0.0; 2 * LATENT], &mut [0; 784]).is_err());
-    assert!(generator.run(&[0.0; LATENT]).is_ok(), "and it still works");
+    assert!(generator.run(&[0.0; LATENT + 1], &[]).is_err() && generator.run(&[], &[]).is_err());
+    assert!(generator.run(&[f32::NAN; LATENT], &[]).is_err());
+    assert!(generator.frames(&Latents::from_seed(0, 0, 1, LATENT * 2, 1.0), &[]).is_err());
+    assert!(generator.frame_into(&[0.0; LATENT], None, &mut [0; 783]).is_err());
+    assert!(generator.frame_into(&[0.0; 2 * LATENT], None, &mut [0; 784]).is_err());
+    assert!(generator.run(&[0.0; LATENT], &[]).is_ok(), "and it still works");
 }
 
 #[test]
@@ -229,7 +229,7 @@ fn inputs_and_outputs_of_other_kinds_are_refused() {
         open(&model.input("z", shape, dtype))
     };
     refused(with_input(&[-1, 6, 1, 1], DataType::Float16), "float16");
-    refused(with_input(&[-1, 6, 1, 1], DataType::Int64), "conditional");
+    refused(with_input(&[-1, 6, 1, 1], DataType::Int64), "int64");
     refused(with_input(&[-1, 6, 1], DataType::Float), "(N,6,1)");
     refused(with_input(&[-1, -1, 1, 1], DataType::Float), "size of a latent");
     refused(with_input(&[-1, 7, 1, 1], DataType::Float), "test.onnx");
@@ -311,4 +311,55 @@ fn every_opset_in_range_opens() {
     for opset in 11..=21 {
         open(&foreign_generator(-1, "Tanh").opset(opset)).unwrap().into_generator(1).unwrap();
     }
+}
+
+/// z · w + table[class], three classes: what a class adds can be read off.
+fn conditional(names: &[&str]) -> Builder {
+    let classes = names.iter().map(|name| name.to_string()).collect();
+    Builder::new()
+        .input("class", &[-1], DataType::Int64) // declared first: the order must not matter
+        .input("z", &[-1, 4], DataType::Float)
+        .weight("w", &[4, 16], &[0.25; 64])
+        .weight("table", &[3, 16], &[[0.0; 16], [10.0; 16], [20.0; 16]].concat())
+        .shape("s", &[-1, 1, 4, 4])
+        .node("MatMul", &["z", "w"], &["h"], vec![])
+        .node("Gather", &["table", "class"], &["row"], vec![int("axis", 0)])
+        .node("Add", &["h", "row"], &["sum"], vec![])
+        .node("Reshape", &["sum", "s"], &["x"], vec![])
+        .output("x", &[-1, 1, 4, 4])
+        .metadata(&Metadata { classes, range: Some(Range::Unit), ..Metadata::default() })
+}
+
+#[test]
+fn a_conditional_generator_is_told_each_pictures_class() {
+    let model = open(&conditional(&["cat", "dog", "7"])).unwrap();
+    assert_eq!(model.facts().class_input.as_deref(), Some("class"));
+    assert_eq!(model.facts().inputs.len(), 2);
+    let mut generator = model.into_generator(2).unwrap();
+    assert!(generator.is_conditional());
+    assert_eq!((0..4).filter_map(|i| generator.class_in_turn(i)).collect::<Vec<_>>(), [0, 1, 2, 0]);
+    for (name, class) in [("dog", Some(1)), ("2", Some(2)), ("7", Some(2)), ("3", None), ("bird", None)] {
+        assert_eq!(generator.class_named(name), class, "{name}");
+    }
+    // five pictures in batches of two: classes are cut where latents are
+    let latents = vec![1.0; 5 * 4];
+    let classes = [2, 0, 1, 1, 2];
+    let values = generator.run(&latents, &classes).unwrap().to_vec();
+    for (picture, class) in values.chunks(16).zip(classes) {
+        assert!(picture.iter().all(|value| *value == 1.0 + 10.0 * class as f32), "{class}: {picture:?}");
+    }
+    let mut pixels = vec![0; 16];
+    generator.frame_into(&[0.0; 4], Some(0), &mut pixels).unwrap();
+    assert!(pixels.iter().all(|level| *level == 0));
+    refused(generator.run(&latents, &[]), "5 latents come with 0 classes");
+    refused(generator.run(&latents, &[0, 1, 2, 3, 0]), "no class 3: it knows 0 to 2");
+    refused(generator.frame_into(&[0.0; 4], None, &mut pixels), "class");
+
+    let mut unnamed = open(&conditional(&[])).unwrap().into_generator(1).unwrap();
+    assert_eq!((unnamed.class_in_turn(5), unnamed.class_named("2")), (Some(0), Some(2)));
+    refused(unnamed.run(&[0.0; 4], &[9]), "test.onnx"); // the graph has no such row
+
+    let mut plain = open(&foreign_generator(-1, "Tanh")).unwrap().into_generator(1).unwrap();
+    assert_eq!((plain.class_in_turn(0), plain.class_named("0")), (None, None));
+    refused(plain.run(&[0.0; 6], &[0]), "told no class");
 }

@@ -117,7 +117,7 @@ fn exported_files_pass_the_checker_and_onnxruntime_agrees() {
         let latent = decoder.facts().latent_dim;
         let latents = Latents::from_seed(2, 0, COUNT, latent, 1.0);
         write_npy(&path("latent"), &[COUNT, latent], latents.values()).unwrap();
-        let images = decoder.into_generator(COUNT).unwrap().run(latents.values()).unwrap().to_vec();
+        let images = decoder.into_generator(COUNT).unwrap().run(latents.values(), &[]).unwrap().to_vec();
         write_npy(&path("image"), &[COUNT, 1, 28, 28], &images).unwrap();
         let posterior = open("encoder.fp32.onnx").into_encoder(COUNT).unwrap().run(&images).unwrap();
         write_npy(&path("mean"), &[COUNT, latent], &posterior.mean).unwrap();

@@ -4,8 +4,9 @@
 //! - [`nn`]: what training computes with (convolutions and their gradients, likelihoods, Adam with a state to store)
 //! - [`network`]: what a network is, as one typed list of layers, and families of them
 //! - [`data`]: IDX files, folders of images, a small embedded set → batches
-//! - [`gan`]: generator and discriminator, and one step of both (no preset uses it yet)
 //! - [`vae`]: encoder and decoder, and the objective's terms
+//! - [`gan`]: generator and discriminator, and one step of both
+//! - [`classifier`]: what samples are judged by
 //! - [`evaluate`]: likelihoods of held-out pictures; samples against pictures, on the features of any network
 //! - [`train`]: configuration, presets, loop, run folder, checkpoints, pictures
 //! - [`export`]: layer list + weights → ONNX → compared with the trainer's own through the runtime
@@ -14,6 +15,7 @@
 //! alone, so runs can be cut and resumed and end in the same weights (on the CPU); files appear whole or not at
 //! all; held-out pictures never decide a gradient.
 
+pub mod classifier;
 pub mod data;
 pub mod evaluate;
 pub mod export;

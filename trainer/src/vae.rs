@@ -2,9 +2,12 @@
 //! encoder gives q(z|x) = N(mean, diag exp(log_variance)), a decoder p(x|z), and training maximises
 //! E_q[log p(x|z)] − β·KL(q(z|x)‖N(0, 1)), both terms in nats per picture.
 
+use std::sync::Arc;
+
 use edgegen_runtime::model::ImageShape;
 use serde::{Deserialize, Serialize};
 
+use crate::data::Pictures;
 use crate::network::Shape;
 use crate::network::form::{self, NetworkConfig};
 use crate::network::module::{Gradients, Module, Parameter};
@@ -60,7 +63,7 @@ pub struct ObjectiveConfig {
 pub struct Vae {
     /// Image (N, C, H, W) in [0, 1] → (N, 2·latent): mean, log-variance.
     pub encoder: Module,
-    /// Latent (N, latent) → image (N, C, H, W) in [0, 1].
+    /// Latent (N, latent) → image (N, C, H, W) in [0, 1]; it may be told the class.
     pub decoder: Module,
     /// Values of a latent.
     pub latent: usize,
@@ -90,15 +93,17 @@ pub struct Example<'a> {
     pub clean: &'a [f32],
     /// From the standard normal.
     pub noise: &'a [f32],
+    /// Classes (N), if the decoder is told them.
+    pub classes: Option<Arc<[u32]>>,
 }
 
 impl Vae {
-    /// First values from `seed`.
+    /// First values from `seed`; `classes` 0: the decoder is told none.
     ///
     /// # Errors
     /// If the pictures do not fit the architecture.
-    pub fn new(config: &NetworkConfig, image: ImageShape, seed: u64) -> Result<Self> {
-        let (encoder, decoder) = form::vae(config, image)?;
+    pub fn new(config: &NetworkConfig, image: ImageShape, classes: usize, seed: u64) -> Result<Self> {
+        let (encoder, decoder) = form::vae(config, image, classes)?;
         let encoder = Module::new(encoder, "encoder", seed, 0).map_err(Error::Config)?;
         let first = encoder.parameters().len() as u64;
         let decoder = Module::new(decoder, "decoder", seed, first).map_err(Error::Config)?;
@@ -110,11 +115,19 @@ impl Vae {
         self.encoder.parameters().iter().chain(self.decoder.parameters())
     }
 
-    /// Values of the largest layer's output for one picture.
-    pub fn largest_layer(&self) -> usize {
-        let networks = [self.encoder.network(), self.decoder.network()];
-        let shapes = networks.into_iter().flat_map(|network| network.shapes().unwrap_or_default());
-        shapes.map(Shape::values).max().unwrap_or(0)
+    /// The same, to be restored.
+    pub fn parameters_mut(&mut self) -> impl Iterator<Item = &mut Parameter> {
+        self.encoder.parameters_mut().iter_mut().chain(self.decoder.parameters_mut())
+    }
+
+    /// The classes of the pictures `indices`, if the decoder is told them.
+    pub fn classes_of(
+        &self,
+        pictures: &Pictures,
+        indices: impl IntoIterator<Item = usize>,
+    ) -> Option<Arc<[u32]>> {
+        let told = (self.decoder.network().classes() > 0).then(|| pictures.classes(indices))?;
+        told.map(Arc::from)
     }
 
     /// q(z|x) of images (N, C, H, W).
@@ -126,19 +139,26 @@ impl Vae {
     pub fn terms(&self, example: &Example<'_>, objective: &ObjectiveConfig) -> Terms {
         let posterior = self.encode(example.seen);
         let latent = posterior.sample(example.noise);
-        let reconstruction = self.log_likelihood(&latent, example.clean, objective);
+        let classes = example.classes.as_deref();
+        let reconstruction = self.log_likelihood(&latent, classes, example.clean, objective);
         Terms { reconstruction, divergence: posterior.divergence() }
     }
 
     /// log p(x|z) per picture, nats: latents (N, latent), pictures (N, C, H, W) → (N).
-    pub fn log_likelihood(&self, latent: &[f32], pictures: &[f32], objective: &ObjectiveConfig) -> Vec<f32> {
+    pub fn log_likelihood(
+        &self,
+        latent: &[f32],
+        classes: Option<&[u32]>,
+        pictures: &[f32],
+        objective: &ObjectiveConfig,
+    ) -> Vec<f32> {
         let values = pictures.len() / (latent.len() / self.latent);
         match objective.likelihood {
             Likelihood::Bernoulli => {
-                likelihood::bernoulli(&self.decoder.infer_logits(latent, None), pictures, values)
+                likelihood::bernoulli(&self.decoder.infer_logits(latent, classes), pictures, values)
             }
             Likelihood::Gaussian => {
-                likelihood::gaussian(&self.decoder.infer(latent, None), pictures, values, objective.sigma)
+                likelihood::gaussian(&self.decoder.infer(latent, classes), pictures, values, objective.sigma)
             }
         }
     }
@@ -165,13 +185,13 @@ impl Vae {
 
         let (reconstruction, of_output, decoded) = match objective.likelihood {
             Likelihood::Bernoulli => {
-                let (logits, record) = self.decoder.record_logits(z, None);
+                let (logits, record) = self.decoder.record_logits(z, example.classes.clone());
                 let logits = logits.to_rows();
                 let gradient = likelihood::bernoulli_gradient(&logits, example.clean, scale);
                 (likelihood::bernoulli(&logits, example.clean, values), gradient, record)
             }
             Likelihood::Gaussian => {
-                let (mean, record) = self.decoder.record(z, None);
+                let (mean, record) = self.decoder.record(z, example.classes.clone());
                 let mean = mean.to_rows();
                 let gradient = likelihood::gaussian_gradient(&mean, example.clean, objective.sigma, scale);
                 (likelihood::gaussian(&mean, example.clean, values, objective.sigma), gradient, record)

@@ -256,7 +256,7 @@ fn generators_draw_what_the_runtime_draws() {
     let found = Samples::read(&path, &options).unwrap();
     let model = ModelFolder::open(&path).unwrap().open_part(Part::Decoder, None, &OpenOptions::default());
     let mut generator = model.unwrap().into_generator(1).unwrap();
-    let frames = generator.frames(&Latents::from_seed(5, 0, 70, generator.latent_dim(), 1.0)).unwrap();
+    let frames = generator.frames(&Latents::from_seed(5, 0, 70, generator.latent_dim(), 1.0), &[]).unwrap();
     assert_eq!(found.count(), 70);
     for (index, frame) in frames.iter().enumerate() {
         assert_eq!(found.picture(index), frame.pixels);

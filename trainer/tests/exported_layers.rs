@@ -37,11 +37,12 @@ fn check(name: &str, network: Network, range: Range) {
         name: "generator",
         input: ("latent", Shape::Vector(LATENT)),
         outputs: vec![onnx::Output { name: "image", shape }],
+        tap: None,
     };
     let bytes = onnx::model(&fold::fold(&module).unwrap(), &signature, &Metadata::default()).unwrap();
     let options = OpenOptions { range: Some(range), ..OpenOptions::default() };
     let mut generator = Model::from_bytes(&bytes, name, &options).unwrap().into_generator(BATCH).unwrap();
-    let found = generator.run(&latents.values()[..BATCH * LATENT]).unwrap();
+    let found = generator.run(&latents.values()[..BATCH * LATENT], &[]).unwrap();
     assert_eq!(found.len(), expected.len(), "{name}");
     let worst = found.iter().zip(&expected).map(|(a, b)| f64::from((a - b).abs())).fold(0.0, f64::max);
     assert!(worst < TOLERANCE, "{name}: {worst:e}");

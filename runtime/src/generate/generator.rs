@@ -18,6 +18,10 @@ pub struct Generator {
     format: PixelFormat,
     range: Range,
     batch: usize,
+    /// Names of the classes, as far as the file tells them.
+    classes: Vec<String>,
+    /// The input that tells each picture's class, if there is one.
+    class_input: Option<String>,
     /// Result of [`Self::run`], (n, C, H, W), or of one chunk of [`Self::frames`].
     values: Vec<f32>,
 }
@@ -32,6 +36,8 @@ impl Generator {
             format: facts.pixel_format,
             range: facts.range,
             batch,
+            classes: facts.metadata.classes.clone(),
+            class_input: facts.class_input.clone(),
             values: Vec::new(),
         }
     }
@@ -51,40 +57,69 @@ impl Generator {
         self.range
     }
 
+    /// Whether it is to be told the class of each picture.
+    pub fn is_conditional(&self) -> bool {
+        self.class_input.is_some()
+    }
+
+    /// Names of its classes, in order; empty if it knows none, or if its file does not tell them.
+    pub fn classes(&self) -> &[String] {
+        &self.classes
+    }
+
+    /// The class that picture `index` has if nobody chooses: each in turn; `None` if it is told none.
+    pub fn class_in_turn(&self, index: u64) -> Option<u32> {
+        self.is_conditional().then(|| (index % self.classes.len().max(1) as u64) as u32)
+    }
+
+    /// The number of a class by its name or number; `None` if there is no such class.
+    pub fn class_named(&self, class: &str) -> Option<u32> {
+        let number = self.classes.iter().position(|name| name == class).or_else(|| class.parse().ok())?;
+        let known = self.classes.is_empty() || number < self.classes.len();
+        u32::try_from(number).ok().filter(|_| known && self.is_conditional())
+    }
+
     /// Latents of one run of the network.
     pub fn batch(&self) -> usize {
         self.batch
     }
 
     /// Runs `latents`, (n, L) row-major with any n from 1, and returns what the network puts out,
-    /// (n, C, H, W).
+    /// (n, C, H, W). `classes` tells each picture's class, (n), and is empty for a network that is told none.
     ///
     /// # Errors
-    /// If the length is not a multiple of L, a value is not finite, or the pictures of all latents
-    /// exceed the [limit of one call](crate::model::limits::MAX_RUN_VALUES).
-    pub fn run(&mut self, latents: &[f32]) -> Result<&[f32]> {
+    /// If the length is not a multiple of L, a value is not finite, the pictures of all latents
+    /// exceed the [limit of one call](crate::model::limits::MAX_RUN_VALUES), or `classes` are missing, not
+    /// expected, or not known.
+    pub fn run(&mut self, latents: &[f32], classes: &[u32]) -> Result<&[f32]> {
         let count = self.check(latents)?;
+        self.check_classes(count, classes)?;
         check_count(count, self.image.values())?;
         self.values.resize(count * self.image.values(), 0.0);
         let inputs = latents.chunks(self.batch * self.latent_dim);
         let outputs = self.values.chunks_mut(self.batch * self.image.values());
+        let mut classes = classes.chunks(self.batch);
         for (input, output) in inputs.zip(outputs) {
-            run_network(&mut self.network, &self.name, input, output)?;
+            let classes = classes.next().unwrap_or_default();
+            let run = self.network.run(input, classes, &mut [output]);
+            run.map_err(|reason| Error::run(&self.name, reason))?;
         }
         Ok(&self.values)
     }
 
-    /// The pictures of some latents, ready to be seen.
+    /// The pictures of some latents, ready to be seen; `classes` as in [`Self::run`].
     ///
     /// # Errors
     /// As [`Self::run`].
-    pub fn frames(&mut self, latents: &Latents) -> Result<Vec<Frame>> {
+    pub fn frames(&mut self, latents: &Latents, classes: &[u32]) -> Result<Vec<Frame>> {
         self.check_dim(latents.dim())?;
         check_count(latents.count(), self.image.values())?;
+        self.check_classes(latents.count(), classes)?;
         let mut frames = Vec::with_capacity(latents.count());
+        let mut classes = classes.chunks(self.batch);
         for chunk in latents.values().chunks(self.batch * self.latent_dim) {
             let (image, format, range) = (self.image, self.format, self.range);
-            for values in self.run(chunk)?.chunks_exact(image.values()) {
+            for values in self.run(chunk, classes.next().unwrap_or_default())?.chunks_exact(image.values()) {
                 let mut frame = Frame::black(image.width, image.height, format);
                 to_pixels(range, image, values, &mut frame.pixels);
                 frames.push(frame);
@@ -93,12 +128,12 @@ impl Generator {
         Ok(frames)
     }
 
-    /// Draws the picture of one latent into `pixels`, (H, W, C), without allocating anything that
+    /// Draws the picture of one latent, of `class` if the network is told one, into `pixels`, (H, W, C), without allocating anything that
     /// lasts. Fastest with a batch of 1.
     ///
     /// # Errors
     /// As [`Self::run`], and if `pixels` does not have the size of a picture.
-    pub fn frame_into(&mut self, latent: &[f32], pixels: &mut [u8]) -> Result<()> {
+    pub fn frame_into(&mut self, latent: &[f32], class: Option<u32>, pixels: &mut [u8]) -> Result<()> {
         self.check_dim(latent.len())?;
         if pixels.len() != self.image.values() {
             return Err(Error::invalid(format_args!(
@@ -108,7 +143,7 @@ impl Generator {
             )));
         }
         let (image, range) = (self.image, self.range);
-        to_pixels(range, image, self.run(latent)?, pixels);
+        to_pixels(range, image, self.run(latent, class.as_slice())?, pixels);
         Ok(())
     }
 
@@ -126,6 +161,28 @@ impl Generator {
         Ok(latents.len() / self.latent_dim)
     }
 
+    fn check_classes(&self, count: usize, classes: &[u32]) -> Result<()> {
+        let (name, known) = (&self.name, self.classes.len());
+        let Some(input) = &self.class_input else {
+            return match classes {
+                [] => Ok(()),
+                _ => Err(Error::invalid(format_args!("{name} is told no class: leave it out"))),
+            };
+        };
+        if classes.len() != count {
+            return Err(Error::invalid(format_args!(
+                "{name} is told each picture's class ({input:?}): {count} latents come with {} classes",
+                classes.len()
+            )));
+        }
+        match classes.iter().find(|class| known > 0 && **class as usize >= known) {
+            Some(class) => {
+                Err(Error::invalid(format_args!("{name} has no class {class}: it knows 0 to {}", known - 1)))
+            }
+            None => Ok(()),
+        }
+    }
+
     fn check_dim(&self, dim: usize) -> Result<()> {
         if dim == self.latent_dim {
             return Ok(());
@@ -135,8 +192,4 @@ impl Generator {
             self.name, self.latent_dim
         )))
     }
-}
-
-fn run_network(network: &mut Network, name: &str, input: &[f32], output: &mut [f32]) -> Result<()> {
-    network.run(input, &mut [output]).map_err(|reason| Error::run(name, reason))
 }

@@ -36,6 +36,8 @@ pub struct Facts {
     pub parameters: u64,
     /// Size of the file.
     pub file_bytes: u64,
+    /// The input that tells each picture's class, if there is one.
+    pub class_input: Option<String>,
     /// The inputs that have to be fed.
     pub inputs: Vec<TensorFact>,
     /// The outputs that are read.
@@ -132,6 +134,10 @@ impl Evidence<'_> {
     pub(super) fn settle(self) -> Result<Facts> {
         let (file, selection) = (self.file, self.selection);
         let part = self.part();
+        if let (Part::Encoder, Some(class)) = (part, &selection.class) {
+            let problem = format!("an encoder that is told classes ({:?}) is not supported", class.name);
+            return Err(Error::unsupported(file, problem));
+        }
         let (latent_dim, image) = if part.draws() {
             let row = self.output_row(0)?;
             (self.input.row[0], image_shape(&row, &selection.outputs[0].name, file)?)
@@ -167,7 +173,8 @@ impl Evidence<'_> {
             ir_version: self.proto.ir_version.unsigned_abs(),
             parameters: graph::count_parameters(graph),
             file_bytes: self.file_bytes,
-            inputs: vec![TensorFact::of(&selection.input)],
+            class_input: selection.class.as_ref().map(|port| port.name.clone()),
+            inputs: std::iter::once(&selection.input).chain(&selection.class).map(TensorFact::of).collect(),
             outputs: selection.outputs.iter().map(TensorFact::of).collect(),
             macs,
             operators: graph::count_operators(graph),

@@ -80,6 +80,10 @@ impl FeatureNetwork {
         let chosen = choose(proto.graph.as_ref(), output, name)?;
         let options = OpenOptions { output: Some(chosen), ..OpenOptions::default() };
         let selection = graph::select(&mut proto, &options, &metadata, name)?;
+        if let Some(class) = &selection.class {
+            let problem = format!("its output needs {:?} beside the picture", class.name);
+            return Err(Error::unsupported(name, problem));
+        }
         let (fixed_batch, image) = picture(&selection.input, name)?;
         limits::check_count(fixed_batch.unwrap_or(1), image.values())?;
         let output = &selection.outputs[0].name;
@@ -174,7 +178,7 @@ impl FeatureRunner<'_> {
             )));
         }
         for (input, output) in pictures.chunks(batch * size).zip(rows.chunks_mut(batch * width)) {
-            self.network.run(input, &mut [&mut *output]).map_err(|reason| Error::run(name, reason))?;
+            self.network.run(input, &[], &mut [&mut *output]).map_err(|reason| Error::run(name, reason))?;
             if let Some(value) = output.iter().find(|value| !value.is_finite()) {
                 let problem = format!("its output holds {value}; is its input scaled as it should be?");
                 return Err(Error::run(name, problem));

@@ -2,7 +2,7 @@
 //!
 //! tract trusts the order and the names of a graph's nodes and may panic where they are wrong, so
 //! everything it relies on is checked here first. Then the graph is cut down to the nodes that the
-//! chosen outputs need: what is left has exactly one input.
+//! chosen outputs need: what is left has one float32 input and, if it is told classes, an int64 one behind it.
 
 use super::kinds::{Precision, Range};
 use super::{Metadata, OpenOptions, limits};
@@ -88,9 +88,11 @@ fn dtype_text(code: i32) -> String {
     }
 }
 
-/// A graph cut down to one input.
+/// A graph cut down to what its outputs need.
 pub(super) struct Selection {
     pub(super) input: Port,
+    /// The input that tells each row's class, int64 (N).
+    pub(super) class: Option<Port>,
     pub(super) outputs: Vec<Port>,
 }
 
@@ -142,8 +144,14 @@ pub(super) fn select(
     let outputs = choose_outputs(graph, options, metadata, file)?;
     keep_what_is_needed(graph, &outputs);
     check_operators(graph, file)?;
-    let input = choose_input(graph, options, file)?;
-    Ok(Selection { input, outputs })
+    let (input, class) = choose_inputs(graph, options, file)?;
+    let place = |name: &str| match &class {
+        _ if name == input.name => 0,
+        Some(class) if name == class.name => 1,
+        _ => 2,
+    };
+    graph.input.sort_by_key(|port| place(&port.name));
+    Ok(Selection { input, class, outputs })
 }
 
 /// Every name is defined once, and before it is used.
@@ -310,14 +318,15 @@ fn check_tensor(tensor: &TensorProto, file: &str) -> Result<()> {
     }
 }
 
-fn choose_input(graph: &GraphProto, options: &OpenOptions, file: &str) -> Result<Port> {
+/// The float32 input, and the one that tells classes.
+fn choose_inputs(graph: &GraphProto, options: &OpenOptions, file: &str) -> Result<(Port, Option<Port>)> {
     let defaults: HashSet<&str> = graph.initializer.iter().map(|tensor| tensor.name.as_str()).collect();
     let inputs = graph.input.iter().filter(|input| !defaults.contains(input.name.as_str()));
-    let ports: Vec<Port> = inputs.map(Port::of).collect();
-    if let Some(class) = ports.iter().find(|port| port.dtype == DataType::Int64 as i32) {
-        let problem = format!("conditional models are not supported yet (it needs {:?})", class.name);
-        return Err(Error::unsupported(file, problem));
-    }
+    let mut ports: Vec<Port> = inputs.map(Port::of).collect();
+    let tells_class = |port: &Port| {
+        port.dtype == DataType::Int64 as i32 && port.dims.as_ref().is_some_and(|dims| dims.len() == 1)
+    };
+    let class = ports.iter().position(tells_class).map(|place| ports.remove(place));
     let chosen = match &options.input {
         Some(name) => ports.iter().find(|port| port.name == *name).ok_or_else(|| {
             let problem =
@@ -328,7 +337,7 @@ fn choose_input(graph: &GraphProto, options: &OpenOptions, file: &str) -> Result
     };
     if ports.len() > 1 {
         let problem = format!(
-            "its output needs several inputs, {}: only one is supported; try another --output",
+            "its output needs several inputs, {}: only one, and one int64 (N) for classes, are supported; try another --output",
             list(&ports)
         );
         return Err(Error::unsupported(file, problem));
@@ -338,7 +347,7 @@ fn choose_input(graph: &GraphProto, options: &OpenOptions, file: &str) -> Result
             format!("input {:?} is {}: only float32 is supported", chosen.name, chosen.dtype_text());
         return Err(Error::unsupported(file, problem));
     }
-    Ok(chosen.clone())
+    Ok((chosen.clone(), class))
 }
 
 /// `"mean" (N,32), "log_variance" (N,32)`.

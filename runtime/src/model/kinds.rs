@@ -40,6 +40,8 @@ words! {
         Vae = "vae",
         /// A generative adversarial network: a generator.
         Gan = "gan",
+        /// A network that tells classes apart: a classifier, which samples are judged by.
+        Classifier = "classifier",
     }
 }
 
@@ -52,6 +54,8 @@ words! {
         Decoder = "decoder",
         /// Latent → picture, of a GAN.
         Generator = "generator",
+        /// Picture → features and one logit a class.
+        Classifier = "classifier",
     }
 }
 
@@ -90,7 +94,7 @@ words! {
 impl Part {
     /// True if the part turns latents into pictures.
     pub fn draws(self) -> bool {
-        self != Self::Encoder
+        matches!(self, Self::Decoder | Self::Generator)
     }
 }
 

@@ -79,6 +79,11 @@ impl Model {
             .map_err(|_| Error::malformed(name, "this is not an ONNX model, or it is damaged"))?;
         let opset = graph::check_versions(&proto, name)?;
         let metadata = metadata_of(&proto, name)?;
+        if metadata.part == Some(Part::Classifier) {
+            let problem =
+                "this is a classifier: it draws nothing; edgegen-train compare judges samples by it";
+            return Err(Error::unsupported(name, problem));
+        }
         let selection = graph::select(&mut proto, options, &metadata, name)?;
         let input = facts::Input::of(&selection.input, &metadata, name)?;
         let typed_batch = input.fixed_batch.unwrap_or(1);

@@ -18,14 +18,18 @@ use tract_onnx::tract_hir::infer::{InferenceFact, InferenceModelExt};
 /// The reason why a graph cannot be lowered or run, on one line.
 pub(crate) type Reason = String;
 
-/// Gives every tensor of the graph a fixed type and shape. `shape` is that of the only input.
+/// Gives every tensor of the graph a fixed type and shape. `shape` is that of the first input; a second one tells
+/// the class of each row.
 pub(super) fn typed(proto: &ModelProto, shape: &[usize]) -> std::result::Result<TypedModel, Reason> {
     guarded(|| {
         // Declared shapes of inner values may hold a symbolic batch size: the bound one counts.
         let onnx = tract_onnx::onnx().with_ignore_value_info(true);
         let parsed = onnx.parse(proto, None)?;
         ensure!(parsed.unresolved_inputs.is_empty(), "nothing defines {:?}", parsed.unresolved_inputs);
-        let model = parsed.model.with_input_fact(0, InferenceFact::dt_shape(f32::datum_type(), shape))?;
+        let mut model = parsed.model.with_input_fact(0, InferenceFact::dt_shape(f32::datum_type(), shape))?;
+        if model.input_outlets()?.len() > 1 {
+            model.set_input_fact(1, InferenceFact::dt_shape(i64::datum_type(), &shape[..1]))?;
+        }
         let model = model.into_typed()?;
         check_sizes(&model)?;
         Ok(model)
@@ -85,6 +89,8 @@ pub(super) fn count_macs(model: &TypedModel) -> Option<u64> {
 pub(crate) struct Network {
     state: TypedSimpleState,
     input: Arc<Tensor>,
+    /// The class of each row, int64 (N), if the network is told them.
+    classes: Option<Arc<Tensor>>,
 }
 
 impl Network {
@@ -95,21 +101,31 @@ impl Network {
             let shape =
                 model.input_fact(0)?.shape.as_concrete().context("the batch size is not bound")?.to_vec();
             let input = Tensor::zero::<f32>(&shape)?.into_arc_tensor();
+            let told = model.input_outlets()?.len() > 1;
+            let classes = told.then(|| Tensor::zero::<i64>(&shape[..1])).transpose()?;
+            let classes = classes.map(IntoArcTensor::into_arc_tensor);
             let state = SimplePlan::new(model)?.spawn()?;
-            Ok(Self { state, input })
+            Ok(Self { state, input, classes })
         })
     }
 
-    /// Runs once. `input` holds at most the bound number of values, the rest is taken as 0; each of
-    /// `outputs` receives the first values of the network's output of that number.
+    /// Runs once. `input` holds at most the bound number of values, the rest is taken as 0, and so is the class
+    /// of rows behind `classes`, which only a network that is told them looks at; each of `outputs` receives the first values of the network's output of that number.
     pub(crate) fn run(
         &mut self,
         input: &[f32],
+        classes: &[u32],
         outputs: &mut [&mut [f32]],
     ) -> std::result::Result<(), Reason> {
         guarded(|| {
-            self.fill(input)?;
-            let results = self.state.run(tvec!(TValue::from_const(Arc::clone(&self.input))))?;
+            fill(&mut self.input, input)?;
+            let mut inputs = tvec!(TValue::from_const(Arc::clone(&self.input)));
+            if let Some(told) = &mut self.classes {
+                let classes: TVec<i64> = classes.iter().map(|class| i64::from(*class)).collect();
+                fill(told, &classes)?;
+                inputs.push(TValue::from_const(Arc::clone(told)));
+            }
+            let results = self.state.run(inputs)?;
             for (output, result) in outputs.iter_mut().zip(&results) {
                 let plain = result.try_as_plain_ram()?;
                 let values = plain.as_slice::<f32>()?.get(..output.len());
@@ -118,21 +134,22 @@ impl Network {
             Ok(())
         })
     }
+}
 
-    fn fill(&mut self, values: &[f32]) -> TractResult<()> {
-        if Arc::get_mut(&mut self.input).is_none() {
-            // Something inside the network still holds the previous input: leave it that one.
-            self.input = Tensor::zero::<f32>(self.input.shape())?.into_arc_tensor();
-        }
-        let tensor = Arc::get_mut(&mut self.input).context("a new tensor has one owner")?;
-        let mut plain = tensor.try_as_plain_ram_mut()?;
-        let target = plain.as_slice_mut::<f32>()?;
-        ensure!(values.len() <= target.len(), "more input than the bound batch");
-        let (given, rest) = target.split_at_mut(values.len());
-        given.copy_from_slice(values);
-        rest.fill(0.0);
-        Ok(())
+/// Sets the first values of an input, and the others to zero.
+fn fill<T: Datum + Copy + Default>(input: &mut Arc<Tensor>, values: &[T]) -> TractResult<()> {
+    if Arc::get_mut(input).is_none() {
+        // Something inside the network still holds the previous input: leave it that one.
+        *input = Tensor::zero_dt(T::datum_type(), input.shape())?.into_arc_tensor();
     }
+    let tensor = Arc::get_mut(input).context("a new tensor has one owner")?;
+    let mut plain = tensor.try_as_plain_ram_mut()?;
+    let target = plain.as_slice_mut::<T>()?;
+    ensure!(values.len() <= target.len(), "more input than the bound batch");
+    let (given, rest) = target.split_at_mut(values.len());
+    given.copy_from_slice(values);
+    rest.fill(T::default());
+    Ok(())
 }
 
 thread_local! {

@@ -38,7 +38,7 @@ pub(super) struct Bench {
 
 /// A network with something to feed it.
 enum Subject {
-    Draws { generator: Generator, latents: Latents },
+    Draws { generator: Generator, latents: Latents, classes: Vec<u32> },
     Encodes { encoder: Encoder, images: Vec<f32> },
 }
 
@@ -54,7 +54,9 @@ impl Subject {
         }
         let generator = model.into_generator(batch)?;
         let latents = Latents::from_seed(0, 0, generator.batch(), generator.latent_dim(), 1.0);
-        Ok(Self::Draws { generator, latents })
+        let classes =
+            (0..latents.count() as u64).filter_map(|index| generator.class_in_turn(index)).collect();
+        Ok(Self::Draws { generator, latents, classes })
     }
 
     fn batch(&self) -> usize {
@@ -67,8 +69,8 @@ impl Subject {
     /// One run up to what a user gets: frames, or a posterior.
     fn first(&mut self) -> edgegen_runtime::Result<()> {
         match self {
-            Self::Draws { generator, latents } => {
-                generator.frames(latents).map(|frames| drop(black_box(frames)))
+            Self::Draws { generator, latents, classes } => {
+                generator.frames(latents, classes).map(|frames| drop(black_box(frames)))
             }
             Self::Encodes { .. } => self.run(),
         }
@@ -76,9 +78,11 @@ impl Subject {
 
     fn run(&mut self) -> edgegen_runtime::Result<()> {
         match self {
-            Self::Draws { generator, latents } => generator.run(latents.values()).map(|values| {
-                black_box(values);
-            }),
+            Self::Draws { generator, latents, classes } => {
+                generator.run(latents.values(), classes).map(|values| {
+                    black_box(values);
+                })
+            }
             Self::Encodes { encoder, images } => {
                 encoder.run(images).map(|posterior| drop(black_box(posterior)))
             }

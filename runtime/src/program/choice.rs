@@ -51,6 +51,43 @@ impl std::str::FromStr for RangeChoice {
     }
 }
 
+/// Which class, where the network is told one.
+#[derive(Args)]
+pub(super) struct ClassChoice {
+    /// Class of the pictures, by its name or number, where the model is told one [default: each in turn]
+    #[arg(long = "class", value_name = "NAME|NUMBER")]
+    class: Option<String>,
+}
+
+impl ClassChoice {
+    /// Whether one was asked for.
+    pub(super) fn is_given(&self) -> bool {
+        self.class.is_some()
+    }
+
+    /// The class of each of `count` pictures: the one that was asked for, or each in turn (`in_turn`), or the
+    /// first; empty if the network is told none.
+    pub(super) fn of(&self, generator: &Generator, count: usize, in_turn: bool) -> Result<Vec<u32>> {
+        let Some(class) = &self.class else {
+            let index = |picture: usize| if in_turn { picture as u64 } else { 0 };
+            return Ok((0..count).filter_map(|picture| generator.class_in_turn(index(picture))).collect());
+        };
+        if !generator.is_conditional() {
+            bail!("--class {class}: this model is told no class");
+        }
+        match generator.class_named(class) {
+            Some(class) => Ok(vec![class; count]),
+            None if generator.classes().is_empty() => {
+                bail!("--class {class}: the file does not tell its classes' names; give a number")
+            }
+            None => bail!(
+                "--class {class}: the model's classes are {} (or their numbers, from 0)",
+                generator.classes().join(", ")
+            ),
+        }
+    }
+}
+
 impl Choice {
     fn options(&self) -> OpenOptions {
         let Foreign { range, input, output } = &self.foreign;

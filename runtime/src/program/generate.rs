@@ -1,6 +1,6 @@
 //! `edgegen generate`: pictures from random latents, or from given ones.
 
-use super::choice::Choice;
+use super::choice::{Choice, ClassChoice};
 use super::output::{Layout, Output};
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -14,6 +14,8 @@ use std::path::{Path, PathBuf};
 pub(super) struct Generate {
     #[command(flatten)]
     choice: Choice,
+    #[command(flatten)]
+    class: ClassChoice,
     /// Where to: .png (a grid), .gif (an animation) or .npy (the network's float32 values, NCHW)
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
@@ -57,7 +59,8 @@ impl Generate {
             }
         };
         let layout = Layout { columns: self.columns, frames_per_second: self.fps };
-        output.draw(&mut generator, &latents, &layout)
+        let classes = self.class.of(&generator, latents.count(), true)?;
+        output.draw(&mut generator, (&latents, &classes), &layout)
     }
 }
 

@@ -43,17 +43,25 @@ impl Output {
         Ok(Self { path: path.to_path_buf(), kind })
     }
 
-    /// Draws all latents and writes them: a grid, an animation, or the network's values (NCHW).
-    pub(super) fn draw(&self, generator: &mut Generator, latents: &Latents, layout: &Layout) -> Result<()> {
+    /// Draws all latents with their classes and writes them: a grid, an animation, or the network's values
+    /// (NCHW).
+    pub(super) fn draw(
+        &self,
+        generator: &mut Generator,
+        (latents, classes): (&Latents, &[u32]),
+        layout: &Layout,
+    ) -> Result<()> {
         let image = generator.image_shape();
         check_count(latents.count(), image.values())?;
         match self.kind {
             Kind::Npy => {
                 let shape = [latents.count(), image.channels, image.height, image.width];
-                write_npy(&self.path, &shape, generator.run(latents.values())?)?;
+                write_npy(&self.path, &shape, generator.run(latents.values(), classes)?)?;
             }
-            Kind::Png => write_png(&grid(&generator.frames(latents)?, layout.columns)?, &self.path)?,
-            Kind::Gif => write_gif(&generator.frames(latents)?, layout.frames_per_second, &self.path)?,
+            Kind::Png => write_png(&grid(&generator.frames(latents, classes)?, layout.columns)?, &self.path)?,
+            Kind::Gif => {
+                write_gif(&generator.frames(latents, classes)?, layout.frames_per_second, &self.path)?
+            }
         }
         self.report()
     }

@@ -1,6 +1,6 @@
 //! `edgegen reconstruct`: pictures through encoder and decoder.
 
-use super::choice::Choice;
+use super::choice::{Choice, ClassChoice};
 use super::output::Output;
 use anyhow::{Result, bail};
 use clap::Args;
@@ -13,6 +13,8 @@ use std::path::PathBuf;
 pub(super) struct Reconstruct {
     #[command(flatten)]
     choice: Choice,
+    #[command(flatten)]
+    class: ClassChoice,
     /// Pictures (PNG, JPEG, GIF); the middle is cut out and brought to the model's size
     #[arg(required = true, value_name = "PICTURE")]
     pictures: Vec<PathBuf>,
@@ -49,12 +51,16 @@ impl Reconstruct {
             frames.push(frame);
         }
         let (mut encoder, mut decoder) = (encoder.into_encoder(1)?, decoder.into_generator(1)?);
+        if decoder.is_conditional() && !self.class.is_given() {
+            bail!("{}: its decoder is told the class: give --class", self.choice.model.display());
+        }
         let latents = Latents::from_values(encoder.run(&values)?.mean, encoder.latent_dim())?;
+        let classes = self.class.of(&decoder, latents.count(), false)?;
         if output.is_npy() {
             let shape = [latents.count(), image.channels, image.height, image.width];
-            write_npy(output.path(), &shape, decoder.run(latents.values())?)?;
+            write_npy(output.path(), &shape, decoder.run(latents.values(), &classes)?)?;
         } else {
-            frames.extend(decoder.frames(&latents)?);
+            frames.extend(decoder.frames(&latents, &classes)?);
             write_png(&grid(&frames, Some(self.pictures.len()))?, output.path())?;
         }
         output.report()

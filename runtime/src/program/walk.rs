@@ -1,6 +1,6 @@
 //! `edgegen walk`: the way from one latent to another, as an animation.
 
-use super::choice::Choice;
+use super::choice::{Choice, ClassChoice};
 use super::output::{Layout, Output};
 use anyhow::{Context, Result};
 use clap::Args;
@@ -13,6 +13,8 @@ use std::path::PathBuf;
 pub(super) struct Walk {
     #[command(flatten)]
     choice: Choice,
+    #[command(flatten)]
+    class: ClassChoice,
     /// Where to: .gif (an animation), .png (a grid) or .npy (the network's float32 values, NCHW)
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
@@ -45,6 +47,7 @@ impl Walk {
         check_count(self.frames, dim.max(generator.image_shape().values())).context("--frames")?;
         let latents = Latents::walk(self.seed, self.to, self.frames, dim);
         let layout = Layout { columns: self.columns, frames_per_second: self.fps };
-        output.draw(&mut generator, &latents, &layout)
+        let classes = self.class.of(&generator, latents.count(), false)?;
+        output.draw(&mut generator, (&latents, &classes), &layout)
     }
 }

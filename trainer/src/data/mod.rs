@@ -10,8 +10,8 @@ mod labelled;
 
 use std::path::{Path, PathBuf};
 
-use edgegen_runtime::generate::Frame;
-use edgegen_runtime::model::{ImageShape, PixelFormat};
+use edgegen_runtime::generate::{Frame, from_pixels};
+use edgegen_runtime::model::{ImageShape, PixelFormat, Range};
 use edgegen_runtime::random::{Purpose, Stream};
 use sha2::{Digest, Sha256};
 
@@ -40,6 +40,12 @@ impl Pictures {
     /// Picture `index`, (height, width, channels).
     pub fn picture(&self, index: usize) -> &[u8] {
         &self.pixels[index * self.values..][..self.values]
+    }
+
+    /// The classes of the pictures `indices`; `None` if they have none.
+    pub fn classes(&self, indices: impl IntoIterator<Item = usize>) -> Option<Vec<u32>> {
+        let of = |index: usize| u32::from(self.labels[index]);
+        (!self.labels.is_empty()).then(|| indices.into_iter().map(of).collect())
     }
 
     fn with(values: usize) -> Self {
@@ -158,20 +164,16 @@ fn name_of(folder: &Path) -> String {
     name.unwrap_or_else(|| "pictures".into())
 }
 
-/// Copies picture `pixels` (HWC, u8) to `out` (CHW, f32 in [0, 1]).
-pub fn to_unit(shape: ImageShape, pixels: &[u8], out: &mut [f32]) {
-    edgegen_runtime::generate::from_pixels(edgegen_runtime::model::Range::Unit, shape, pixels, out);
-}
-
-/// The pictures `indices` as one batch (N, C, H, W), f32 in [0, 1].
+/// The pictures `indices` as one batch (N, C, H, W), f32 in `range`.
 pub fn batch(
+    range: Range,
     shape: ImageShape,
     pictures: &Pictures,
     indices: impl ExactSizeIterator<Item = usize>,
 ) -> Vec<f32> {
     let mut out = vec![0f32; indices.len() * shape.values()];
     for (index, out) in indices.zip(out.chunks_mut(shape.values())) {
-        to_unit(shape, pictures.picture(index), out);
+        from_pixels(range, shape, pictures.picture(index), out);
     }
     out
 }

@@ -14,12 +14,14 @@ pub mod report;
 pub mod samples;
 
 use std::ops::Range;
+use std::sync::Arc;
 
-use edgegen_runtime::model::ImageShape;
+use edgegen_runtime::model::{self, ImageShape};
 use edgegen_runtime::random::{Purpose, Stream};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use crate::classifier::Classifier;
 use crate::data::{self, Pictures};
 use crate::vae::{Binarize, Example, ObjectiveConfig, Vae};
 use crate::{Error, Result};
@@ -112,7 +114,7 @@ impl<'a> HeldOut<'a> {
     /// the objective says, always the same.
     pub fn batch(&self, range: Range<usize>) -> (Vec<f32>, Vec<f32>) {
         let first = range.start;
-        let mut clean = data::batch(self.shape, self.pictures, range);
+        let mut clean = data::batch(model::Range::Unit, self.shape, self.pictures, range);
         if self.objective.binarize == Binarize::Stochastic {
             data::binarize_held_out(&mut clean, self.shape.values(), SEED, first);
         }
@@ -124,6 +126,11 @@ impl<'a> HeldOut<'a> {
             }
         }
         (clean, seen)
+    }
+
+    /// The classes of pictures `range`, (N), if the decoder is told them.
+    pub fn classes(&self, range: Range<usize>) -> Option<Arc<[u32]>> {
+        self.vae.classes_of(self.pictures, range)
     }
 
     fn batch_size(&self) -> usize {
@@ -145,8 +152,9 @@ impl<'a> HeldOut<'a> {
             for (index, noise) in noise.chunks_mut(latent).enumerate() {
                 Stream::new(SEED, Purpose::Evaluation, (start + index) as u64).fill_normal(noise);
             }
+            let classes = self.classes(range.clone());
             let (clean, seen) = self.batch(range);
-            let example = Example { seen: &seen, clean: &clean, noise: &noise };
+            let example = Example { seen: &seen, clean: &clean, noise: &noise, classes };
             let (reconstruction, kl) = self.vae.terms(&example, self.objective).means();
             sums.add(reconstruction, kl, length);
         }
@@ -178,6 +186,7 @@ impl<'a> HeldOut<'a> {
                         &clean[row * values..][..values],
                         &posterior.mean[row * latent..][..latent],
                         &posterior.log_variance[row * latent..][..latent],
+                        self.classes(index..index + 1).map(|class| class[0]),
                         &mut noise,
                         samples,
                     );
@@ -201,6 +210,7 @@ impl<'a> HeldOut<'a> {
         picture: &[f32],
         mean: &[f32],
         log_variance: &[f32],
+        class: Option<u32>,
         noise: &mut Stream,
         samples: usize,
     ) -> f64 {
@@ -223,13 +233,29 @@ impl<'a> HeldOut<'a> {
                 log_ratios.push(log_ratio);
             }
             let targets = picture.repeat(length);
-            let likelihoods = self.vae.log_likelihood(&latents, &targets, self.objective);
+            let classes = class.map(|class| vec![class; length]);
+            let likelihoods = self.vae.log_likelihood(&latents, classes.as_deref(), &targets, self.objective);
             for (likelihood, log_ratio) in likelihoods.into_iter().zip(log_ratios) {
                 sum.add(f64::from(likelihood) + log_ratio);
             }
         }
         sum.value() - (samples as f64).ln()
     }
+}
+
+/// (mean cross-entropy in nats, share that is right) of a classifier on the first `limit` of `pictures`; 0: all.
+pub fn verdicts(classifier: &Classifier, shape: ImageShape, pictures: &Pictures, limit: usize) -> (f64, f64) {
+    let count = if limit == 0 { pictures.count() } else { limit.min(pictures.count()) };
+    let (mut loss, mut right) = (0.0, 0.0);
+    for start in (0..count).step_by(LARGEST_BATCH) {
+        let range = start..(start + LARGEST_BATCH).min(count);
+        let part = data::batch(model::Range::Unit, shape, pictures, range.clone());
+        let share = range.len() as f64 / count as f64;
+        let (own_loss, own_right) = classifier.judge(&part, &pictures.labels[range]);
+        (loss, right) = (loss + share * own_loss, right + share * own_right);
+    }
+    crate::nn::buffers::release();
+    (loss, right)
 }
 
 /// Refuses a number of importance samples that is out of range.

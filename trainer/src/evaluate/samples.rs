@@ -43,6 +43,8 @@ pub struct SampleOptions {
     pub range: Option<Range>,
     /// Which of the precisions in a model folder; `None`: its default.
     pub precision: Option<Precision>,
+    /// The class that a conditional generator draws, by name or number; `None`: each in turn.
+    pub class: Option<String>,
 }
 
 impl Samples {
@@ -190,6 +192,17 @@ impl Samples {
         let (shape, latent, count) =
             (first.image_shape(), first.latent_dim(), options.count.unwrap_or(DRAWN));
         limits::check_count(count, shape.values().div_ceil(4).max(latent))?;
+        let requested = match &options.class {
+            Some(class) => {
+                let named = first.class_named(class).ok_or_else(|| {
+                    let known =
+                        if first.classes().is_empty() { "none".into() } else { first.classes().join(", ") };
+                    Error::data(path, format!("has no class {class}; it knows {known}"))
+                })?;
+                vec![named; count]
+            }
+            None => (0..count as u64).filter_map(|index| first.class_in_turn(index)).collect(),
+        };
         let mut pixels = vec![0u8; count * shape.values()];
         let idle = std::sync::Mutex::new(vec![first]);
         let lock = || idle.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -203,12 +216,14 @@ impl Samples {
             let number = pixels.len() / shape.values();
             let latents = Latents::from_seed(options.seed, (chunk * CHUNK) as u64, number, latent, 1.0);
             for (index, pixels) in pixels.chunks_mut(shape.values()).enumerate() {
-                generator.frame_into(latents.row(index), pixels)?;
+                let class = requested.get(chunk * CHUNK + index).copied();
+                generator.frame_into(latents.row(index), class, pixels)?;
             }
             lock().push(generator);
             Ok(())
         })?;
-        Self::new(format!("{} seed {}", name_of(path), options.seed), shape, pixels)
+        let samples = Self::new(format!("{} seed {}", name_of(path), options.seed), shape, pixels)?;
+        Ok(Self { requested: requested.into_iter().map(|class| class as u16).collect(), ..samples })
     }
 }
 

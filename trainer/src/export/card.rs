@@ -3,9 +3,14 @@
 use std::fmt::Write;
 
 use edgegen_runtime::model::Manifest;
+use serde_json::{Map, Value};
 
-use crate::train::run::{Trained, Which};
-use crate::vae::{Binarize, Likelihood};
+use crate::gan::GanConfig;
+use crate::gan::loss::Loss;
+use crate::network::form::Normalisation;
+use crate::train::config::Objective;
+use crate::train::trained::{TrainedRun, Which};
+use crate::vae::{Binarize, Likelihood, ObjectiveConfig};
 
 /// Sources and licences of data sets by name.
 const LICENCES: [(&str, &str); 4] = [
@@ -19,22 +24,22 @@ const LICENCES: [(&str, &str); 4] = [
 ];
 
 /// Markdown.
-pub(super) fn card(trained: &Trained, manifest: &Manifest) -> String {
-    let (config, dataset) = (&trained.config, &trained.dataset);
+pub(super) fn card(run: &TrainedRun, manifest: &Manifest, evaluation: Option<&Map<String, Value>>) -> String {
+    let (config, dataset) = (&run.config, &run.dataset);
     let licence = LICENCES
         .iter()
         .find(|(name, _)| *name == dataset.name)
         .map_or("unknown to edgegen: yours to say before you pass the model on", |(_, licence)| licence);
-    let number = |key: &str| manifest.metrics.get(key).and_then(serde_json::Value::as_f64);
-    let mut out = format!("# {}\n\n![samples](samples.png)\n\n", manifest.name);
+    let number = |key: &str| manifest.metrics.get(key).and_then(Value::as_f64);
+    let mut out = format!("# {}\n\n", manifest.name);
     let mut line = |text: String| {
         out.push_str(&text);
         out.push('\n');
     };
-    line(format!(
-        "A variational autoencoder: latents of {} values → pictures of {} (channels × height × width). The picture above is 64 samples of seed 0, drawn by the decoder's file.\n",
-        trained.vae.latent, dataset.shape
-    ));
+    if run.drawer().is_some() {
+        line("![samples](samples.png)\n".into());
+    }
+    line(format!("{}\n", introduction(run)));
     line("| file | bytes | parameters | MACs per picture | max difference to the trained network |".into());
     line("|---|---:|---:|---:|---:|".into());
     for file in &manifest.files {
@@ -57,51 +62,123 @@ pub(super) fn card(trained: &Trained, manifest: &Manifest) -> String {
         dataset.validation.count(),
         dataset.test.count()
     ));
-    let target = match (config.objective.likelihood, config.objective.binarize) {
-        (Likelihood::Bernoulli, Binarize::Stochastic) => {
-            "Bernoulli likelihood of pictures binarised afresh at each visit (test pictures once, with a fixed seed)".into()
-        }
-        (Likelihood::Bernoulli, Binarize::No) => "Bernoulli cross-entropy of grey values".into(),
-        (Likelihood::Gaussian, _) => format!("Gaussian likelihood with deviation {}", config.objective.sigma),
-    };
-    line(format!("- objective: ELBO with β = {}, {target}", config.objective.beta));
-    if config.objective.denoise > 0.0 {
-        line(format!(
-            "- a denoiser: noise of deviation {} on what the encoder sees, clean pictures as target",
-            config.objective.denoise
-        ));
-    }
+    line(format!("- objective: {}", objective(&config.objective)));
     line(format!(
-        "- seed {}, weights of step {} ({}), {:.0} s of training, {}",
+        "- seed {}, weights of step {} ({}), {} pictures seen, {:.0} s of training, {}",
         config.training.seed,
-        trained.position.step,
-        match trained.which {
+        run.position.step,
+        match run.which {
             Which::Best => "best validation objective",
             Which::Last => "last checkpoint",
         },
-        trained.position.seconds,
+        run.pictures_seen(),
+        run.position.seconds,
         manifest.producer
     ));
     line("\n## How good it is\n".into());
-    line("Test pictures, nats per picture:\n".into());
-    let mut metric = |name: &str, key: &str| {
-        if let Some(value) = number(key) {
-            line(format!("- {name}: {value:.2}"));
-        }
-    };
-    metric("ELBO", "test_elbo");
-    metric("reconstruction E_q[log p(x|z)]", "test_reconstruction");
-    metric("KL(q(z|x)‖p(z))", "test_kl");
+    let metrics = [
+        ("ELBO", "test_elbo", " nats", 1.0),
+        ("reconstruction E_q[log p(x|z)]", "test_reconstruction", " nats", 1.0),
+        ("KL(q(z|x)‖p(z))", "test_kl", " nats", 1.0),
+        ("accuracy", "test_accuracy", " %", 100.0),
+        ("cross-entropy", "test_cross_entropy", " nats", 1.0),
+    ];
+    let told: Vec<String> = metrics
+        .into_iter()
+        .filter_map(|(name, key, unit, scale)| Some(format!("- {name}: {:.2}{unit}", scale * number(key)?)))
+        .collect();
+    if !told.is_empty() {
+        line("Test pictures, means per picture:\n".into());
+        told.into_iter().for_each(&mut line);
+    }
     if let (Some(value), Some(error), Some(samples), Some(pictures)) = (
         number("test_log_likelihood"),
         number("test_standard_error"),
         number("test_samples"),
         number("test_pictures"),
     ) {
-        let _ = writeln!(
-            out,
-            "- log-likelihood: {value:.2} ± {error:.2} (importance-weighted, {samples} samples each, {pictures} pictures)"
-        );
+        line(format!(
+            "- log-likelihood: {value:.2} nats ± {error:.2} (importance-weighted, {samples} samples each, {pictures} pictures)"
+        ));
+    }
+    let lines = evaluation.and_then(|found| found.get("lines")).and_then(Value::as_array);
+    if let Some(lines) = lines {
+        line("\nSamples, by `edgegen-train eval RUN --features …`:\n".into());
+        lines.iter().filter_map(Value::as_str).for_each(|text| line(format!("    {text}")));
     }
     out
+}
+
+/// What it is, in a paragraph.
+fn introduction(run: &TrainedRun) -> String {
+    let (latent, shape) = (run.config.network.latent, run.dataset.shape);
+    let classes = match run.classes.len() {
+        0 => String::new(),
+        _ => format!(" Classes: {}.", run.classes.join(", ")),
+    };
+    match run.config.objective {
+        Objective::Vae(_) => format!(
+            "A variational autoencoder: latents of {latent} values → pictures of {shape} (channels × height × width). The picture above is samples of seed 0, drawn by the decoder's file.{classes}"
+        ),
+        Objective::Gan(_) => format!(
+            "A generator, trained against a discriminator: latents of {latent} values → pictures of {shape} (channels × height × width). The picture above is samples of seed 0, drawn by the file.{classes}"
+        ),
+        Objective::Classifier(_) => format!(
+            "A classifier: pictures of {shape} (channels × height × width) in [0, 1] → {latent} features and one logit a class. Samples are judged by it: `edgegen-train compare --features` and `--classifier`.{classes}"
+        ),
+    }
+}
+
+/// What was minimised, in a line.
+fn objective(objective: &Objective) -> String {
+    match objective {
+        Objective::Vae(ObjectiveConfig { likelihood, sigma, binarize, beta, denoise, .. }) => {
+            let target = match (likelihood, binarize) {
+                (Likelihood::Bernoulli, Binarize::Stochastic) => {
+                    "Bernoulli likelihood of pictures binarised afresh at each visit (test pictures once, with a fixed seed)".into()
+                }
+                (Likelihood::Bernoulli, Binarize::No) => "Bernoulli cross-entropy of grey values".into(),
+                (Likelihood::Gaussian, _) => format!("Gaussian likelihood with deviation {sigma}"),
+            };
+            let denoiser = match denoise {
+                0.0 => String::new(),
+                sigma => format!(
+                    "; a denoiser: noise of deviation {sigma} on what the encoder sees, clean pictures as target"
+                ),
+            };
+            format!("ELBO with β = {beta}, {target}{denoiser}")
+        }
+        Objective::Gan(gan) => game(gan),
+        Objective::Classifier(classifier) => {
+            format!("cross-entropy, pictures shifted by at most {} pixels", classifier.shift)
+        }
+    }
+}
+
+fn game(gan: &GanConfig) -> String {
+    let mut text = String::from(match gan.loss {
+        Loss::NonSaturating => "non-saturating cross-entropy",
+        Loss::Minimax => "minimax cross-entropy",
+        Loss::Hinge => "hinge",
+    });
+    let mut add = |more: String| {
+        let _ = write!(text, ", {more}"); // writing to a String cannot fail
+    };
+    add(match gan.discriminator_norm {
+        Normalisation::Batch => "batch norm in the discriminator".into(),
+        Normalisation::Spectral => "spectral normalisation of the discriminator".into(),
+        Normalisation::None => "no normalisation of the discriminator".into(),
+    });
+    if gan.r1 > 0.0 {
+        add(format!("R1 with γ = {} at every {} steps", gan.r1, gan.r1_every));
+    }
+    if gan.label_smoothing > 0.0 {
+        add(format!("labels smoothed by {}", gan.label_smoothing));
+    }
+    if !gan.augment.is_empty() {
+        let kinds: Vec<String> = gan.augment.iter().map(|kind| format!("{kind:?}").to_lowercase()).collect();
+        add(format!("differentiable augmentation ({})", kinds.join(", ")));
+    }
+    add(format!("the generator's moving average (decay {})", gan.average));
+    text
 }

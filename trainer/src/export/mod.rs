@@ -12,15 +12,15 @@ use std::path::{Path, PathBuf};
 use edgegen_runtime::files::write_atomically;
 use edgegen_runtime::generate::Latents;
 use edgegen_runtime::model::{
-    Kind, MANIFEST, Manifest, ManifestFile, Metadata, Model, OpenOptions, Part, Precision, Range, file_name,
+    MANIFEST, Manifest, ManifestFile, Metadata, Model, OpenOptions, Part, Precision, Range, file_name,
     sha256_hex,
 };
 use serde_json::{Map, Value, json};
 
-use crate::evaluate::HeldOut;
+use crate::evaluate::{HeldOut, verdicts};
 use crate::network::Shape;
 use crate::network::module::Module;
-use crate::train::run::Trained;
+use crate::train::trained::{Trained, TrainedRun};
 use crate::{Error, Result};
 
 pub use verify::TOLERANCE;
@@ -38,7 +38,7 @@ pub struct Report {
     pub manifest: Manifest,
 }
 
-/// Writes `trained` as the model folder `out`.
+/// Writes `run`'s network as the model folder `out`.
 ///
 /// `evaluation` is what `edgegen-train eval` found of these weights, for the card.
 ///
@@ -46,7 +46,7 @@ pub struct Report {
 /// [`Error::Export`] if `out` exists and `replace` is not set, or if a file does not compute what
 /// the network computes; then nothing is left behind.
 pub fn export(
-    trained: &Trained,
+    run: &TrainedRun,
     name: &str,
     evaluation: Option<&Map<String, Value>>,
     out: &Path,
@@ -66,13 +66,13 @@ pub fn export(
         )));
     }
     let staging = Staging::beside(out)?;
-    let report = write_into(trained, name, evaluation, &staging.path)?;
+    let report = write_into(run, name, evaluation, &staging.path)?;
     staging.rename_to(out)?;
     Ok(report)
 }
 
 fn write_into(
-    trained: &Trained,
+    run: &TrainedRun,
     name: &str,
     evaluation: Option<&Map<String, Value>>,
     folder: &Path,
@@ -80,29 +80,10 @@ fn write_into(
     let mut files = Vec::new();
     let mut metrics = Map::new();
     let mut differences = Vec::new();
-    let latent = Shape::Vector(trained.vae.latent);
-    let shape = trained.dataset.shape;
-    let image = Shape::Image(shape.channels, shape.height, shape.width);
-    let encoder = onnx::Signature {
-        name: "encoder",
-        input: ("image", image),
-        outputs: vec![
-            onnx::Output { name: "mean", shape: latent },
-            onnx::Output { name: "log_variance", shape: latent },
-        ],
-    };
-    let decoder = onnx::Signature {
-        name: "decoder",
-        input: ("latent", latent),
-        outputs: vec![onnx::Output { name: "image", shape: image }],
-    };
-    for (part, module, signature) in
-        [(Part::Encoder, &trained.vae.encoder, encoder), (Part::Decoder, &trained.vae.decoder, decoder)]
-    {
-        let bytes = onnx::model(&fold::fold(module)?, &signature, &metadata(trained, part))?;
+    for (part, module, signature) in parts(run)? {
+        let bytes = onnx::model(&fold::fold(module)?, &signature, &metadata(run, part))?;
         let file = file_name(part, Precision::Fp32);
-        let model = Model::from_bytes(&bytes, &file, &OpenOptions::default())?;
-        let difference = verify::compare(trained, part, model)?;
+        let difference = verify::compare(run, part, &bytes, &file)?;
         if difference.is_nan() || difference > TOLERANCE {
             return Err(Error::Export(format!(
                 "{file} differs by {difference:.2e} from the trained network; at most {TOLERANCE:.0e} is accepted"
@@ -123,65 +104,148 @@ fn write_into(
         metrics.insert(format!("{part}_fp32_max_difference"), json!(difference));
         differences.push((part, difference));
     }
-    metrics.insert("steps".into(), json!(trained.position.step));
-    metrics.insert("training_seconds".into(), json!(trained.position.seconds.round()));
-    let (objective, pictures) = (&trained.config.objective, &trained.dataset.test);
-    let test = HeldOut::new(&trained.vae, objective, shape, pictures, 0).bound();
-    metrics.insert("test_elbo".into(), json!(test.elbo));
-    metrics.insert("test_reconstruction".into(), json!(test.reconstruction));
-    metrics.insert("test_kl".into(), json!(test.kl));
-    for key in ["log_likelihood", "standard_error", "samples", "pictures"] {
-        if let Some(value) = evaluation.and_then(|found| found.get(key)) {
-            metrics.insert(format!("test_{key}"), value.clone());
-        }
-    }
+    metrics.insert("steps".into(), json!(run.position.step));
+    metrics.insert("pictures_seen".into(), json!(run.pictures_seen()));
+    metrics.insert("training_seconds".into(), json!(run.position.seconds.round()));
+    metrics.extend(measured(run, evaluation));
     let manifest = Manifest {
         name: name.into(),
-        kind: Kind::Vae,
+        kind: run.kind(),
         producer: format!("{} {}", PRODUCER.0, PRODUCER.1),
-        parts: vec![Part::Encoder, Part::Decoder],
+        parts: files.iter().map(|file| file.part).collect(),
         precisions: vec![Precision::Fp32],
         default_precision: Precision::Fp32,
         files,
         metrics,
-        command: trained.config.command(&trained.dataset.name)?,
+        command: run.config.command(&run.dataset.name)?,
     };
     manifest.write(folder)?;
-    draw_samples(trained, folder)?;
-    let card = card::card(trained, &manifest);
+    draw_samples(&manifest, folder)?;
+    let card = card::card(run, &manifest, evaluation);
     write_atomically(&folder.join("README.md"), |out| std::io::Write::write_all(out, card.as_bytes()))?;
     Ok(Report { differences, manifest })
+}
+
+/// The networks that become files.
+fn parts(run: &TrainedRun) -> Result<Vec<(Part, &Module, onnx::Signature<'static>)>> {
+    let shape = run.dataset.shape;
+    let image = Shape::Image(shape.channels, shape.height, shape.width);
+    let latent = Shape::Vector(run.config.network.latent);
+    let output = |name, shape| onnx::Output { name, shape };
+    let draws = |name| onnx::Signature {
+        name,
+        input: ("latent", latent),
+        outputs: vec![output("image", image)],
+        tap: None,
+    };
+    Ok(match &run.trained {
+        Trained::Vae(vae, _) => {
+            let encoder = onnx::Signature {
+                name: "encoder",
+                input: ("image", image),
+                outputs: vec![output("mean", latent), output("log_variance", latent)],
+                tap: None,
+            };
+            vec![(Part::Encoder, &vae.encoder, encoder), (Part::Decoder, &vae.decoder, draws("decoder"))]
+        }
+        Trained::Generator(module) => vec![(Part::Generator, module, draws("generator"))],
+        Trained::Classifier(classifier) => {
+            // the activation before the last layer, once batch norms are folded
+            let features = fold::fold(&classifier.module)?.len().saturating_sub(2);
+            let signature = onnx::Signature {
+                name: "classifier",
+                input: ("image", image),
+                outputs: vec![output("logits", Shape::Vector(classifier.classes()))],
+                tap: Some((features, output("features", latent))),
+            };
+            vec![(Part::Classifier, &classifier.module, signature)]
+        }
+    })
+}
+
+/// How good the network is: on its test pictures, and what `edgegen-train eval` found of these weights.
+fn measured(run: &TrainedRun, evaluation: Option<&Map<String, Value>>) -> Map<String, Value> {
+    let mut metrics = Map::new();
+    let (test, shape) = (&run.dataset.test, run.dataset.shape);
+    match &run.trained {
+        Trained::Vae(vae, objective) => {
+            let bound = HeldOut::new(vae, objective, shape, test, 0).bound();
+            metrics.insert("test_elbo".into(), json!(bound.elbo));
+            metrics.insert("test_reconstruction".into(), json!(bound.reconstruction));
+            metrics.insert("test_kl".into(), json!(bound.kl));
+        }
+        Trained::Classifier(classifier) => {
+            let (loss, accuracy) = verdicts(classifier, shape, test, 0);
+            metrics.insert("test_accuracy".into(), json!(accuracy));
+            metrics.insert("test_cross_entropy".into(), json!(loss));
+        }
+        Trained::Generator(_) => {}
+    }
+    let found = |key: &str| evaluation.and_then(|found| found.get(key));
+    for key in ["log_likelihood", "standard_error", "samples", "pictures"] {
+        if let Some(value) = found(key) {
+            metrics.insert(format!("test_{key}"), value.clone());
+        }
+    }
+    if let Some(report) = found("report") {
+        let figures = [
+            ("features", "/features/name"),
+            ("features_sha256", "/features/sha256"),
+            ("samples", "/samples/count"),
+            ("pictures", "/reference/count"),
+            ("split", "/split"),
+            ("frechet", "/frechet"),
+            ("kernel_distance", "/kernel/mean"),
+            ("precision", "/manifolds/precision"),
+            ("recall", "/manifolds/recall"),
+            ("classes_hit", "/modes/hit"),
+            ("as_requested", "/modes/as_requested"),
+        ];
+        let told = figures.into_iter().filter_map(|(name, path)| {
+            Some((name.to_string(), report.pointer(path).filter(|value| !value.is_null())?.clone()))
+        });
+        metrics.insert("samples_compared".into(), Value::Object(told.collect()));
+    }
+    metrics
 }
 
 fn size(module: &Module) -> Result<(u64, u64)> {
     module.network().size().map_err(Error::Export)
 }
 
-fn metadata(trained: &Trained, part: Part) -> Metadata {
+fn metadata(run: &TrainedRun, part: Part) -> Metadata {
+    let draws = part.draws() || part == Part::Encoder;
     Metadata {
-        kind: Some(Kind::Vae),
+        kind: Some(run.kind()),
         part: Some(part),
-        latent_dim: Some(trained.vae.latent),
-        prior: Some("normal".into()),
-        classes: Vec::new(), // the network does not know them
-        range: Some(Range::Unit),
-        pixel_format: Some(trained.dataset.pixel_format()),
+        latent_dim: draws.then_some(run.config.network.latent),
+        prior: draws.then(|| "normal".into()),
+        // the encoder is not told them
+        classes: if part == Part::Encoder { Vec::new() } else { run.classes.clone() },
+        range: Some(run.drawer().map_or(Range::Unit, |drawer| drawer.range)),
+        pixel_format: Some(run.dataset.pixel_format()),
         precision: Some(Precision::Fp32),
-        dataset: Some(trained.dataset.name.clone()),
-        seed: Some(trained.config.training.seed),
-        parent_sha256: Some(trained.checkpoint_sha256.clone()),
+        dataset: Some(run.dataset.name.clone()),
+        seed: Some(run.config.training.seed),
+        parent_sha256: Some(run.checkpoint_sha256.clone()),
         producer_name: Some(PRODUCER.0.into()),
         producer_version: Some(PRODUCER.1.into()),
     }
 }
 
 /// The card's picture, drawn by the exported file itself.
-fn draw_samples(trained: &Trained, folder: &Path) -> Result<()> {
-    let path = folder.join(file_name(Part::Decoder, Precision::Fp32));
+fn draw_samples(manifest: &Manifest, folder: &Path) -> Result<()> {
+    let Some(part) = manifest.parts.iter().copied().find(|part| part.draws()) else { return Ok(()) };
+    let path = folder.join(file_name(part, Precision::Fp32));
     let mut generator = Model::open(&path, &OpenOptions::default())?.into_generator(1)?;
-    let latents = Latents::from_seed(0, 0, CARD_SAMPLES, trained.vae.latent, 1.0);
-    let frames = generator.frames(&latents)?;
-    crate::train::pictures::write_grid(&frames, Some(16), &folder.join("samples.png"))
+    // a row a class, where a row can hold all
+    let columns = Some(generator.classes().len()).filter(|classes| (2..=20).contains(classes));
+    let columns = columns.filter(|_| generator.is_conditional()).unwrap_or(16);
+    let count = CARD_SAMPLES.next_multiple_of(columns);
+    let latents = Latents::from_seed(0, 0, count, generator.latent_dim(), 1.0);
+    let classes: Vec<u32> = (0..count as u64).filter_map(|index| generator.class_in_turn(index)).collect();
+    let frames = generator.frames(&latents, &classes)?;
+    crate::train::pictures::write_grid(&frames, Some(columns), &folder.join("samples.png"))
 }
 
 /// A folder that is only there under its name once it is complete.

@@ -40,6 +40,8 @@ pub struct Signature<'a> {
     pub input: (&'a str, Shape),
     /// One output; or several, which split the rows of a last dense layer between them in order.
     pub outputs: Vec<Output<'a>>,
+    /// A layer inside, by its place in the list, whose result is an output too: the first.
+    pub tap: Option<(usize, Output<'a>)>,
 }
 
 /// Serialises a model.
@@ -52,7 +54,8 @@ pub fn model(layers: &[FoldedLayer], signature: &Signature<'_>, metadata: &Metad
     let (last, before) =
         layers.split_last().ok_or_else(|| Error::Export("the network has no layers".into()))?;
     for (index, layer) in before.iter().enumerate() {
-        value = graph.layer(index, layer, &value, None);
+        let name = signature.tap.as_ref().filter(|(place, _)| *place == index).map(|(_, output)| output.name);
+        value = graph.layer(index, layer, &value, name);
     }
     match signature.outputs.as_slice() {
         [single] => {
@@ -64,6 +67,7 @@ pub fn model(layers: &[FoldedLayer], signature: &Signature<'_>, metadata: &Metad
     if layers.iter().any(|layer| matches!(layer, FoldedLayer::ClassEmbedding { .. })) {
         inputs.push(class_value());
     }
+    let outputs = signature.tap.iter().map(|(_, output)| output).chain(&signature.outputs);
     let metadata_props =
         metadata.to_props().into_iter().map(|(key, value)| StringStringEntryProto { key, value }).collect();
     let proto = ModelProto {
@@ -77,7 +81,7 @@ pub fn model(layers: &[FoldedLayer], signature: &Signature<'_>, metadata: &Metad
             node: graph.nodes,
             initializer: graph.initializers,
             input: inputs,
-            output: signature.outputs.iter().map(|output| float_value(output.name, output.shape)).collect(),
+            output: outputs.map(|output| float_value(output.name, output.shape)).collect(),
             ..GraphProto::default()
         }),
         ..ModelProto::default()

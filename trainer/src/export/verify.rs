@@ -2,10 +2,11 @@
 //! the trainer.
 
 use edgegen_runtime::generate::Latents;
-use edgegen_runtime::model::{Model, Part};
+use edgegen_runtime::model::{FeatureNetwork, Model, OpenOptions, OutputChoice, Part, Range};
 
+use crate::data;
 use crate::evaluate::HeldOut;
-use crate::train::run::Trained;
+use crate::train::trained::{Trained, TrainedRun};
 use crate::{Error, Result};
 
 /// Largest accepted difference of any output value: two orders above what reordering a few thousand
@@ -14,28 +15,48 @@ pub const TOLERANCE: f64 = 1e-4;
 /// Inputs that are compared.
 const INPUTS: usize = 64;
 
-/// The largest absolute difference over all outputs.
-pub(super) fn compare(trained: &Trained, part: Part, model: Model) -> Result<f64> {
-    let latent = trained.vae.latent;
-    match part {
-        Part::Encoder => {
-            let (objective, pictures) = (&trained.config.objective, &trained.dataset.test);
-            let shape = trained.dataset.shape;
-            let held_out = HeldOut::new(&trained.vae, objective, shape, pictures, INPUTS);
+/// The largest absolute difference over all outputs of the file `bytes`; of a classifier, whose values are not
+/// bounded, as a part of the largest value.
+pub(super) fn compare(run: &TrainedRun, part: Part, bytes: &[u8], file: &str) -> Result<f64> {
+    let open = || Model::from_bytes(bytes, file, &OpenOptions::default());
+    match &run.trained {
+        Trained::Vae(vae, objective) if part == Part::Encoder => {
+            let (shape, pictures) = (run.dataset.shape, &run.dataset.test);
+            let held_out = HeldOut::new(vae, objective, shape, pictures, INPUTS);
             let count = held_out.count();
             let (_, images) = held_out.batch(0..count);
-            let both = trained.vae.encoder.infer(&images, None);
-            let posterior = model.into_encoder(count)?.run(&images)?;
-            let rows = posterior.mean.chunks(latent).zip(posterior.log_variance.chunks(latent));
+            let both = vae.encoder.infer(&images, None);
+            let posterior = open()?.into_encoder(count)?.run(&images)?;
+            let rows = posterior.mean.chunks(vae.latent).zip(posterior.log_variance.chunks(vae.latent));
             let found: Vec<f32> =
                 rows.flat_map(|(mean, log_variance)| [mean, log_variance].concat()).collect();
             largest_difference(&both, &found)
         }
-        Part::Decoder | Part::Generator => {
-            let latents = Latents::from_seed(trained.config.training.seed, 0, INPUTS, latent, 1.0);
-            let expected = trained.vae.decoder.infer(latents.values(), None);
-            let mut generator = model.into_generator(INPUTS)?;
-            largest_difference(&expected, generator.run(latents.values())?)
+        Trained::Classifier(classifier) => {
+            let (module, pictures) = (&classifier.module, &run.dataset.test);
+            let images =
+                data::batch(Range::Unit, run.dataset.shape, pictures, 0..INPUTS.min(pictures.count()));
+            let mut worst = 0f64;
+            let all = module.network().layers.len();
+            for (output, layers) in [("features", all - 1), ("logits", all)] {
+                let network = FeatureNetwork::from_bytes(bytes, file, OutputChoice::Named(output))?;
+                let expected = module.infer_layers(&images, None, layers);
+                let mut found = vec![0f32; expected.len()];
+                network.runner()?.run(&images, &mut found)?;
+                let largest = expected.iter().fold(1f32, |largest, value| largest.max(value.abs()));
+                worst = worst.max(largest_difference(&expected, &found)? / f64::from(largest));
+            }
+            Ok(worst)
+        }
+        Trained::Vae(..) | Trained::Generator(_) => {
+            let Some(drawer) = run.drawer() else {
+                return Err(Error::Export(format!("{file} draws nothing")));
+            };
+            let latents = Latents::from_seed(run.config.training.seed, 0, INPUTS, drawer.latent(), 1.0);
+            let classes = drawer.classes(INPUTS);
+            let expected = drawer.values(latents.values(), classes.as_deref());
+            let mut generator = open()?.into_generator(INPUTS)?;
+            largest_difference(&expected, generator.run(latents.values(), &classes.unwrap_or_default())?)
         }
     }
 }

@@ -2,64 +2,64 @@
 //! pictures, a discriminator D tells them from real ones, and each step moves both.
 //!
 //! D gives one logit a picture. With classes, G adds a row of a table to its first dense layer, and D is a
-//! projection discriminator (T. Miyato, M. Koyama, 2018).
+//! projection discriminator (T. Miyato, M. Koyama, 2018). What draws in the end is a moving average of G.
+
+pub mod augment;
+pub mod loss;
+pub mod spectral;
 
 use std::sync::Arc;
 
+use edgegen_runtime::model::ImageShape;
+use edgegen_runtime::random::Stream;
 use serde::{Deserialize, Serialize};
 
 use crate::network::Shape;
-use crate::network::module::{Gradients, Module, Record};
-use crate::nn::adam::Adam;
+use crate::network::form::{self, DiscriminatorForm, NetworkConfig, Normalisation};
+use crate::network::module::{Gradients, Module, Parameter, Record};
+use crate::nn::adam::{Adam, AdamConfig};
 use crate::nn::batch::Batch;
+use crate::{Error, Result};
 
-/// What D and G minimise, of D's logits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Loss {
-    /// Cross-entropy; G maximises the log-probability that its pictures are real (Goodfellow et al., 2014,
-    /// section 3, the non-saturating form).
-    NonSaturating,
-    /// Hinge of D, G minimises −D (J. H. Lim, J. C. Ye, 2017).
-    Hinge,
+use augment::{Augmentation, Draws};
+use loss::{Loss, Wanted};
+use spectral::Spectral;
+
+/// How far R1's finite difference steps to each side: the pictures' mean change, of a range of 2. Far above the
+/// rounding of f32 and far below what pictures differ by.
+const DIFFERENCE: f64 = 1e-2;
+
+/// What D and G play.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GanConfig {
+    /// What both minimise.
+    pub loss: Loss,
+    /// Share of doubt in real pictures: D's target is 1 − this. Not for the hinge.
+    pub label_smoothing: f64,
+    /// Channels of D's first layer; each halving of the side doubles them.
+    pub discriminator_base: usize,
+    /// How D keeps its layers in bounds.
+    pub discriminator_norm: Normalisation,
+    /// D's learning rate, as a multiple of G's (M. Heusel et al., 2017).
+    pub discriminator_rate: f64,
+    /// G moves at every so many steps of D.
+    pub discriminator_steps: u64,
+    /// γ of R1, γ/2 · ‖∇D‖² on real pictures (L. Mescheder et al., 2018); 0: none. Its gradient is a central
+    /// difference of D's gradients along ∇D, so no second derivative is needed.
+    pub r1: f64,
+    /// R1 is computed at every so many steps, and weighs as much more (T. Karras et al., 2020).
+    pub r1_every: u64,
+    /// What happens to pictures before D sees them.
+    pub augment: Vec<Augmentation>,
+    /// Decay of G's moving average at each of its steps (sooner in the first steps).
+    pub average: f64,
 }
 
-/// What logits are wanted to say.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Wanted {
-    /// D of a real picture, with this share of doubt (one-sided label smoothing).
-    Real(f64),
-    /// D of a drawn picture.
-    Drawn,
-    /// D of a drawn picture, for G.
-    Fooled,
-}
-
-impl Loss {
-    /// (mean loss, gradient of each logit).
-    pub fn of(self, logits: &[f32], wanted: Wanted) -> (f64, Vec<f32>) {
-        let count = logits.len().max(1) as f64;
-        let term = |logit: f32| self.term(f64::from(logit), wanted);
-        let loss = logits.iter().map(|logit| term(*logit).0).sum::<f64>() / count;
-        (loss, logits.iter().map(|logit| (term(*logit).1 / count) as f32).collect())
-    }
-
-    /// (loss, derivative) of one logit.
-    fn term(self, logit: f64, wanted: Wanted) -> (f64, f64) {
-        let softplus = |x: f64| x.max(0.0) + (-x.abs()).exp().ln_1p();
-        let sigmoid = 1.0 / (1.0 + (-logit).exp());
-        // a hinge's max would hide that a logit is no number
-        let hinge = |x: f64| if x < 0.0 { 0.0 } else { x };
-        match (self, wanted) {
-            (Self::NonSaturating, Wanted::Real(doubt)) => {
-                ((1.0 - doubt) * softplus(-logit) + doubt * softplus(logit), sigmoid - (1.0 - doubt))
-            }
-            (Self::NonSaturating, Wanted::Drawn) => (softplus(logit), sigmoid),
-            (Self::NonSaturating, Wanted::Fooled) => (softplus(-logit), sigmoid - 1.0),
-            (Self::Hinge, Wanted::Real(_)) => (hinge(1.0 - logit), if logit < 1.0 { -1.0 } else { 0.0 }),
-            (Self::Hinge, Wanted::Drawn) => (hinge(1.0 + logit), if logit > -1.0 { 1.0 } else { 0.0 }),
-            (Self::Hinge, Wanted::Fooled) => (-logit, -1.0),
-        }
+impl GanConfig {
+    /// The form of D.
+    pub fn discriminator(&self) -> DiscriminatorForm {
+        DiscriminatorForm { base: self.discriminator_base, norm: self.discriminator_norm }
     }
 }
 
@@ -69,12 +69,14 @@ pub struct Gan {
     pub generator: Module,
     /// Image (N, C, H, W) → logit (N, 1).
     pub discriminator: Module,
-    /// The optimiser of G.
-    pub generator_adam: Adam,
-    /// The optimiser of D.
-    pub discriminator_adam: Adam,
+    /// The moving average of G.
+    pub average: Module,
+    generator_adam: Adam,
+    discriminator_adam: Adam,
     generator_gradients: Gradients,
     discriminator_gradients: Gradients,
+    spectral: Option<Spectral>,
+    config: GanConfig,
 }
 
 /// What one step looks at: rows of pictures in [−1, 1] and of latents, with classes where the networks take
@@ -88,12 +90,23 @@ pub struct Example<'a> {
     pub classes: Option<Arc<[u32]>>,
 }
 
+/// How far a step moves.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// The step's number, from 0.
+    pub step: u64,
+    /// G's learning rate.
+    pub rate: f64,
+    /// Bound of each network's gradient norm; 0: none.
+    pub clip: f64,
+}
+
 /// What a step tells of itself.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Figures {
     /// Mean loss of D over real and drawn pictures, added.
     pub discriminator_loss: f64,
-    /// Mean loss of G.
+    /// Mean loss of G; 0 where it did not move.
     pub generator_loss: f64,
     /// Share of real pictures that D takes for real.
     pub real_accuracy: f64,
@@ -101,82 +114,230 @@ pub struct Figures {
     pub drawn_accuracy: f64,
     /// Norm of D's gradient.
     pub discriminator_norm: f64,
-    /// Norm of G's gradient.
+    /// Norm of G's gradient; 0 where it did not move.
     pub generator_norm: f64,
+    /// Mean of ‖∇D‖² on real pictures, where R1 was computed.
+    pub slope: Option<f64>,
 }
 
 impl Figures {
     /// Whether all are numbers.
     pub fn finite(&self) -> bool {
-        let norms = self.discriminator_norm + self.generator_norm;
+        let norms = self.discriminator_norm + self.generator_norm + self.slope.unwrap_or(0.0);
         (self.discriminator_loss + self.generator_loss + norms).is_finite()
     }
 }
 
 impl Gan {
-    /// Two networks with their optimisers.
+    /// First values from `seed`; `classes` 0: none.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if the pictures do not fit the architecture.
     pub fn new(
-        generator: Module,
-        discriminator: Module,
-        generator_adam: Adam,
-        discriminator_adam: Adam,
-    ) -> Self {
-        let (generator_gradients, discriminator_gradients) =
-            (Gradients::of(&generator), Gradients::of(&discriminator));
+        network: &NetworkConfig,
+        config: &GanConfig,
+        adam: AdamConfig,
+        image: ImageShape,
+        classes: usize,
+        seed: u64,
+    ) -> Result<Self> {
+        let (generator, discriminator) = form::gan(network, config.discriminator(), image, classes)?;
+        let generator = Module::new(generator, "generator", seed, 0).map_err(Error::Config)?;
+        let first = generator.parameters().len() as u64;
+        let discriminator =
+            Module::new(discriminator, "discriminator", seed, first).map_err(Error::Config)?;
+        Ok(Self::of(generator, discriminator, config, adam, seed))
+    }
+
+    /// Two networks with new optimisers.
+    fn of(generator: Module, discriminator: Module, config: &GanConfig, adam: AdamConfig, seed: u64) -> Self {
+        let spectral = (config.discriminator_norm == Normalisation::Spectral)
+            .then(|| Spectral::new(&discriminator, seed));
         Self {
+            generator_adam: Adam::new(&[&generator], adam),
+            discriminator_adam: Adam::new(&[&discriminator], adam),
+            generator_gradients: Gradients::of(&generator),
+            discriminator_gradients: Gradients::of(&discriminator),
+            average: generator.renamed("average"),
+            config: config.clone(),
+            spectral,
             generator,
             discriminator,
-            generator_adam,
-            discriminator_adam,
-            generator_gradients,
-            discriminator_gradients,
         }
     }
 
+    /// All named tensors: G's, its average's, D's, and the state of its normalisation.
+    pub fn parameters(&self) -> impl Iterator<Item = &Parameter> {
+        let modules = [&self.generator, &self.average, &self.discriminator];
+        let state = self.spectral.iter().flat_map(Spectral::state);
+        modules.into_iter().flat_map(Module::parameters).chain(state)
+    }
+
+    /// The same, to be restored.
+    pub fn parameters_mut(&mut self) -> impl Iterator<Item = &mut Parameter> {
+        let modules = [&mut self.generator, &mut self.average, &mut self.discriminator];
+        let state = self.spectral.iter_mut().flat_map(Spectral::state_mut);
+        modules.into_iter().flat_map(Module::parameters_mut).chain(state)
+    }
+
+    /// The optimisers, each with its network.
+    pub fn optimisers(&self) -> [(&Adam, &Module); 2] {
+        [(&self.generator_adam, &self.generator), (&self.discriminator_adam, &self.discriminator)]
+    }
+
+    /// The same, to be restored.
+    pub fn optimisers_mut(&mut self) -> [(&mut Adam, &Module); 2] {
+        [(&mut self.generator_adam, &self.generator), (&mut self.discriminator_adam, &self.discriminator)]
+    }
+
+    /// Steps of (G, D) when `steps` are done.
+    pub fn steps_of_each(&self, steps: u64) -> [u64; 2] {
+        [steps / self.config.discriminator_steps, steps]
+    }
+
     /// One step of D (on real pictures, then on drawn ones, as two batches: a batch norm must not see both),
-    /// then one of G on the same latents. D's own gradients are not computed in G's step.
-    pub fn learn(&mut self, example: &Example<'_>, loss: Loss, doubt: f64, rates: (f64, f64)) -> Figures {
+    /// then, at its turn, one of G on the same latents. D's own gradients are not computed in G's step.
+    /// `chance` decides the augmentation.
+    pub fn learn(&mut self, example: &Example<'_>, pace: Pace, chance: &mut Stream) -> Figures {
         let mut figures = Figures::default();
-        let image = self.discriminator.network().input;
         let latents = Batch::from_rows(example.latents, self.generator.network().input);
         let (drawn, drawing) = self.generator.record(latents, example.classes.clone());
 
+        let divided = self.divide();
         self.discriminator_gradients.clear();
-        let real = Batch::from_rows(example.real, image);
-        for (pictures, wanted) in [(real, Wanted::Real(doubt)), ((*drawn).clone(), Wanted::Drawn)] {
-            let (logits, record) = self.discriminator.record(pictures, example.classes.clone());
-            let logits = logits.to_rows();
-            let (value, gradient) = loss.of(&logits, wanted);
-            figures.discriminator_loss += value;
-            let share = |right: fn(&f32) -> bool| {
-                logits.iter().filter(|logit| right(logit)).count() as f64 / logits.len().max(1) as f64
-            };
-            match wanted {
-                Wanted::Real(_) => figures.real_accuracy = share(|logit| *logit > 0.0),
-                _ => figures.drawn_accuracy = share(|logit| *logit < 0.0),
-            }
-            let gradient = Batch::from_rows(&gradient, Shape::Vector(1));
-            self.discriminator.backward(&record, gradient, Some(&mut self.discriminator_gradients), false);
+        self.look_at_real(example, pace.step, chance, &mut figures);
+        let (seen, _) = self.augmented(&drawn, chance);
+        self.judge(seen, example, Wanted::Drawn, &mut figures);
+        if let (Some(spectral), Some(divided)) = (&mut self.spectral, divided) {
+            spectral.backward(&self.discriminator, &divided, &mut self.discriminator_gradients);
+            spectral.restore(&mut self.discriminator, divided);
         }
-        figures.discriminator_norm = self.discriminator_gradients.squares().sqrt();
-        self.discriminator_adam
-            .update(&mut [(&mut self.discriminator, &self.discriminator_gradients)], rates.0);
-
-        let (logits, record) = self.discriminator.record((*drawn).clone(), example.classes.clone());
-        let (value, gradient) = loss.of(&logits.to_rows(), Wanted::Fooled);
-        figures.generator_loss = value;
-        let gradient = Batch::from_rows(&gradient, Shape::Vector(1));
-        if let Some(of_pictures) = self.discriminator.backward(&record, gradient, None, true) {
-            self.move_generator(&drawing, of_pictures, rates.1, &mut figures);
+        figures.discriminator_norm = Gradients::clip(&mut [&mut self.discriminator_gradients], pace.clip);
+        self.discriminator_adam.update(
+            &mut [(&mut self.discriminator, &self.discriminator_gradients)],
+            pace.rate * self.config.discriminator_rate,
+        );
+        if (pace.step + 1).is_multiple_of(self.config.discriminator_steps) {
+            self.move_generator(&drawn, &drawing, example, pace, chance, &mut figures);
         }
         figures
     }
 
-    fn move_generator(&mut self, drawing: &Record, of_pictures: Batch, rate: f64, figures: &mut Figures) {
+    fn divide(&mut self) -> Option<spectral::Divided> {
+        self.spectral.as_mut().map(|spectral| spectral.divide(&mut self.discriminator))
+    }
+
+    /// Adds D's gradients of the loss on real pictures, and of R1 at its turn.
+    fn look_at_real(&mut self, example: &Example<'_>, step: u64, chance: &mut Stream, figures: &mut Figures) {
+        let image = self.discriminator.network().input;
+        let mut real = Batch::from_rows(example.real, image);
+        if let Some(draws) = self.draws(real.count, chance) {
+            let mut rows = example.real.to_vec();
+            draws.apply(&mut rows);
+            real = Batch::from_rows(&rows, image);
+        }
+        let penalised = self.config.r1 > 0.0 && step.is_multiple_of(self.config.r1_every);
+        let again = penalised.then(|| real.clone());
+        self.judge(real, example, Wanted::Real(self.config.label_smoothing), figures);
+        if let Some(real) = again {
+            let weight = self.config.r1 * self.config.r1_every as f64;
+            figures.slope = Some(self.penalise(&real, example.classes.clone(), weight));
+        }
+    }
+
+    /// Adds D's gradients of the loss on a batch.
+    fn judge(&mut self, pictures: Batch, example: &Example<'_>, wanted: Wanted, figures: &mut Figures) {
+        let (logits, record) = self.discriminator.record(pictures, example.classes.clone());
+        let logits = logits.to_rows();
+        let (value, gradient) = self.config.loss.of(&logits, wanted);
+        figures.discriminator_loss += value;
+        let share = |right: fn(&f32) -> bool| {
+            logits.iter().filter(|logit| right(logit)).count() as f64 / logits.len().max(1) as f64
+        };
+        match wanted {
+            Wanted::Real(_) => figures.real_accuracy = share(|logit| *logit > 0.0),
+            _ => figures.drawn_accuracy = share(|logit| *logit < 0.0),
+        }
+        let gradient = Batch::from_rows(&gradient, Shape::Vector(1));
+        self.discriminator.backward(&record, gradient, Some(&mut self.discriminator_gradients), false);
+    }
+
+    /// Adds the gradients of weight/2 · mean ‖v‖² with v = ∇ₓ Σ D(x), and returns that mean without the weight.
+    ///
+    /// Its gradient for D's parameters is weight · mean over pictures of d/dε ∇D(x + ε·v) at ε = 0: here a central
+    /// difference of two ordinary gradients.
+    fn penalise(&mut self, real: &Batch, classes: Option<Arc<[u32]>>, weight: f64) -> f64 {
+        let count = real.count as f64;
+        let all = |value: f64| Batch::from_rows(&vec![value as f32; real.count], Shape::Vector(1));
+        let (_, record) = self.discriminator.record(real.clone(), classes.clone());
+        let Some(slope) = self.discriminator.backward(&record, all(1.0), None, true) else { return 0.0 };
+        let squares: f64 = slope.to_rows().iter().map(|value| f64::from(*value).powi(2)).sum();
+        let root_mean_square = (squares / (count * real.shape.values() as f64)).sqrt();
+        if root_mean_square > 0.0 && root_mean_square.is_finite() {
+            let reach = DIFFERENCE / root_mean_square;
+            for side in [1.0, -1.0] {
+                let mut moved = real.clone();
+                let step = (side * reach) as f32;
+                moved.values.iter_mut().zip(slope.values.iter()).for_each(|(x, v)| *x += step * v);
+                let (_, record) = self.discriminator.record(moved, classes.clone());
+                let gradient = all(side * weight / (2.0 * reach * count));
+                self.discriminator.backward(
+                    &record,
+                    gradient,
+                    Some(&mut self.discriminator_gradients),
+                    false,
+                );
+            }
+        }
+        squares / count
+    }
+
+    fn draws(&self, count: usize, chance: &mut Stream) -> Option<Draws> {
+        let (channels, height, width) = self.discriminator.network().input.image();
+        let shape = ImageShape { channels, height, width };
+        let some = !self.config.augment.is_empty();
+        some.then(|| Draws::new(&self.config.augment, shape, count, chance))
+    }
+
+    /// Drawn pictures as D sees them, and what was done to them.
+    fn augmented(&self, drawn: &Batch, chance: &mut Stream) -> (Batch, Option<Draws>) {
+        let Some(draws) = self.draws(drawn.count, chance) else { return (drawn.clone(), None) };
+        let mut rows = drawn.to_rows();
+        draws.apply(&mut rows);
+        (Batch::from_rows(&rows, drawn.shape), Some(draws))
+    }
+
+    fn move_generator(
+        &mut self,
+        drawn: &Batch,
+        drawing: &Record,
+        example: &Example<'_>,
+        pace: Pace,
+        chance: &mut Stream,
+        figures: &mut Figures,
+    ) {
+        let (seen, draws) = self.augmented(drawn, chance);
+        let divided = self.divide();
+        let (logits, record) = self.discriminator.record(seen, example.classes.clone());
+        let (value, gradient) = self.config.loss.of(&logits.to_rows(), Wanted::Fooled);
+        figures.generator_loss = value;
+        let gradient = Batch::from_rows(&gradient, Shape::Vector(1));
+        let of_seen = self.discriminator.backward(&record, gradient, None, true);
+        if let (Some(spectral), Some(divided)) = (&self.spectral, divided) {
+            spectral.restore(&mut self.discriminator, divided);
+        }
+        let Some(mut of_drawn) = of_seen else { return };
+        if let Some(draws) = draws {
+            let mut rows = of_drawn.to_rows();
+            draws.backward(&mut rows);
+            of_drawn = Batch::from_rows(&rows, of_drawn.shape);
+        }
         self.generator_gradients.clear();
-        self.generator.backward(drawing, of_pictures, Some(&mut self.generator_gradients), false);
-        figures.generator_norm = self.generator_gradients.squares().sqrt();
-        self.generator_adam.update(&mut [(&mut self.generator, &self.generator_gradients)], rate);
+        self.generator.backward(drawing, of_drawn, Some(&mut self.generator_gradients), false);
+        figures.generator_norm = Gradients::clip(&mut [&mut self.generator_gradients], pace.clip);
+        self.generator_adam.update(&mut [(&mut self.generator, &self.generator_gradients)], pace.rate);
+        let steps = self.generator_adam.steps() as f64;
+        self.average.follow(&self.generator, self.config.average.min(steps / (steps + 9.0)));
     }
 }
 
@@ -188,25 +349,25 @@ mod tests {
     use crate::network::{Activation, Layer, Network};
     use crate::nn::adam::AdamConfig;
 
-    #[test]
-    fn losses_and_their_gradients_agree() {
-        const STEP: f32 = 1e-2;
-        for loss in [Loss::NonSaturating, Loss::Hinge] {
-            for wanted in [Wanted::Real(0.0), Wanted::Real(0.1), Wanted::Drawn, Wanted::Fooled] {
-                for logit in [-3.0f32, -0.4, 0.3, 2.5] {
-                    let value = |logit| loss.of(&[logit], wanted).0;
-                    let slope = (value(logit + STEP) - value(logit - STEP)) / f64::from(2.0 * STEP);
-                    let found = f64::from(loss.of(&[logit], wanted).1[0]);
-                    assert!((found - slope).abs() < 1e-4, "{loss:?} {wanted:?} {logit}: {found} {slope}");
-                }
-            }
+    fn config() -> GanConfig {
+        GanConfig {
+            loss: Loss::NonSaturating,
+            label_smoothing: 0.0,
+            discriminator_base: 8,
+            discriminator_norm: Normalisation::None,
+            discriminator_rate: 1.0,
+            discriminator_steps: 1,
+            r1: 0.0,
+            r1_every: 1,
+            augment: Vec::new(),
+            average: 0.99,
         }
-        assert!(!loss_of_nan().finite());
     }
 
-    fn loss_of_nan() -> Figures {
-        let discriminator_loss = Loss::Hinge.of(&[f32::NAN], Wanted::Drawn).0;
-        Figures { discriminator_loss, ..Figures::default() }
+    fn noise(count: usize, index: u64) -> Vec<f32> {
+        let mut values = vec![0f32; count];
+        Stream::new(9, Purpose::Evaluation, index).fill_normal(&mut values);
+        values
     }
 
     /// A generator of one number a class learns where the class's numbers lie.
@@ -233,15 +394,9 @@ mod tests {
         };
         let (generator, discriminator) =
             (module(2, generator, "generator", 0), module(1, discriminator, "discriminator", 100));
-        let adam = |module: &Module| Adam::new(&[module], AdamConfig { beta1: 0.5, ..AdamConfig::default() });
-        let (generator_adam, discriminator_adam) = (adam(&generator), adam(&discriminator));
-        let mut gan = Gan::new(generator, discriminator, generator_adam, discriminator_adam);
+        let adam = AdamConfig { beta1: 0.5, ..AdamConfig::default() };
+        let mut gan = Gan::of(generator, discriminator, &config(), adam, 1);
         let classes: Arc<[u32]> = (0..BATCH as u32).map(|row| row % 2).collect();
-        let noise = |count: usize, index: u64| {
-            let mut values = vec![0f32; count];
-            Stream::new(9, Purpose::Evaluation, index).fill_normal(&mut values);
-            values
-        };
         for step in 0..1500 {
             let mut real = noise(BATCH, 2 * step);
             real.iter_mut()
@@ -249,12 +404,129 @@ mod tests {
                 .for_each(|(x, class)| *x = *x * 0.1 + 2.0 * *class as f32 - 1.0);
             let latents = noise(BATCH * 2, 2 * step + 1);
             let example = Example { real: &real, latents: &latents, classes: Some(classes.clone()) };
-            let figures = gan.learn(&example, Loss::NonSaturating, 0.0, (2e-3, 2e-3));
+            let pace = Pace { step, rate: 2e-3, clip: 0.0 };
+            let figures = gan.learn(&example, pace, &mut Stream::new(9, Purpose::Augment, step));
             assert!(figures.finite());
         }
-        let drawn = gan.generator.infer(&noise(BATCH * 2, 99_999), Some(&classes));
+        let drawn = gan.average.infer(&noise(BATCH * 2, 99_999), Some(&classes));
         let near = |(x, class): (&f32, &u32)| (x - (2.0 * *class as f32 - 1.0)).abs() < 0.6;
         let right = drawn.iter().zip(classes.iter()).filter(|pair| near(*pair)).count();
         assert!(right * 10 >= BATCH * 9, "{right} of {BATCH}: {drawn:?}");
+    }
+
+    /// R1's gradient against central differences of R1 itself, whose slopes are central differences of D: with a
+    /// batch norm, whose statistics tie the pictures together, and with classes.
+    #[test]
+    fn the_penalty_moves_against_the_slope_of_the_discriminator() {
+        const COUNT: usize = 3;
+        let image = Shape::Image(1, 6, 6);
+        let tanh = Layer::Activation(Activation::Tanh);
+        let layers = vec![
+            Layer::Conv { inputs: 1, outputs: 4, kernel: 3, stride: 1, padding: 1 },
+            tanh,
+            Layer::Conv { inputs: 4, outputs: 6, kernel: 4, stride: 2, padding: 1 },
+            Layer::BatchNorm { channels: 6 },
+            tanh,
+            Layer::Conv { inputs: 6, outputs: 3, kernel: 3, stride: 1, padding: 0 },
+            Layer::Reshape(Shape::Vector(3)),
+            Layer::ClassProjection { classes: 2 },
+        ];
+        let discriminator = Network::new(image, layers).unwrap();
+        let discriminator = Module::new(discriminator, "discriminator", 2, 0).unwrap();
+        let generator = vec![Layer::Dense { inputs: 2, outputs: 36 }, Layer::Reshape(image)];
+        let generator = Network::new(Shape::Vector(2), generator).unwrap();
+        let generator = Module::new(generator, "generator", 2, 100).unwrap();
+        let mut gan = Gan::of(generator, discriminator, &config(), AdamConfig::default(), 2);
+        let classes: Arc<[u32]> = Arc::new([0, 1, 1]);
+        let real = noise(COUNT * 36, 1);
+        let weight = 2.0;
+        gan.discriminator_gradients.clear();
+        let found = gan.penalise(&Batch::from_rows(&real, image), Some(classes.clone()), weight);
+
+        // Σ over pixels of (dΣD/dx)², by candle-free double differences: D in f32, so steps are large
+        let slope_squares = |module: &Module| -> f64 {
+            let sum = |x: &[f32]| -> f64 {
+                let (logits, _) = module.clone().record(Batch::from_rows(x, image), Some(classes.clone()));
+                logits.to_rows().iter().map(|logit| f64::from(*logit)).sum()
+            };
+            const STEP: f32 = 2e-2;
+            let mut x = real.clone();
+            let mut slope = |at: usize| {
+                let before = x[at];
+                x[at] = before + STEP;
+                let above = sum(&x);
+                x[at] = before - STEP;
+                let below = sum(&x);
+                x[at] = before;
+                (above - below) / f64::from(2.0 * STEP)
+            };
+            (0..real.len()).map(|at| slope(at).powi(2)).sum::<f64>() / COUNT as f64
+        };
+        let value = slope_squares(&gan.discriminator);
+        assert!((found - value).abs() < 1e-2 * value, "{found} {value}");
+        let mut checked = 0;
+        for parameter in 0..gan.discriminator.parameters().len() {
+            if !gan.discriminator.parameters()[parameter].trained {
+                continue;
+            }
+            let length = gan.discriminator.parameters()[parameter].value.len();
+            for at in (0..length).step_by(1 + length / 4) {
+                const STEP: f32 = 2e-2;
+                let moved = |by: f32| {
+                    let mut module = gan.discriminator.clone();
+                    module.parameters_mut()[parameter].value[at] += by;
+                    slope_squares(&module)
+                };
+                let expected = 0.5 * weight * (moved(STEP) - moved(-STEP)) / f64::from(2.0 * STEP);
+                let found = f64::from(gan.discriminator_gradients.of_parameter(parameter)[at]);
+                assert!(
+                    (found - expected).abs() < 2e-2 * value.max(expected.abs()),
+                    "{parameter} {at}: {found} {expected}"
+                );
+                checked += 1;
+            }
+        }
+        assert!(checked > 20);
+    }
+
+    /// Spectral normalisation, R1, augmentation and classes at once, G at every second step.
+    #[test]
+    fn a_step_with_everything_stays_finite_and_moves_both() {
+        let image = ImageShape { channels: 3, height: 16, width: 16 };
+        let network = NetworkConfig {
+            architecture: form::Architecture::Upsample,
+            latent: 6,
+            hidden: Vec::new(),
+            base: 8,
+            activation: Activation::Relu,
+            conditional: true,
+        };
+        let config = GanConfig {
+            discriminator_norm: Normalisation::Spectral,
+            discriminator_steps: 2,
+            r1: 1.0,
+            r1_every: 2,
+            augment: vec![Augmentation::Color, Augmentation::Translation, Augmentation::Cutout],
+            ..config()
+        };
+        let mut gan = Gan::new(&network, &config, AdamConfig::default(), image, 4, 1).unwrap();
+        let classes: Arc<[u32]> = Arc::new([0, 1, 2, 3, 0]);
+        let before = [gan.generator.clone(), gan.discriminator.clone()];
+        for step in 0..4 {
+            let (real, latents) = (noise(5 * image.values(), 2 * step), noise(5 * 6, 2 * step + 1));
+            let example = Example { real: &real, latents: &latents, classes: Some(classes.clone()) };
+            let pace = Pace { step, rate: 1e-3, clip: 1.0 };
+            let figures = gan.learn(&example, pace, &mut Stream::new(1, Purpose::Augment, step));
+            assert!(figures.finite(), "{figures:?}");
+            assert_eq!(figures.generator_norm > 0.0, step % 2 == 1, "G moves at every second step");
+            assert_eq!(figures.slope.is_some(), step % 2 == 0);
+        }
+        assert_eq!(gan.steps_of_each(4), [2, 4]);
+        assert_eq!(gan.optimisers().map(|(adam, _)| adam.steps()), [2, 4]);
+        for (before, after) in before.iter().zip([&gan.generator, &gan.discriminator]) {
+            for (before, after) in before.parameters().iter().zip(after.parameters()) {
+                assert!(before.value != after.value, "{} stayed", before.name);
+            }
+        }
     }
 }

@@ -17,8 +17,35 @@ const MOST_PARAMETERS: u64 = 1 << 27;
 pub enum Architecture {
     /// Dense layers alone.
     Mlp,
-    /// Strided convolutions, mirrored by transposed ones.
+    /// Strided convolutions, mirrored by transposed ones in a VAE.
     Conv,
+    /// A GAN of strided and transposed convolutions with kernels of 4 (A. Radford et al., 2016).
+    Dcgan,
+    /// The same, but the generator doubles the side by its nearest neighbours before convolutions with kernels of
+    /// 3: each output pixel sees 2×2 pixels of the input, as with a transposed kernel of 4, and all in the same
+    /// way, so that no checkerboard shows.
+    Upsample,
+}
+
+/// How a discriminator keeps its layers in bounds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Normalisation {
+    /// Batch norm, as in the DCGAN paper.
+    Batch,
+    /// Spectral normalisation of the weights (T. Miyato et al., 2018).
+    Spectral,
+    /// Nothing.
+    None,
+}
+
+/// The form of a GAN's discriminator, as far as it does not follow from the generator's.
+#[derive(Clone, Copy, Debug)]
+pub struct DiscriminatorForm {
+    /// Channels of its first layer; each halving of the side doubles them.
+    pub base: usize,
+    /// How it keeps its layers in bounds.
+    pub norm: Normalisation,
 }
 
 /// The network's form.
@@ -27,39 +54,171 @@ pub enum Architecture {
 pub struct NetworkConfig {
     /// The family.
     pub architecture: Architecture,
-    /// Values of a latent.
+    /// Values of a latent; of a classifier, features before its last layer.
     pub latent: usize,
     /// Widths of an MLP's hidden layers, from the picture to the latent; conv: at most one dense
     /// layer between the last convolution and the latent.
     pub hidden: Vec<usize>,
-    /// Channels of the first convolution; each halving of the side doubles them.
+    /// Channels of the first convolution, in a generator of the last but one layer; each halving of the side
+    /// doubles them.
     pub base: usize,
     /// Behind every hidden layer.
     pub activation: Activation,
+    /// Whether what draws is told each picture's class.
+    pub conditional: bool,
 }
 
-/// Encoder (image → mean and log-variance, 2·latent values) and decoder (latent → image in [0, 1]).
+/// Encoder (image → mean and log-variance, 2·latent values) and decoder (latent → image in [0, 1]), which is told
+/// the class if there are `classes`. The encoder is not: it sees the picture.
 ///
 /// # Errors
 /// [`Error::Config`] if pictures of this shape do not fit the architecture.
-pub fn vae(config: &NetworkConfig, image: ImageShape) -> Result<(Network, Network)> {
-    let (encoder, decoder) = match config.architecture {
+pub fn vae(config: &NetworkConfig, image: ImageShape, classes: usize) -> Result<(Network, Network)> {
+    let (encoder, mut decoder) = match config.architecture {
         Architecture::Mlp => mlp(config, image),
         Architecture::Conv => conv(config, image)?,
+        other => return Err(misfit(other, "a VAE", "mlp or conv")),
     };
-    let picture = Shape::Image(image.channels, image.height, image.width);
-    let build = |input, layers| {
-        let network = Network::new(input, layers).map_err(Error::Config)?;
-        let (parameters, _) = network.size().map_err(Error::Config)?;
-        if parameters > MOST_PARAMETERS {
-            return Err(Error::Config(format!(
-                "a network of {parameters} parameters for pictures of {image} is more than the {MOST_PARAMETERS} \
-                 that are trained here; choose smaller network.hidden, network.base or network.latent"
-            )));
+    embed(&mut decoder, classes);
+    Ok((build(picture(image), encoder, image)?, build(Shape::Vector(config.latent), decoder, image)?))
+}
+
+/// Generator (latent → image in [−1, 1]) and discriminator (image → one logit) of A. Radford et al., 2016
+/// (DCGAN): kernels of 4 with stride 2, `base` channels beside the pictures, twice as many with each halving of
+/// the side. With `classes`, both are told the picture's class.
+///
+/// # Errors
+/// [`Error::Config`] if pictures of this shape cannot be halved down to a side of 4 to 7.
+pub fn gan(
+    config: &NetworkConfig,
+    discriminator: DiscriminatorForm,
+    image: ImageShape,
+    classes: usize,
+) -> Result<(Network, Network)> {
+    let (kernel, stride, padding) = (4, 2, 1);
+    let halvings = halvings(image).filter(|(_, side)| *side <= SMALLEST_SIDE);
+    let Some((count, side)) = halvings else {
+        return Err(Error::Config(format!(
+            "a GAN takes square pictures whose side can be halved down to {SMALLEST_SIDE} or less (28, 32, 48, 64, …), not {image}; choose another --size"
+        )));
+    };
+    let hidden = Layer::Activation(config.activation);
+    let drawn = channels(image, config.base, count);
+    let smallest = Shape::Image(drawn[count], side, side);
+    let mut generator =
+        vec![Layer::Dense { inputs: config.latent, outputs: smallest.values() }, Layer::Reshape(smallest)];
+    embed(&mut generator, classes);
+    for pair in drawn.windows(2).rev() {
+        let (outputs, inputs) = (pair[0], pair[1]);
+        generator.extend([Layer::BatchNorm { channels: inputs }, hidden]);
+        generator.push(match config.architecture {
+            Architecture::Dcgan => Layer::ConvTranspose { inputs, outputs, kernel, stride, padding },
+            Architecture::Upsample => Layer::UpsampleConv { inputs, outputs, kernel: 3 },
+            other => return Err(misfit(other, "a GAN", "dcgan or upsample")),
+        });
+    }
+    generator.push(Layer::Activation(Activation::Tanh));
+
+    let seen = channels(image, discriminator.base, count);
+    let mut layers = Vec::new();
+    for (index, pair) in seen.windows(2).enumerate() {
+        layers.push(Layer::Conv { inputs: pair[0], outputs: pair[1], kernel, stride, padding });
+        if index > 0 && discriminator.norm == Normalisation::Batch {
+            layers.push(Layer::BatchNorm { channels: pair[1] });
         }
-        Ok(network)
-    };
-    Ok((build(picture, encoder)?, build(Shape::Vector(config.latent), decoder)?))
+        layers.push(Layer::Activation(Activation::LeakyRelu(0.2)));
+    }
+    let outputs = 1 + classes;
+    layers.push(Layer::Conv { inputs: seen[count], outputs, kernel: side, stride: 1, padding: 0 });
+    layers.push(Layer::Reshape(Shape::Vector(outputs)));
+    if classes > 0 {
+        layers.push(Layer::ClassProjection { classes });
+    }
+    Ok((build(Shape::Vector(config.latent), generator, image)?, build(picture(image), layers, image)?))
+}
+
+/// Image → features (the activations of a dense layer of `latent` values) → one logit a class: strided
+/// convolutions with batch norm.
+///
+/// # Errors
+/// [`Error::Config`] if there are fewer than two classes, or the side cannot be halved.
+pub fn classifier(config: &NetworkConfig, image: ImageShape, classes: usize) -> Result<Network> {
+    if config.architecture != Architecture::Conv {
+        return Err(misfit(config.architecture, "a classifier", "conv"));
+    }
+    if classes < 2 {
+        return Err(Error::Config(format!(
+            "a classifier needs pictures of two classes or more; these have {classes}: put them into one sub-folder a class"
+        )));
+    }
+    let (count, side) = halvings(image).ok_or_else(|| unhalved(image))?;
+    let hidden = Layer::Activation(config.activation);
+    let channels = channels(image, config.base, count);
+    let mut layers = Vec::new();
+    for pair in channels.windows(2) {
+        let (inputs, outputs) = (pair[0], pair[1]);
+        layers.push(Layer::Conv { inputs, outputs, kernel: 4, stride: 2, padding: 1 });
+        layers.extend([Layer::BatchNorm { channels: outputs }, hidden]);
+    }
+    let inputs = channels[count] * side * side;
+    layers.push(Layer::Reshape(Shape::Vector(inputs)));
+    layers.extend([Layer::Dense { inputs, outputs: config.latent }, hidden]);
+    layers.push(Layer::Dense { inputs: config.latent, outputs: classes });
+    build(picture(image), layers, image)
+}
+
+fn misfit(architecture: Architecture, what: &str, fits: &str) -> Error {
+    let name = format!("{architecture:?}").to_lowercase();
+    Error::Config(format!("network.architecture is {name}; {what} takes {fits}"))
+}
+
+fn picture(image: ImageShape) -> Shape {
+    Shape::Image(image.channels, image.height, image.width)
+}
+
+/// A network that is not too large for `image`s.
+fn build(input: Shape, layers: Vec<Layer>, image: ImageShape) -> Result<Network> {
+    let network = Network::new(input, layers).map_err(Error::Config)?;
+    let (parameters, _) = network.size().map_err(Error::Config)?;
+    if parameters > MOST_PARAMETERS {
+        return Err(Error::Config(format!(
+            "a network of {parameters} parameters for pictures of {image} is more than the {MOST_PARAMETERS} \
+             that are trained here; choose smaller network.hidden, network.base or network.latent"
+        )));
+    }
+    Ok(network)
+}
+
+/// Adds the class, if there are any, to the first dense layer's outputs.
+fn embed(layers: &mut Vec<Layer>, classes: usize) {
+    let first = layers.iter().enumerate().find_map(|(index, layer)| match layer {
+        Layer::Dense { outputs, .. } => Some((index, *outputs)),
+        _ => None,
+    });
+    if let (Some((index, features)), true) = (first, classes > 0) {
+        layers.insert(index + 1, Layer::ClassEmbedding { classes, features });
+    }
+}
+
+/// How often a square picture's side is halved, at least once, and the side that is left.
+fn halvings(image: ImageShape) -> Option<(usize, usize)> {
+    let (mut count, mut side) = (0, image.height);
+    while side > SMALLEST_SIDE && side.is_multiple_of(2) {
+        (count, side) = (count + 1, side / 2);
+    }
+    (image.height == image.width && count > 0 && side <= 2 * SMALLEST_SIDE).then_some((count, side))
+}
+
+fn unhalved(image: ImageShape) -> Error {
+    Error::Config(format!(
+        "the conv architecture takes square pictures whose side can be halved down to {} or less (28, 32, 48, 64, 96, …), not {image}; choose another --size",
+        2 * SMALLEST_SIDE
+    ))
+}
+
+/// The picture's channels, then `base` and its doublings.
+fn channels(image: ImageShape, base: usize, halvings: usize) -> Vec<usize> {
+    std::iter::once(image.channels).chain((0..halvings).map(|level| base << level)).collect()
 }
 
 /// Dense layers from `widths[0]` features to twice the latent.
@@ -102,22 +261,12 @@ fn mlp(config: &NetworkConfig, image: ImageShape) -> (Vec<Layer>, Vec<Layer>) {
 fn conv(config: &NetworkConfig, image: ImageShape) -> Result<(Vec<Layer>, Vec<Layer>)> {
     let (kernel, stride, padding) = (4, 2, 1);
     let hidden = Layer::Activation(config.activation);
-    let mut side = image.height;
-    let mut channels = vec![image.channels];
-    while side > SMALLEST_SIDE && side.is_multiple_of(2) {
-        channels.push(config.base << (channels.len() - 1));
-        side /= 2;
-    }
-    if image.height != image.width || channels.len() == 1 || side > 2 * SMALLEST_SIDE {
-        return Err(Error::Config(format!(
-            "the conv architecture takes square pictures whose side can be halved down to {} or less (28, 32, 48, 64, 96, …), not {image}; choose another --size",
-            2 * SMALLEST_SIDE
-        )));
-    }
+    let (count, side) = halvings(image).ok_or_else(|| unhalved(image))?;
+    let channels = channels(image, config.base, count);
     if config.hidden.len() > 1 {
         return Err(Error::Config("network.hidden takes at most one width in the conv architecture".into()));
     }
-    let smallest = Shape::Image(channels[channels.len() - 1], side, side);
+    let smallest = Shape::Image(channels[count], side, side);
     let mut dense = vec![smallest.values()];
     dense.extend(&config.hidden);
 
@@ -144,9 +293,18 @@ fn conv(config: &NetworkConfig, image: ImageShape) -> Result<(Vec<Layer>, Vec<La
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::train::config::{Config, Objective};
+    use crate::train::presets;
 
     fn form(architecture: Architecture) -> NetworkConfig {
-        NetworkConfig { architecture, latent: 5, hidden: vec![64], base: 16, activation: Activation::Relu }
+        NetworkConfig {
+            architecture,
+            latent: 5,
+            hidden: vec![64],
+            base: 16,
+            activation: Activation::Relu,
+            conditional: false,
+        }
     }
 
     #[test]
@@ -154,7 +312,7 @@ mod tests {
         for architecture in [Architecture::Mlp, Architecture::Conv] {
             for (channels, side) in [(1, 28), (3, 32), (3, 64), (3, 96)] {
                 let image = ImageShape { channels, height: side, width: side };
-                let (encoder, decoder) = vae(&form(architecture), image).unwrap();
+                let (encoder, decoder) = vae(&form(architecture), image, 0).unwrap();
                 let picture = Shape::Image(channels, side, side);
                 assert_eq!(encoder.shapes().unwrap().last(), Some(&Shape::Vector(10)));
                 assert_eq!(decoder.shapes().unwrap().last(), Some(&picture));
@@ -164,15 +322,54 @@ mod tests {
     }
 
     #[test]
+    fn the_textbook_dcgan_has_its_sizes() {
+        let preset = |name: &str| presets::find(name).unwrap().config;
+        let gan_of = |config: &Config, image, classes| {
+            let Objective::Gan(objective) = &config.objective else { panic!("{} is no GAN", config.preset) };
+            gan(&config.network, objective.discriminator(), image, classes)
+        };
+        let image = ImageShape { channels: 3, height: 64, width: 64 };
+        let (generator, discriminator) = gan_of(&preset("dcgan-64"), image, 0).unwrap();
+        // PyTorch's example: 3,576,704 and 2,765,568, whose last convolution has no bias
+        let (last, head) = (3, 1);
+        let first = 64;
+        assert_eq!(generator.size().unwrap().0, 3_576_704 + last);
+        assert_eq!(discriminator.size().unwrap().0, 2_765_568 + first + head);
+        let (slim, _) = gan_of(&preset("gan-64-slim"), image, 0).unwrap();
+        assert_eq!(slim.size().unwrap().1, 27_148_288);
+        for (name, side, classes) in [("dcgan-28", 28, 10), ("dcgan-32", 32, 0), ("gan-64-slim", 48, 3)] {
+            let image = ImageShape { channels: 1, height: side, width: side };
+            let (generator, discriminator) = gan_of(&preset(name), image, classes).unwrap();
+            assert_eq!(generator.shapes().unwrap().last(), Some(&Shape::Image(1, side, side)));
+            assert_eq!(discriminator.shapes().unwrap().last(), Some(&Shape::Vector(1)));
+            assert_eq!((generator.classes(), discriminator.classes()), (classes, classes));
+        }
+        let image = ImageShape { channels: 3, height: 50, width: 50 };
+        assert!(gan_of(&preset("dcgan-64"), image, 0).unwrap_err().to_string().contains("3x50x50"));
+    }
+
+    #[test]
+    fn a_classifier_and_a_conditional_decoder_know_their_classes() {
+        let image = ImageShape { channels: 1, height: 28, width: 28 };
+        let network = classifier(&form(Architecture::Conv), image, 10).unwrap();
+        assert_eq!(network.shapes().unwrap().last(), Some(&Shape::Vector(10)));
+        assert!(
+            classifier(&form(Architecture::Conv), image, 1).unwrap_err().to_string().contains("two classes")
+        );
+        let (encoder, decoder) = vae(&form(Architecture::Mlp), image, 7).unwrap();
+        assert_eq!((encoder.classes(), decoder.classes()), (0, 7));
+    }
+
+    #[test]
     fn a_side_that_cannot_be_halved_is_refused_by_name() {
         let image = ImageShape { channels: 3, height: 99, width: 99 };
-        assert!(vae(&form(Architecture::Conv), image).unwrap_err().to_string().contains("3x99x99"));
+        assert!(vae(&form(Architecture::Conv), image, 0).unwrap_err().to_string().contains("3x99x99"));
     }
 
     #[test]
     fn a_network_that_no_memory_holds_is_refused_before_it_is_made() {
         let image = ImageShape { channels: 1, height: 28, width: 28 };
         let wide = NetworkConfig { hidden: vec![65_536, 65_536], ..form(Architecture::Mlp) };
-        assert!(vae(&wide, image).unwrap_err().to_string().contains("network.hidden"));
+        assert!(vae(&wide, image, 0).unwrap_err().to_string().contains("network.hidden"));
     }
 }

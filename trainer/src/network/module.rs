@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use edgegen_runtime::random::{Purpose, Stream};
+use rayon::prelude::*;
 
 use super::{Init, Layer, Network, Shape};
 use crate::nn::batch::{Batch, LANES};
@@ -10,6 +11,9 @@ use crate::nn::batch_norm::{self, Statistics};
 use crate::nn::buffers::Buffer;
 use crate::nn::correlate;
 use crate::nn::upsample;
+
+/// Values of parameters that one task takes.
+const PIECE: usize = 1 << 15;
 
 /// Whether batch statistics or running statistics normalise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,15 +94,32 @@ impl Gradients {
             .map(|(values, _)| values.as_slice())
     }
 
-    /// Σ of all squares.
+    /// Those of parameter number `index` of the module; empty if it is not trained.
+    pub fn of_parameter(&mut self, index: usize) -> &mut [f32] {
+        &mut self.values[index]
+    }
+
+    /// Σ of all squares, in a fixed order.
     pub fn squares(&self) -> f64 {
         let square = |value: &f32| f64::from(*value) * f64::from(*value);
-        self.values.iter().map(|values| values.iter().map(square).sum::<f64>()).sum()
+        let pieces: Vec<&[f32]> = self.values.iter().flat_map(|values| values.chunks(PIECE)).collect();
+        let sums: Vec<f64> = pieces.par_iter().map(|piece| piece.iter().map(square).sum()).collect();
+        sums.iter().sum()
     }
 
     /// Multiplies all by `factor`.
     pub fn scale(&mut self, factor: f32) {
         self.values.iter_mut().flatten().for_each(|value| *value *= factor);
+    }
+
+    /// Scales all of `gradients` down so that their common norm is at most `bound` (0: none), and returns the
+    /// norm that they had.
+    pub fn clip(gradients: &mut [&mut Self], bound: f64) -> f64 {
+        let norm = gradients.iter().map(|gradients| gradients.squares()).sum::<f64>().sqrt();
+        if bound > 0.0 && norm > bound && norm.is_finite() {
+            gradients.iter_mut().for_each(|gradients| gradients.scale((bound / norm) as f32));
+        }
+        norm
     }
 
     fn add(&mut self, parameter: usize, values: &[f32]) {
@@ -131,6 +152,51 @@ impl Module {
             }
         }
         Ok(Self { network, parameters, starts, shapes })
+    }
+
+    /// The same network and values, as another part of a model.
+    pub fn renamed(&self, part: &str) -> Self {
+        let mut copy = self.clone();
+        for parameter in &mut copy.parameters {
+            let rest = parameter.name.split_once('.').map_or("", |(_, rest)| rest);
+            parameter.name = format!("{part}.{rest}");
+        }
+        copy
+    }
+
+    /// Moves every value towards `other`'s, the same network's: value ← decay · value + (1 − decay) · other.
+    pub fn follow(&mut self, other: &Self, decay: f64) {
+        let (decay, rest) = (decay as f32, (1.0 - decay) as f32);
+        for (own, other) in self.parameters.iter_mut().zip(&other.parameters) {
+            own.value.par_chunks_mut(PIECE).zip(other.value.par_chunks(PIECE)).for_each(|(own, other)| {
+                own.iter_mut().zip(other).for_each(|(own, other)| *own = decay * *own + rest * *other);
+            });
+        }
+    }
+
+    /// Sets every batch norm's running statistics to the means over `batches`, each normalised by its own:
+    /// rows (N, input…) with classes (N) where the network takes them.
+    pub fn estimate_statistics(&mut self, batches: &[(Vec<f32>, Option<Arc<[u32]>>)]) {
+        let running = |parameter: &&mut Parameter| !parameter.trained;
+        let mut sums: Vec<Vec<f64>> = Vec::new();
+        for (rows, classes) in batches {
+            self.parameters.iter_mut().filter(running).for_each(|parameter| parameter.value.fill(0.0));
+            let x = Batch::from_rows(rows, self.network.input);
+            self.record(x, classes.clone());
+            // one step from zero leaves the batch's share of what was found
+            let found = self.parameters.iter().filter(|parameter| !parameter.trained);
+            for (index, parameter) in found.enumerate() {
+                if sums.len() <= index {
+                    sums.push(vec![0.0; parameter.value.len()]);
+                }
+                let sums = sums[index].iter_mut().zip(&parameter.value);
+                sums.for_each(|(sum, value)| *sum += f64::from(value / batch_norm::MOMENTUM));
+            }
+        }
+        let count = batches.len().max(1) as f64;
+        for (parameter, sums) in self.parameters.iter_mut().filter(running).zip(&sums) {
+            parameter.value = sums.iter().map(|sum| (sum / count) as f32).collect();
+        }
     }
 
     /// The description this was made from.
@@ -180,7 +246,8 @@ impl Module {
         self.infer_layers(rows, classes, self.without_last_activation())
     }
 
-    fn infer_layers(&self, rows: &[f32], classes: Option<&[u32]>, count: usize) -> Vec<f32> {
+    /// As [`Self::infer`], but for all layers behind the first `count`.
+    pub fn infer_layers(&self, rows: &[f32], classes: Option<&[u32]>, count: usize) -> Vec<f32> {
         let mut x = Arc::new(Batch::from_rows(rows, self.network.input));
         for index in 0..count {
             let statistics = matches!(self.network.layers[index], Layer::BatchNorm { .. }).then(|| {

@@ -1,69 +1,112 @@
 //! `edgegen-train eval RUN`
 
 use std::io::Write;
+use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use edgegen_runtime::files::{check_writable, write_atomically};
+use edgegen_trainer::evaluate::samples::{DRAWN, Samples};
 use edgegen_trainer::evaluate::{self, HeldOut};
-use edgegen_trainer::train::run::{RunFolder, Trained};
+use edgegen_trainer::train::folder::RunFolder;
+use edgegen_trainer::train::trained::{Trained, TrainedRun};
+use edgegen_trainer::vae::{ObjectiveConfig, Vae};
 use indicatif::ProgressBar;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::RunArguments;
+use super::judge::{self, Judge};
+
+/// Most samples that are drawn.
+const MOST_DRAWN: usize = 1_000_000;
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
     #[command(flatten)]
     run: RunArguments,
-    /// Posterior samples per picture of the importance-weighted log-likelihood (1 to 5000).
+    /// Posterior samples per picture of a VAE's importance-weighted log-likelihood (1 to 5000).
     #[arg(long, value_name = "K", default_value_t = 100)]
     samples: usize,
     /// Use only the first N test pictures; 0: all.
     #[arg(long, value_name = "N", default_value_t = 0)]
     limit: usize,
+    /// Judge drawn pictures too, on the features of this network: (N, 1 or 3, H, W) → (N, D), float32. A GAN
+    /// needs it.
+    #[arg(long, value_name = "F.onnx")]
+    features: Option<PathBuf>,
+    /// How many pictures to draw for that.
+    #[arg(long, value_name = "N", default_value_t = DRAWN)]
+    count: usize,
+    /// Decides their latents.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+    #[command(flatten)]
+    judge: Judge,
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
 }
 
-/// Prints the test ELBO and the importance-weighted log-likelihood.
+/// Prints what is known of the run's network: a VAE's test ELBO and log-likelihood, a classifier's accuracy, and of
+/// anything that draws, with --features, how its samples compare with the pictures.
 pub(super) fn run(arguments: Arguments) -> Result<()> {
     evaluate::check_samples(arguments.samples)?;
+    if !(2..=MOST_DRAWN).contains(&arguments.count) {
+        bail!("--count is {}; it takes 2 to {MOST_DRAWN}", arguments.count);
+    }
     let folder = arguments.run.folder()?;
     check_writable(&folder.evaluation())?;
-    let trained = arguments.run.open(&folder)?;
-    let (objective, dataset) = (&trained.config.objective, &trained.dataset);
-    let held_out = HeldOut::new(&trained.vae, objective, dataset.shape, &dataset.test, arguments.limit);
-    let bound = held_out.bound();
-    let bar = ProgressBar::new(held_out.count() as u64);
-    let weighted = held_out.importance_weighted(arguments.samples, || bar.inc(1))?;
-    bar.finish_and_clear();
-    let object = serde_json::json!({
-        "checkpoint_sha256": trained.checkpoint_sha256, "step": trained.position.step,
-        "pictures": weighted.pictures, "elbo": bound.elbo, "reconstruction": bound.reconstruction, "kl": bound.kl,
-        "samples": weighted.samples, "log_likelihood": weighted.mean, "standard_error": weighted.standard_error,
-    });
+    let options = match &arguments.features {
+        Some(features) => Some(arguments.judge.options(features.clone(), arguments.seed)?),
+        None => None,
+    };
+    let run = arguments.run.open(&folder)?;
+    let mut object = Map::new();
+    object.insert("checkpoint_sha256".into(), json!(run.checkpoint_sha256));
+    object.insert("step".into(), json!(run.position.step));
+    if !arguments.json {
+        say!(
+            "weights of step {}, {} test pictures of {}",
+            run.position.step,
+            run.dataset.test.count(),
+            run.dataset.name
+        );
+    }
+    match &run.trained {
+        Trained::Vae(vae, objective) => object.extend(likelihood(&run, vae, objective, &arguments)?),
+        Trained::Classifier(classifier) => {
+            let (test, shape) = (&run.dataset.test, run.dataset.shape);
+            let (loss, accuracy) = evaluate::verdicts(classifier, shape, test, arguments.limit);
+            if !arguments.json {
+                say!("accuracy {:.2} %, cross-entropy {loss:.4} nats, of test pictures", 100.0 * accuracy);
+            }
+            object.insert("accuracy".into(), json!(accuracy));
+            object.insert("cross_entropy".into(), json!(loss));
+        }
+        Trained::Generator(_) if options.is_none() => bail!(
+            "a GAN has no likelihood; --features F.onnx judges its samples on the features of any network that looks at pictures"
+        ),
+        Trained::Generator(_) => {}
+    }
+    if let Some(options) = options {
+        let Some(drawer) = run.drawer() else {
+            bail!("--features judges samples, and a classifier draws none")
+        };
+        let (frames, classes) =
+            (drawer.samples(arguments.seed, arguments.count), drawer.classes(arguments.count));
+        let pixels = frames.into_iter().flat_map(|frame| frame.pixels).collect();
+        let name = format!("{} seed {}", arguments.run.run.display(), arguments.seed);
+        let mut samples = Samples::new(name, run.dataset.shape, pixels)?;
+        samples.requested = classes.unwrap_or_default().into_iter().map(|class| class as u16).collect();
+        let report = judge::measure(&samples, &run.dataset, &options)?;
+        if !arguments.json {
+            judge::show(&report, &samples, &run.dataset);
+        }
+        object.insert("lines".into(), json!(report.lines()));
+        object.insert("report".into(), serde_json::to_value(&report)?);
+    }
+    let object = Value::Object(object);
     if arguments.json {
         say!("{object}");
-    } else {
-        say!(
-            "{} test pictures of {}, weights of step {}",
-            weighted.pictures,
-            dataset.name,
-            trained.position.step
-        );
-        say!(
-            "ELBO            {:>9.3} nats (reconstruction {:.3}, KL {:.3})",
-            bound.elbo,
-            bound.reconstruction,
-            bound.kl
-        );
-        say!(
-            "log-likelihood  {:>9.3} nats ± {:.3} (importance-weighted, {} samples)",
-            weighted.mean,
-            weighted.standard_error,
-            weighted.samples
-        );
     }
     if arguments.limit == 0 {
         // what export puts on the card; a part of the pictures is no figure for that
@@ -73,8 +116,43 @@ pub(super) fn run(arguments: Arguments) -> Result<()> {
     Ok(())
 }
 
+/// A VAE's bounds of the log-likelihood of its test pictures.
+fn likelihood(
+    run: &TrainedRun,
+    vae: &Vae,
+    objective: &ObjectiveConfig,
+    arguments: &Arguments,
+) -> Result<Map<String, Value>> {
+    let (test, shape) = (&run.dataset.test, run.dataset.shape);
+    let held_out = HeldOut::new(vae, objective, shape, test, arguments.limit);
+    let bound = held_out.bound();
+    let bar = ProgressBar::new(held_out.count() as u64);
+    let weighted = held_out.importance_weighted(arguments.samples, || bar.inc(1))?;
+    bar.finish_and_clear();
+    if !arguments.json {
+        say!(
+            "ELBO            {:>9.3} nats (reconstruction {:.3}, KL {:.3})",
+            bound.elbo,
+            bound.reconstruction,
+            bound.kl
+        );
+        say!(
+            "log-likelihood  {:>9.3} nats ± {:.3} (importance-weighted, {} samples, {} pictures)",
+            weighted.mean,
+            weighted.standard_error,
+            weighted.samples,
+            weighted.pictures
+        );
+    }
+    let object = json!({
+        "pictures": weighted.pictures, "elbo": bound.elbo, "reconstruction": bound.reconstruction, "kl": bound.kl,
+        "samples": weighted.samples, "log_likelihood": weighted.mean, "standard_error": weighted.standard_error,
+    });
+    Ok(object.as_object().cloned().unwrap_or_default())
+}
+
 /// What an earlier evaluation of these very weights found.
-pub(super) fn stored(folder: &RunFolder, trained: &Trained) -> Result<Option<Map<String, Value>>> {
+pub(super) fn stored(folder: &RunFolder, run: &TrainedRun) -> Result<Option<Map<String, Value>>> {
     let path = folder.evaluation();
     if !path.is_file() {
         return Ok(None);
@@ -82,6 +160,6 @@ pub(super) fn stored(folder: &RunFolder, trained: &Trained) -> Result<Option<Map
     let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
     let found: Map<String, Value> =
         serde_json::from_str(&text).with_context(|| format!("{} is damaged", path.display()))?;
-    let same = found.get("checkpoint_sha256").and_then(Value::as_str) == Some(&trained.checkpoint_sha256);
+    let same = found.get("checkpoint_sha256").and_then(Value::as_str) == Some(&run.checkpoint_sha256);
     Ok(same.then_some(found))
 }

@@ -25,11 +25,11 @@ pub(super) struct Arguments {
 /// Writes and checks a model folder.
 pub(super) fn run(arguments: Arguments) -> Result<()> {
     let folder = arguments.run.folder()?;
-    let trained = arguments.run.open(&folder)?;
+    let run = arguments.run.open(&folder)?;
     let name = arguments.name.or_else(|| Some(arguments.out.file_name()?.to_string_lossy().into_owned()));
-    let evaluation = super::eval::stored(&folder, &trained)?;
+    let evaluation = super::eval::stored(&folder, &run)?;
     let report = export(
-        &trained,
+        &run,
         name.as_deref().unwrap_or("model"),
         evaluation.as_ref(),
         &arguments.out,
@@ -41,6 +41,10 @@ pub(super) fn run(arguments: Arguments) -> Result<()> {
     for file in report.manifest.files {
         say!("{} {} bytes", arguments.out.join(file.file).display(), file.bytes);
     }
-    say!("next: edgegen generate {} --seed 7 --count 16 --out pictures.png", arguments.out.display());
+    let out = arguments.out.display();
+    match run.drawer() {
+        Some(_) => say!("next: edgegen generate {out} --seed 7 --count 16 --out pictures.png"),
+        None => say!("next: edgegen-train compare --samples … --features {out}/classifier.fp32.onnx"),
+    }
     Ok(())
 }

@@ -9,10 +9,12 @@ macro_rules! say {
     };
 }
 
+mod bench;
 mod compare;
 mod data;
 mod eval;
 mod export;
+mod judge;
 mod presets;
 mod sample;
 mod train;
@@ -21,9 +23,10 @@ use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 use clap::{Parser, Subcommand, ValueEnum};
-use edgegen_trainer::train::run::{RunFolder, Trained, Which};
+use edgegen_trainer::train::folder::RunFolder;
+use edgegen_trainer::train::trained::{self, TrainedRun, Which};
 
-/// Trains small image generators (VAEs) and exports them for a device.
+/// Trains small image generators (VAEs and GANs) and exports them for a device.
 #[derive(Parser)]
 #[command(name = "edgegen-train", version, about)]
 struct Arguments {
@@ -35,7 +38,7 @@ struct Arguments {
 enum Command {
     /// Train a preset, or go on with a run.
     Train(train::Arguments),
-    /// Report how well a run's network models its test pictures.
+    /// Report how good a run's network is: on its test pictures, and by its samples.
     Eval(eval::Arguments),
     /// Measure any samples against a data set's pictures, on the features of any network.
     Compare(compare::Arguments),
@@ -45,6 +48,8 @@ enum Command {
     Export(export::Arguments),
     /// Show what is in a data set.
     Data(data::Arguments),
+    /// Time a training step on this machine.
+    Bench(bench::Arguments),
     /// List the presets.
     Presets,
 }
@@ -94,13 +99,13 @@ impl RunArguments {
         Ok(RunFolder::existing(&self.run)?)
     }
 
-    fn open(&self, folder: &RunFolder) -> Result<Trained> {
+    fn open(&self, folder: &RunFolder) -> Result<TrainedRun> {
         self.device.check()?;
         let which = match self.checkpoint {
             CheckpointName::Best => Which::Best,
             CheckpointName::Last => Which::Last,
         };
-        Ok(edgegen_trainer::train::run::open(folder, which, self.data.as_deref())?)
+        Ok(trained::open(folder, which, self.data.as_deref())?)
     }
 }
 
@@ -122,6 +127,7 @@ pub(crate) fn run() -> Result<()> {
         Command::Sample(arguments) => sample::run(arguments),
         Command::Export(arguments) => export::run(arguments),
         Command::Data(arguments) => data::run(arguments),
+        Command::Bench(arguments) => bench::run(arguments),
         Command::Presets => {
             presets::run();
             Ok(())

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use edgegen_trainer::train::pictures;
 
 use super::RunArguments;
@@ -32,8 +32,9 @@ pub(super) fn run(arguments: Arguments) -> Result<()> {
         arguments.count
     );
     super::check_png(&arguments.out)?;
-    let trained = arguments.run.open(&arguments.run.folder()?)?;
-    let frames = trained.drawer().samples(arguments.seed, arguments.count);
+    let run = arguments.run.open(&arguments.run.folder()?)?;
+    let drawer = run.drawer().context("a classifier draws nothing")?;
+    let frames = drawer.samples(arguments.seed, arguments.count);
     pictures::write_grid(&frames, None, &arguments.out)?;
     say!("{}", arguments.out.display());
     Ok(())

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result, bail};
-use edgegen_trainer::train::config::Config;
-use edgegen_trainer::train::metrics::Epoch;
+use edgegen_trainer::train::config::{Config, Objective};
+use edgegen_trainer::train::folder::RunFolder;
+use edgegen_trainer::train::metrics::{Epoch, Figures};
 use edgegen_trainer::train::presets;
-use edgegen_trainer::train::run::{self, Observer, Outcome, RunFolder, Trainer};
+use edgegen_trainer::train::run::{self, Observer, Outcome, Trainer};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::DeviceName;
@@ -45,13 +46,16 @@ pub(super) struct Arguments {
     /// Side that a folder's images are resized to, pixels.
     #[arg(long, value_name = "PIXELS")]
     size: Option<usize>,
-    /// Weight of the KL term.
+    /// Tell what draws each picture's class: sub-folders, or an IDX set's labels.
+    #[arg(long)]
+    conditional: bool,
+    /// Weight of a VAE's KL term.
     #[arg(long)]
     beta: Option<f64>,
     /// Learning rate at the start.
     #[arg(long, value_name = "RATE")]
     learning_rate: Option<f64>,
-    /// Train a denoiser: noise of this deviation (range [0, 1]) on what goes in, clean pictures come out.
+    /// Train a VAE as a denoiser: noise of this deviation (range [0, 1]) on what goes in, clean pictures come out.
     #[arg(long, value_name = "SIGMA")]
     denoise: Option<f64>,
     /// Settings on top of the preset's; a run's config.toml shows them all.
@@ -159,8 +163,17 @@ fn settings(base: Config, arguments: &Arguments) -> Result<Config> {
     replace(&mut training.learning_rate, arguments.learning_rate);
     replace(&mut config.network.latent, arguments.latent);
     replace(&mut config.data.side, arguments.size);
-    replace(&mut config.objective.beta, arguments.beta);
-    replace(&mut config.objective.denoise, arguments.denoise);
+    config.network.conditional |= arguments.conditional;
+    match &mut config.objective {
+        Objective::Vae(objective) => {
+            replace(&mut objective.beta, arguments.beta);
+            replace(&mut objective.denoise, arguments.denoise);
+        }
+        _ if arguments.beta.is_some() || arguments.denoise.is_some() => {
+            bail!("--beta and --denoise are for VAEs; {} is none", config.preset)
+        }
+        _ => {}
+    }
     if arguments.steps == Some(0) || arguments.epochs == Some(0) {
         bail!("--epochs and --steps take 1 or more");
     }
@@ -184,23 +197,32 @@ impl Progress {
 }
 
 impl Observer for Progress {
-    fn step(&mut self, step: u64, _total: u64, reconstruction: f64, kl: f64) {
+    fn step(&mut self, step: u64, _total: u64, figures: &Figures) {
         self.bar.set_position(step);
-        self.bar.set_message(format!("reconstruction {reconstruction:.1}, KL {kl:.1} nats"));
+        self.bar.set_message(listed(figures));
     }
 
     fn epoch(&mut self, epoch: &Epoch) {
         let line = format!(
-            "epoch {:>4}  {:>7.0} s  train ELBO {:>8.2} (reconstruction {:.2}, KL {:.2})  validation ELBO {:>8.2} (reconstruction {:.2}, KL {:.2})",
+            "epoch {:>4}  {:>7.0} s  train: {}; validation: {}",
             epoch.epoch,
             epoch.seconds,
-            epoch.train.elbo,
-            epoch.train.reconstruction,
-            epoch.train.kl,
-            epoch.validation.elbo,
-            epoch.validation.reconstruction,
-            epoch.validation.kl
+            listed(&epoch.train),
+            listed(&epoch.validation)
         );
         self.bar.suspend(|| eprintln!("{line}"));
     }
+
+    fn warning(&mut self, warning: &str) {
+        self.bar.suspend(|| eprintln!("warning: {warning}"));
+    }
+}
+
+/// `d_loss 0.532, g_loss 1.94`.
+fn listed(figures: &Figures) -> String {
+    let figure = |(name, value): (&String, &f64)| match value.abs() {
+        small if small < 10.0 => format!("{name} {value:.3}"),
+        _ => format!("{name} {value:.2}"),
+    };
+    figures.iter().map(figure).collect::<Vec<_>>().join(", ")
 }

@@ -16,8 +16,8 @@ use edgegen_runtime::model::sha256_hex;
 use safetensors::{Dtype, SafeTensors, View};
 use serde::{Deserialize, Serialize};
 
-use crate::evaluate::Sums;
-use crate::network::module::Parameter;
+use super::metrics::Sums;
+use crate::network::module::{Module, Parameter};
 use crate::nn::adam::Adam;
 use crate::{Error, Result};
 
@@ -33,7 +33,7 @@ pub struct Position {
     pub step: u64,
     /// Training time, seconds.
     pub seconds: f64,
-    /// Terms of the epoch that is under way.
+    /// Figures of the epoch that is under way.
     pub sums: Sums,
     /// Best validation objective so far.
     pub best: Option<f64>,
@@ -76,8 +76,14 @@ fn stored(shape: &[usize], values: &[f32]) -> Result<Stored> {
     Ok(Stored { shape: shape.to_vec(), bytes })
 }
 
-/// An optimiser and the parameters that it moves.
+/// An optimiser and the parameters that it moves, those that are not trained left out.
 pub type Optimised<'a> = (&'a Adam, Vec<&'a Parameter>);
+
+/// An optimiser with the parameters of the modules that it moves.
+pub fn optimised<'a>(adam: &'a Adam, modules: &[&'a Module]) -> Optimised<'a> {
+    let parameters = modules.iter().flat_map(|module| module.parameters());
+    (adam, parameters.filter(|parameter| parameter.trained).collect())
+}
 
 /// The bytes of a file with weights and, if given, the optimisers' state.
 ///
@@ -202,7 +208,10 @@ impl Checkpoint {
     ///
     /// # Errors
     /// [`Error::Run`] if they are another network's.
-    pub fn restore_weights(&mut self, parameters: &mut [Parameter]) -> Result<()> {
+    pub fn restore_weights<'a>(
+        &mut self,
+        parameters: impl IntoIterator<Item = &'a mut Parameter>,
+    ) -> Result<()> {
         for parameter in parameters {
             parameter.value = self.take(&format!("weights/{}", parameter.name), &parameter.shape)?;
         }
@@ -215,9 +224,10 @@ impl Checkpoint {
     /// [`Error::Run`] if the checkpoint holds none or another network's.
     pub fn moments<'a>(
         &mut self,
-        parameters: impl Iterator<Item = &'a Parameter>,
+        parameters: impl IntoIterator<Item = &'a Parameter>,
     ) -> Result<Vec<(Vec<f32>, Vec<f32>)>> {
         parameters
+            .into_iter()
             .filter(|parameter| parameter.trained)
             .map(|parameter| {
                 let first = self.take(&format!("adam.first/{}", parameter.name), &parameter.shape)?;

@@ -5,8 +5,12 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::presets;
+use crate::classifier::ClassifierConfig;
+use crate::data::Dataset;
+use crate::gan::GanConfig;
 use crate::network::Activation;
 use crate::network::form::NetworkConfig;
+use crate::network::form::Normalisation;
 use crate::nn::adam::AdamConfig;
 use crate::vae::ObjectiveConfig;
 use crate::{Error, Result};
@@ -26,12 +30,24 @@ pub struct Config {
     pub data: DataConfig,
     /// The network's form.
     pub network: NetworkConfig,
-    /// What is maximised.
-    pub objective: ObjectiveConfig,
+    /// What is learned.
+    pub objective: Objective,
     /// How.
     pub training: TrainingConfig,
     /// Settings of the optimiser.
     pub adam: AdamConfig,
+}
+
+/// What is learned: the table `objective`, whose `kind` is the preset's.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum Objective {
+    /// A variational autoencoder.
+    Vae(ObjectiveConfig),
+    /// A generative adversarial network.
+    Gan(GanConfig),
+    /// A classifier, whose features and verdicts samples are judged by.
+    Classifier(ClassifierConfig),
 }
 
 /// Where pictures come from.
@@ -52,6 +68,8 @@ pub struct DataConfig {
 pub enum Schedule {
     /// It stays.
     Constant,
+    /// Straight from `learning_rate` to `final_rate`.
+    Linear,
     /// Half a cosine from `learning_rate` to `final_rate` (I. Loshchilov, F. Hutter, 2017).
     Cosine,
     /// learning_rate · 10^(−i/7) for 3^i parts of the run, i = 0…7 (Y. Burda et al., 2015); with 3,280
@@ -73,7 +91,7 @@ pub struct TrainingConfig {
     pub seed: u64,
     /// At the start.
     pub learning_rate: f64,
-    /// At the end of a cosine.
+    /// At the end of a linear or cosine schedule.
     pub final_rate: f64,
     /// Between the two.
     pub schedule: Schedule,
@@ -168,22 +186,81 @@ impl Config {
                 "network.activation has a slope of {slope}; it takes 0 up to, but not, 1"
             ));
         }
-        let ObjectiveConfig { sigma, beta, free_bits, denoise, .. } = self.objective;
-        for (name, value, least) in [
+        let mut bounded = vec![
             ("training.learning_rate", learning_rate, f64::MIN_POSITIVE),
             ("training.final_rate", final_rate, 0.0),
             ("training.clip", clip, 0.0),
             ("adam.epsilon", epsilon, f64::MIN_POSITIVE),
-            ("objective.sigma", sigma, 1e-4),
-            ("objective.beta", beta, 0.0),
-            ("objective.free_bits", free_bits, 0.0),
-            ("objective.denoise", denoise, 0.0),
-        ] {
+        ];
+        match &self.objective {
+            Objective::Vae(ObjectiveConfig { sigma, beta, free_bits, denoise, .. }) => bounded.extend([
+                ("objective.sigma", *sigma, 1e-4),
+                ("objective.beta", *beta, 0.0),
+                ("objective.free_bits", *free_bits, 0.0),
+                ("objective.denoise", *denoise, 0.0),
+            ]),
+            Objective::Gan(gan) => {
+                bounded.extend([
+                    ("objective.discriminator_rate", gan.discriminator_rate, f64::MIN_POSITIVE),
+                    ("objective.r1", gan.r1, 0.0),
+                ]);
+                for (name, value) in
+                    [("objective.label_smoothing", gan.label_smoothing), ("objective.average", gan.average)]
+                {
+                    if !(0.0..1.0).contains(&value) {
+                        return refuse(format!("{name} is {value}; it takes 0 up to, but not, 1"));
+                    }
+                }
+                let steps = [
+                    ("objective.discriminator_steps", gan.discriminator_steps),
+                    ("objective.r1_every", gan.r1_every),
+                ];
+                if let Some((name, _)) = steps.into_iter().find(|(_, steps)| !(1..=1000).contains(steps)) {
+                    return refuse(format!("{name} takes 1 to 1000 steps"));
+                }
+                if gan.discriminator_base == 0 || gan.discriminator_base > 1024 {
+                    let base = gan.discriminator_base;
+                    return refuse(format!("objective.discriminator_base is {base}; it takes 1 to 1024"));
+                }
+                if batch < 2 {
+                    let problem = "training.batch is 1; a GAN's batch norm takes 2 pictures or more";
+                    return refuse(problem.into());
+                }
+                if gan.r1 > 0.0 && gan.discriminator_norm == Normalisation::Spectral {
+                    return refuse(
+                        "objective.r1 and discriminator_norm = \"spectral\" bound the same slope; use one"
+                            .into(),
+                    );
+                }
+            }
+            Objective::Classifier(ClassifierConfig { shift }) => {
+                if *shift > 8 {
+                    return refuse(format!("objective.shift is {shift}; it takes 0 to 8 pixels"));
+                }
+            }
+        }
+        for (name, value, least) in bounded {
             if !value.is_finite() || value < least {
                 return refuse(format!("{name} is {value}; it takes a finite number of at least {least}"));
             }
         }
         Ok(())
+    }
+
+    /// Names of the classes that what draws is told; empty unless it is conditional.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if it is conditional and the pictures are of one class or none.
+    pub fn classes(&self, dataset: &Dataset) -> Result<Vec<String>> {
+        match dataset.classes.len() {
+            _ if !self.network.conditional => Ok(Vec::new()),
+            0 | 1 => Err(Error::Config(format!(
+                "--conditional needs pictures of two classes or more; {} has {}: put them into one sub-folder a class, or leave --conditional out",
+                dataset.name,
+                dataset.classes.len()
+            ))),
+            _ => Ok(dataset.classes.clone()),
+        }
     }
 
     /// A command that makes this run on the data set that is called `dataset`: the preset, and every
@@ -192,13 +269,14 @@ impl Config {
     /// # Errors
     /// [`Error::Config`], which no valid configuration gives.
     pub fn command(&self, dataset: &str) -> Result<String> {
-        const FLAGS: [(&str, &str); 9] = [
+        const FLAGS: [(&str, &str); 10] = [
             ("training.epochs", "--epochs"),
             ("training.steps", "--steps"),
             ("training.batch", "--batch"),
             ("training.seed", "--seed"),
             ("training.learning_rate", "--learning-rate"),
             ("network.latent", "--latent"),
+            ("network.conditional", "--conditional"),
             ("data.side", "--size"),
             ("objective.beta", "--beta"),
             ("objective.denoise", "--denoise"),
@@ -218,6 +296,7 @@ impl Config {
             let bare = value.trim_matches('"');
             let quote = if bare.contains(|letter: char| " []{}\"".contains(letter)) { "'" } else { "" };
             words.push(match FLAGS.iter().find(|(setting, _)| *setting == key) {
+                Some((_, flag)) if bare == "true" => (*flag).to_string(),
                 Some((_, flag)) => format!("{flag} {bare}"),
                 None => format!("--set {quote}{key}={bare}{quote}"),
             });
@@ -255,6 +334,7 @@ impl TrainingConfig {
         let progress = step as f64 / total.max(1) as f64;
         match self.schedule {
             Schedule::Constant => self.learning_rate,
+            Schedule::Linear => self.learning_rate + (self.final_rate - self.learning_rate) * progress,
             Schedule::Cosine => {
                 let height = 0.5 * (1.0 + (std::f64::consts::PI * progress).cos());
                 self.final_rate + (self.learning_rate - self.final_rate) * height
@@ -323,7 +403,7 @@ mod tests {
     fn a_configuration_survives_its_own_toml() {
         for preset in presets::all() {
             let text = preset.config.to_toml().unwrap();
-            let parsed = Config::overlay(&presets::all()[0].config, &text, "test").unwrap();
+            let parsed: Config = toml::from_str(&text).unwrap();
             assert_eq!(parsed, preset.config);
             assert!(preset.config.differences(&parsed).unwrap().is_empty());
         }
@@ -335,12 +415,14 @@ mod tests {
         config.data.path = "pictures/mnist".into();
         config.network.hidden = vec![64, 32];
         config.network.activation = Activation::LeakyRelu(0.25);
-        config.objective.binarize = crate::vae::Binarize::Stochastic;
+        let Objective::Vae(objective) = &mut config.objective else { panic!("vae-conv is no VAE") };
+        objective.binarize = crate::vae::Binarize::Stochastic;
         config.training.steps = 7;
+        config.network.conditional = true;
         assert_eq!(
             config.command("mnist").unwrap(),
             "edgegen-train train vae-conv --data mnist --set 'network.activation={ leaky-relu = 0.25 }' \
-             --set 'network.hidden=[64, 32]' --set objective.binarize=stochastic --steps 7 --out RUN"
+             --conditional --set 'network.hidden=[64, 32]' --set objective.binarize=stochastic --steps 7 --out RUN"
         );
     }
 

@@ -2,7 +2,10 @@
 
 pub mod checkpoint;
 pub mod config;
+pub mod folder;
+mod learner;
 pub mod metrics;
 pub mod pictures;
 pub mod presets;
 pub mod run;
+pub mod trained;

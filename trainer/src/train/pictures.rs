@@ -14,6 +14,9 @@ use crate::data::pixel_format;
 use crate::network::module::Module;
 use crate::{Error, Result};
 
+/// Pictures in a grid of samples.
+pub const SAMPLES: usize = 64;
+
 /// Images (N, C, H, W) of a range as frames.
 pub fn frames(images: &[f32], shape: ImageShape, range: Range) -> Vec<Frame> {
     let format = pixel_format(shape);
@@ -98,63 +101,95 @@ pub fn write_grid(frames: &[Frame], columns: Option<usize>, path: &Path) -> Resu
     Ok(write_png(&grid(frames, columns)?, path)?)
 }
 
-/// Draws the curves of all epochs: ELBO and KL of training and validation.
+/// Which of an epoch's figures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// Means over its steps.
+    Train,
+    /// What was measured at its end.
+    Validation,
+}
+
+/// One figure over the epochs.
+#[derive(Clone, Copy, Debug)]
+pub struct Curve {
+    /// What the legend calls it.
+    pub label: &'static str,
+    /// Where the figure stands.
+    pub source: Source,
+    /// Its name there.
+    pub key: &'static str,
+}
+
+impl Curve {
+    fn value(&self, epoch: &Epoch) -> Option<f64> {
+        let figures = match self.source {
+            Source::Train => &epoch.train,
+            Source::Validation => &epoch.validation,
+        };
+        figures.get(self.key).copied()
+    }
+}
+
+/// Curves that share axes.
+#[derive(Clone, Debug)]
+pub struct Panel {
+    /// What stands above.
+    pub title: &'static str,
+    /// Up to four.
+    pub curves: Vec<Curve>,
+}
+
+/// Draws panels of curves over all epochs, one below the other.
 ///
 /// # Errors
 /// [`Error::Run`] if the drawing fails, or the file system's.
-pub fn write_curves(epochs: &[Epoch], path: &Path) -> Result<()> {
-    const SIZE: (u32, u32) = (900, 700);
-    let mut pixels = vec![0u8; (SIZE.0 * SIZE.1 * 3) as usize];
-    draw_curves(epochs, &mut pixels, SIZE).map_err(|problem| Error::run(path, problem))?;
-    let picture = image::RgbImage::from_raw(SIZE.0, SIZE.1, pixels)
+pub fn write_curves(epochs: &[Epoch], panels: &[Panel], path: &Path) -> Result<()> {
+    let size = (900, 350 * panels.len().max(1) as u32);
+    let mut pixels = vec![0u8; (size.0 * size.1 * 3) as usize];
+    draw_curves(epochs, panels, &mut pixels, size).map_err(|problem| Error::run(path, problem))?;
+    let picture = image::RgbImage::from_raw(size.0, size.1, pixels)
         .ok_or_else(|| Error::run(path, "the curves do not fill their picture"))?;
     Ok(write_png(&picture.into(), path)?)
 }
 
-/// A curve's name, colour and value.
-type Curve = (&'static str, RGBColor, fn(&Epoch) -> f64);
-
-fn draw_curves(epochs: &[Epoch], pixels: &mut [u8], size: (u32, u32)) -> std::result::Result<(), String> {
+fn draw_curves(
+    epochs: &[Epoch],
+    panels: &[Panel],
+    pixels: &mut [u8],
+    size: (u32, u32),
+) -> std::result::Result<(), String> {
     let font = epaint_default_fonts::UBUNTU_LIGHT;
     register_font("sans-serif", FontStyle::Normal, font)
         .map_err(|_| "the font cannot be read".to_string())?;
     let area = BitMapBackend::with_buffer(pixels, size).into_drawing_area();
     area.fill(&WHITE).map_err(|e| e.to_string())?;
-    let (upper, lower) = area.split_vertically(size.1 / 2);
-    let panels: [(_, _, [Curve; 2]); 2] = [
-        (
-            upper,
-            "ELBO (nats per picture)",
-            [("training", BLUE, |e| e.train.elbo), ("validation", RED, |e| e.validation.elbo)],
-        ),
-        (
-            lower,
-            "KL (nats per picture)",
-            [("training", BLUE, |e| e.train.kl), ("validation", RED, |e| e.validation.kl)],
-        ),
-    ];
-    for (area, title, curves) in panels {
-        panel(&area, title, epochs, &curves).map_err(|e| e.to_string())?;
+    for (area, panel) in area.split_evenly((panels.len().max(1), 1)).iter().zip(panels) {
+        draw_panel(area, panel, epochs).map_err(|e| e.to_string())?;
     }
     area.present().map_err(|e| e.to_string())
 }
 
-fn panel<B: DrawingBackend>(
+fn draw_panel<B: DrawingBackend>(
     area: &DrawingArea<B, plotters::coord::Shift>,
-    title: &str,
+    panel: &Panel,
     epochs: &[Epoch],
-    curves: &[Curve],
 ) -> std::result::Result<(), DrawingAreaErrorKind<B::ErrorType>> {
+    const COLORS: [RGBColor; 4] = [BLUE, RED, GREEN, BLACK];
     // the first tenth of a run is far off and would flatten the rest
     let visible = &epochs[epochs.len() / 10..];
-    let values: Vec<f64> = visible.iter().flat_map(|e| curves.iter().map(|(_, _, value)| value(e))).collect();
+    let values: Vec<f64> =
+        visible.iter().flat_map(|e| panel.curves.iter().filter_map(|curve| curve.value(e))).collect();
+    if values.is_empty() {
+        return Ok(());
+    }
     let low = values.iter().copied().fold(f64::INFINITY, f64::min);
     let high = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let margin = ((high - low) * 0.05).max(1e-3);
     let first = visible.first().map_or(0, |e| e.epoch) as f64;
     let last = (visible.last().map_or(1, |e| e.epoch) as f64).max(first + 1.0);
     let mut chart = ChartBuilder::on(area)
-        .caption(title, ("sans-serif", 22))
+        .caption(panel.title, ("sans-serif", 22))
         .margin(10)
         .x_label_area_size(32)
         .y_label_area_size(64)
@@ -165,14 +200,11 @@ fn panel<B: DrawingBackend>(
         .x_label_formatter(&|epoch| format!("{epoch:.0}"))
         .label_style(("sans-serif", 15))
         .draw()?;
-    for (name, color, value) in curves {
-        let color = *color;
+    for (curve, color) in panel.curves.iter().zip(COLORS) {
+        let points = visible.iter().filter_map(|e| Some((e.epoch as f64, curve.value(e)?)));
         chart
-            .draw_series(LineSeries::new(
-                visible.iter().map(|e| (e.epoch as f64, value(e))),
-                color.stroke_width(2),
-            ))?
-            .label(*name)
+            .draw_series(LineSeries::new(points, color.stroke_width(2)))?
+            .label(curve.label)
             .legend(move |(x, y)| PathElement::new(vec![(x, y), (x + 18, y)], color.stroke_width(2)));
     }
     chart

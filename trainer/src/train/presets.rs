@@ -2,9 +2,13 @@
 
 use std::path::PathBuf;
 
-use super::config::{Config, DataConfig, Schedule, TrainingConfig};
+use super::config::{Config, DataConfig, Objective, Schedule, TrainingConfig};
+use crate::classifier::ClassifierConfig;
+use crate::gan::GanConfig;
+use crate::gan::augment::Augmentation;
+use crate::gan::loss::Loss;
 use crate::network::Activation;
-use crate::network::form::{Architecture, NetworkConfig};
+use crate::network::form::{Architecture, NetworkConfig, Normalisation};
 use crate::nn::adam::AdamConfig;
 use crate::vae::{Binarize, Likelihood, ObjectiveConfig};
 use crate::{Error, Result};
@@ -26,6 +30,7 @@ pub fn all() -> Vec<Preset> {
         hidden: vec![128, 128],
         base: 32,
         activation: Activation::Relu,
+        conditional: false,
     };
     let objective = ObjectiveConfig {
         likelihood: Likelihood::Bernoulli,
@@ -48,15 +53,21 @@ pub fn all() -> Vec<Preset> {
         validate: 0,
         pictures_every: 1,
     };
-    let mlp =
-        Config { preset: "vae-mlp".into(), data, network, objective, training, adam: AdamConfig::default() };
+    let mlp = Config {
+        preset: "vae-mlp".into(),
+        data,
+        network,
+        objective: Objective::Vae(objective.clone()),
+        training,
+        adam: AdamConfig::default(),
+    };
 
     let mut burda = mlp.clone();
     burda.preset = "vae-mlp-50".into();
     burda.network.latent = 50;
     burda.network.hidden = vec![200, 200];
     burda.network.activation = Activation::Tanh;
-    burda.objective.binarize = Binarize::Stochastic;
+    burda.objective = Objective::Vae(ObjectiveConfig { binarize: Binarize::Stochastic, ..objective });
     burda.training.epochs = 3280;
     burda.training.batch = 20;
     burda.training.schedule = Schedule::Staged;
@@ -72,6 +83,58 @@ pub fn all() -> Vec<Preset> {
     conv.network.hidden = vec![256];
     conv.training.epochs = 100;
 
+    let gan = |name: &str, side, base, objective| {
+        let mut config = conv.clone();
+        config.preset = name.into();
+        config.data = DataConfig { side, gray: side == 28, ..config.data };
+        config.network.architecture = Architecture::Dcgan;
+        config.network.latent = 100;
+        config.network.hidden = Vec::new();
+        config.network.base = base;
+        config.objective = Objective::Gan(objective);
+        config.training.batch = 64;
+        config.training.learning_rate = 2e-4;
+        config.training.schedule = Schedule::Constant;
+        config.adam.beta1 = 0.5;
+        config
+    };
+    // the paper's game, with PyTorch's example's learning rate
+    let textbook = GanConfig {
+        loss: Loss::NonSaturating,
+        label_smoothing: 0.0,
+        discriminator_base: 64,
+        discriminator_norm: Normalisation::Batch,
+        discriminator_rate: 1.0,
+        discriminator_steps: 1,
+        r1: 0.0,
+        r1_every: 16,
+        augment: Vec::new(),
+        average: 0.999,
+    };
+    let mut slim = gan(
+        "gan-64-slim",
+        64,
+        32,
+        GanConfig {
+            discriminator_base: 32,
+            augment: vec![Augmentation::Color, Augmentation::Translation, Augmentation::Cutout],
+            ..textbook.clone()
+        },
+    );
+    slim.network.architecture = Architecture::Upsample;
+    slim.training.epochs = 250;
+    slim.training.schedule = Schedule::Linear;
+    slim.training.pictures_every = 10;
+
+    let mut classifier = conv.clone();
+    classifier.preset = "classifier".into();
+    classifier.data = DataConfig { side: 28, gray: true, ..classifier.data };
+    classifier.network.latent = 128;
+    classifier.network.hidden = Vec::new();
+    classifier.objective = Objective::Classifier(ClassifierConfig { shift: 2 });
+    classifier.training.epochs = 15;
+    classifier.training.batch = 128;
+
     vec![
         Preset {
             about: "28x28 grey, dense 128-128, latent 2: the textbook VAE, with its latent grid",
@@ -83,7 +146,27 @@ pub fn all() -> Vec<Preset> {
         },
         Preset {
             about: "strided convolutions, any square size (28x28x1, 64x64x3, …): the one for a device",
-            config: conv,
+            config: conv.clone(),
+        },
+        Preset {
+            about: "GAN 28x28 grey, transposed convolutions 7-14-28, base 64",
+            config: gan("dcgan-28", 28, 64, textbook.clone()),
+        },
+        Preset {
+            about: "GAN 32x32x3, transposed convolutions 4-8-16-32, base 64",
+            config: gan("dcgan-32", 32, 64, textbook.clone()),
+        },
+        Preset {
+            about: "GAN 64x64x3, transposed convolutions, base 64: the textbook DCGAN of Radford et al. 2016",
+            config: gan("dcgan-64", 64, 64, textbook),
+        },
+        Preset {
+            about: "GAN 64x64x3, upsampling convolutions 256-128-64-32-3, 27 M MACs: the one for a device",
+            config: slim,
+        },
+        Preset {
+            about: "28x28 grey, convolutions: tells classes apart, to judge samples by; needs classes",
+            config: classifier,
         },
     ]
 }

@@ -5,153 +5,37 @@
 //! RUN/metrics.jsonl               one line an epoch
 //! RUN/curves.png
 //! RUN/samples/epoch-0001.png      drawn from the prior, always the same latents
-//! RUN/reconstructions/epoch-0001.png
+//! RUN/reconstructions/epoch-0001.png  of a VAE
 //! RUN/evaluation.json             of the test pictures, once asked for
-//! RUN/latent-grid.png             for latents of two values
+//! RUN/latent-grid.png             of a VAE with latents of two values
 //! RUN/checkpoints/last.safetensors    everything needed to go on
-//! RUN/checkpoints/best.safetensors    weights of the best validation objective (β as configured)
+//! RUN/checkpoints/best.safetensors    weights of the best validation objective; a GAN has none
 //! ```
 //!
 //! Step s of a run depends on the configuration, the pictures and s alone, so a run that is cut and
 //! resumed ends in the weights of one that was not (on the CPU).
 
 use std::fs::{self, File, TryLockError};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use edgegen_runtime::files::write_atomically;
-use edgegen_runtime::model::Range;
 use edgegen_runtime::random::{Purpose, Stream};
 
 use super::checkpoint::{self, Checkpoint, Position};
 use super::config::Config;
-use super::metrics::{self, Epoch};
-use super::pictures::{self, Drawer};
+use super::folder::RunFolder;
+use super::learner::{self, Learner, Step};
+use super::metrics::{self, Epoch, Figures, Sums};
+use super::pictures;
 use crate::data::{self, Dataset, LoadOptions};
-use crate::evaluate::{HeldOut, Sums};
-use crate::network::module::Gradients;
-use crate::nn::adam::Adam;
-use crate::vae::{Binarize, Example, Vae};
 use crate::{Error, Result};
 
 /// Longest training time that a kill can cost.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(60);
-/// Pictures in a grid of samples.
-const SAMPLES: usize = 64;
-/// Pictures in a grid of reconstructions: as many originals above them.
-const RECONSTRUCTIONS: usize = 8;
-/// Side of the latent grid.
-const LATENT_GRID: usize = 20;
 /// Most values of one layer's outputs for a whole batch: 1 GiB, of which a step keeps several.
 const LARGEST_LAYER: usize = 1 << 28;
-
-/// The paths of a run.
-#[derive(Clone, Debug)]
-pub struct RunFolder {
-    root: PathBuf,
-}
-
-impl RunFolder {
-    /// The run at `root`, which need not exist.
-    pub fn new(root: &Path) -> Self {
-        Self { root: root.to_path_buf() }
-    }
-
-    /// A run that was begun.
-    ///
-    /// # Errors
-    /// [`Error::Run`] if there is none.
-    pub fn existing(root: &Path) -> Result<Self> {
-        let folder = Self::new(root);
-        if folder.config().is_file() {
-            return Ok(folder);
-        }
-        Err(Error::run(
-            root,
-            "is no run folder: it has no config.toml; edgegen-train train PRESET --out RUN makes one",
-        ))
-    }
-
-    /// The folder itself.
-    pub fn root(&self) -> &Path {
-        &self.root
-    }
-
-    /// Every setting.
-    pub fn config(&self) -> PathBuf {
-        self.root.join("config.toml")
-    }
-
-    /// One line an epoch.
-    pub fn metrics(&self) -> PathBuf {
-        self.root.join("metrics.jsonl")
-    }
-
-    /// The state to go on from.
-    pub fn last(&self) -> PathBuf {
-        self.root.join("checkpoints/last.safetensors")
-    }
-
-    /// The weights to use.
-    pub fn best(&self) -> PathBuf {
-        self.root.join("checkpoints/best.safetensors")
-    }
-
-    /// What `edgegen-train eval` found last.
-    pub fn evaluation(&self) -> PathBuf {
-        self.root.join("evaluation.json")
-    }
-
-    fn picture(&self, kind: &str, epoch: u64) -> PathBuf {
-        self.root.join(kind).join(format!("epoch-{epoch:04}.png"))
-    }
-
-    fn create(&self) -> Result<()> {
-        for folder in ["checkpoints", "samples", "reconstructions"] {
-            let path = self.root.join(folder);
-            fs::create_dir_all(&path).map_err(|e| Error::io("create", &path, e))?;
-        }
-        Ok(())
-    }
-}
-
-/// Which stored weights to use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Which {
-    /// Those of the best validation objective.
-    Best,
-    /// Those of the last checkpoint.
-    Last,
-}
-
-/// A trained network with what it was trained on.
-pub struct Trained {
-    /// Every setting.
-    pub config: Config,
-    /// The pictures.
-    pub dataset: Dataset,
-    /// The network.
-    pub vae: Vae,
-    /// Which of the run's weights these are.
-    pub which: Which,
-    /// Where the weights are from.
-    pub position: Position,
-    /// SHA-256 of the weights, see [`Checkpoint`].
-    pub checkpoint_sha256: String,
-}
-
-impl Trained {
-    /// The part that draws.
-    pub fn drawer(&self) -> Drawer<'_> {
-        Drawer { module: &self.vae.decoder, shape: self.dataset.shape, range: Range::Unit }
-    }
-}
-
-fn restore_weights(checkpoint: &mut Checkpoint, vae: &mut Vae) -> Result<()> {
-    checkpoint.restore_weights(vae.encoder.parameters_mut())?;
-    checkpoint.restore_weights(vae.decoder.parameters_mut())
-}
 
 /// Whether `inner` is `outer` or lies below it.
 fn inside(inner: &Path, outer: &Path) -> bool {
@@ -162,31 +46,6 @@ fn inside(inner: &Path, outer: &Path) -> bool {
         existing.unwrap_or(absolute)
     };
     resolved(inner).starts_with(resolved(outer))
-}
-
-/// Loads a run's network and data set; `data` is where the pictures lie now, if they were moved.
-///
-/// # Errors
-/// [`Error::Run`] naming the file that is missing or damaged.
-pub fn open(folder: &RunFolder, which: Which, data: Option<&Path>) -> Result<Trained> {
-    let mut config = Config::read(&folder.config())?;
-    if let Some(path) = data {
-        config.data.path = path.to_path_buf();
-    }
-    config.validate()?;
-    let dataset = load_data(&config)?;
-    let mut vae = Vae::new(&config.network, dataset.shape, config.training.seed)?;
-    let path = match which {
-        Which::Best => folder.best(),
-        Which::Last => folder.last(),
-    };
-    if !path.is_file() {
-        return Err(Error::run(&path, "does not exist yet: the run has not finished an epoch"));
-    }
-    let mut stored = checkpoint::read(&path)?;
-    stored.check_data(&dataset.name, &dataset.sha256())?;
-    restore_weights(&mut stored, &mut vae)?;
-    Ok(Trained { which, config, dataset, vae, position: stored.position, checkpoint_sha256: stored.sha256 })
 }
 
 /// Loads the data set that a configuration names.
@@ -200,10 +59,12 @@ pub fn load_data(config: &Config) -> Result<Dataset> {
 
 /// Told about a run while it goes on.
 pub trait Observer {
-    /// Step `step` of `total` is done, with these mean terms of its batch.
-    fn step(&mut self, step: u64, total: u64, reconstruction: f64, kl: f64);
+    /// Step `step` of `total` is done, with these figures of its batch.
+    fn step(&mut self, step: u64, total: u64, figures: &Figures);
     /// An epoch is done.
     fn epoch(&mut self, epoch: &Epoch);
+    /// Something that the run's owner should look at.
+    fn warning(&mut self, warning: &str);
 }
 
 /// How a call of [`Trainer::train`] ended.
@@ -219,9 +80,7 @@ pub enum Outcome {
 pub struct Trainer {
     config: Config,
     dataset: Dataset,
-    vae: Vae,
-    adam: Adam,
-    gradients: [Gradients; 2],
+    learner: Box<dyn Learner>,
     position: Position,
     epochs: Vec<Epoch>,
     folder: RunFolder,
@@ -304,8 +163,8 @@ impl Trainer {
 
     /// Makes the folder this process's own.
     fn lock(&mut self) -> Result<()> {
-        self.folder.create()?;
-        let path = self.folder.root.join("lock");
+        self.folder.make()?;
+        let path = self.folder.root().join("lock");
         let lock = File::create(&path).map_err(|e| Error::io("write", &path, e))?;
         if let Err(TryLockError::WouldBlock) = lock.try_lock() {
             return Err(Error::run(self.folder.root(), "is being trained by another process"));
@@ -324,14 +183,11 @@ impl Trainer {
         if dataset.train.count() == 0 {
             return Err(Error::data(&config.data.path, "holds no training pictures"));
         }
-        let vae = Vae::new(&config.network, dataset.shape, config.training.seed)?;
-        let adam = Adam::new(&[&vae.encoder, &vae.decoder], config.adam);
-        let gradients = [Gradients::of(&vae.encoder), Gradients::of(&vae.decoder)];
+        let learner = learner::of(&config, &dataset)?;
         let position = Position { data_sha256: Some(dataset.sha256()), ..Position::default() };
         let (epochs, order) = (Vec::new(), (u64::MAX, Vec::new()));
-        let trainer =
-            Self { config, dataset, vae, adam, gradients, position, epochs, folder, order, lock: None };
-        let (batch, largest) = (trainer.batch_size(), trainer.vae.largest_layer());
+        let trainer = Self { config, dataset, learner, position, epochs, folder, order, lock: None };
+        let (batch, largest) = (trainer.batch_size(), trainer.learner.largest_layer());
         if largest.saturating_mul(batch) > LARGEST_LAYER {
             return Err(Error::Config(format!(
                 "a batch of {batch} with {largest} values in its largest layer is more than memory should hold; choose a smaller --batch or --size"
@@ -344,9 +200,8 @@ impl Trainer {
     fn take_up(&mut self, mut checkpoint: Checkpoint) -> Result<()> {
         let sha256 = self.position.data_sha256.take().unwrap_or_else(|| self.dataset.sha256());
         checkpoint.check_data(&self.dataset.name, &sha256)?;
-        restore_weights(&mut checkpoint, &mut self.vae)?;
-        let moments = checkpoint.moments(self.vae.parameters())?;
-        self.adam.restore(checkpoint.position.step, moments);
+        let steps = checkpoint.position.step;
+        self.learner.restore(&mut checkpoint, steps)?;
         self.position = Position { data_sha256: Some(sha256), ..checkpoint.position };
         // epochs that were reported after the checkpoint will come again
         self.epochs = metrics::read(&self.folder.metrics())?;
@@ -402,16 +257,17 @@ impl Trainer {
                 self.store()?;
                 return Ok(Outcome::Stopped);
             }
-            let (reconstruction, kl) = self.step(total)?;
-            self.position.sums.add(reconstruction, kl, self.batch_size());
+            let figures = self.step(total)?;
+            self.position.sums.add(&figures);
             self.position.step += 1;
-            observer.step(self.position.step, total, reconstruction, kl);
+            observer.step(self.position.step, total, &figures);
             if self.position.step.is_multiple_of(self.steps_per_epoch()) || self.position.step == total {
                 self.position.seconds += clock.elapsed().as_secs_f64();
-                self.finish_epoch(total)?;
+                let warnings = self.finish_epoch(total)?;
                 if let Some(epoch) = self.epochs.last() {
                     observer.epoch(epoch);
                 }
+                warnings.iter().for_each(|warning| observer.warning(warning));
                 stored = Instant::now();
                 clock = Instant::now();
             } else if stored.elapsed() > CHECKPOINT_EVERY {
@@ -424,36 +280,13 @@ impl Trainer {
         Ok(Outcome::Finished)
     }
 
-    fn beta(&self, step: u64) -> f64 {
-        let objective = &self.config.objective;
-        let grown = (step + 1) as f64 / objective.beta_warmup.max(1) as f64;
-        objective.beta * grown.min(1.0)
-    }
-
-    /// One step; returns the mean terms of its batch.
-    fn step(&mut self, total: u64) -> Result<(f64, f64)> {
+    /// One step; returns its figures.
+    fn step(&mut self, total: u64) -> Result<Figures> {
+        let indices = self.indices();
         let step = self.position.step;
-        let seed = self.config.training.seed;
-        let (clean, seen) = self.batch();
-        let mut noise = vec![0f32; self.batch_size() * self.vae.latent];
-        Stream::new(seed, Purpose::Posterior, step).fill_normal(&mut noise);
-        let seen = seen.as_deref().unwrap_or(&clean);
-        let beta = self.beta(step);
-        self.gradients.iter_mut().for_each(Gradients::clear);
-        let example = Example { seen, clean: &clean, noise: &noise };
-        let terms = self.vae.learn(&example, &self.config.objective, beta, &mut self.gradients);
-        let (reconstruction, kl) = terms.means();
-        if !(reconstruction - beta * kl).is_finite() {
-            return Err(self.diverged(&format!("the loss is {}", beta * kl - reconstruction)));
-        }
-        if !clip(&mut self.gradients, self.config.training.clip) {
-            return Err(self.diverged("the gradients' norm is not finite"));
-        }
         let rate = self.config.training.rate(step, total);
-        let [of_encoder, of_decoder] = &self.gradients;
-        let Vae { encoder, decoder, .. } = &mut self.vae;
-        self.adam.update(&mut [(encoder, of_encoder), (decoder, of_decoder)], rate);
-        Ok((reconstruction, kl))
+        let at = Step { step, rate, indices: &indices };
+        self.learner.step(&at, &self.dataset).map_err(|why| self.diverged(&why))
     }
 
     fn diverged(&self, what: &str) -> Error {
@@ -464,122 +297,64 @@ impl Trainer {
         ))
     }
 
-    /// (target, what the encoder sees if that is something else) of the step under way, each (N, C, H, W).
-    fn batch(&mut self) -> (Vec<f32>, Option<Vec<f32>>) {
+    /// The training pictures of the step under way.
+    fn indices(&mut self) -> Vec<usize> {
         let step = self.position.step;
-        let seed = self.config.training.seed;
         let epoch = step / self.steps_per_epoch();
         if self.order.0 != epoch {
             let count = self.dataset.train.count() as u32;
-            self.order = (epoch, Stream::new(seed, Purpose::Order, epoch).permutation(count));
+            let order = Stream::new(self.config.training.seed, Purpose::Order, epoch).permutation(count);
+            self.order = (epoch, order);
         }
         let start = (step % self.steps_per_epoch()) as usize * self.batch_size();
-        let indices = self.order.1[start..start + self.batch_size()].iter().map(|index| *index as usize);
-        let shape = self.dataset.shape;
-        let mut clean = data::batch(shape, &self.dataset.train, indices);
-        if self.config.objective.binarize == Binarize::Stochastic {
-            data::binarize(&mut clean, &mut Stream::new(seed, Purpose::Binarize, step));
-        }
-        let deviation = self.config.objective.denoise as f32;
-        let seen = (deviation > 0.0).then(|| {
-            let mut seen = clean.clone();
-            data::add_noise(&mut seen, deviation, &mut Stream::new(seed, Purpose::Denoise, step));
-            seen
-        });
-        (clean, seen)
+        self.order.1[start..start + self.batch_size()].iter().map(|index| *index as usize).collect()
     }
 
-    fn held_out(&self, limit: usize) -> HeldOut<'_> {
-        let (objective, pictures) = (&self.config.objective, &self.dataset.validation);
-        HeldOut::new(&self.vae, objective, self.dataset.shape, pictures, limit)
-    }
-
-    fn finish_epoch(&mut self, total: u64) -> Result<()> {
-        let validation = self.held_out(self.config.training.validate).bound();
-        if !validation.elbo.is_finite() {
-            return Err(self.diverged(&format!("the validation ELBO is {}", validation.elbo)));
+    /// Judges, draws and stores; returns warnings.
+    fn finish_epoch(&mut self, total: u64) -> Result<Vec<String>> {
+        let train = self.position.sums.means();
+        let verdict = self.learner.judge(&self.dataset, &train);
+        if let Some((name, value)) = verdict.figures.iter().find(|(_, value)| !value.is_finite()) {
+            return Err(self.diverged(&format!("{name} is {value} at the end of the epoch")));
         }
         let step = self.position.step;
         let epoch = Epoch {
             epoch: step.div_ceil(self.steps_per_epoch()),
             step,
             seconds: self.position.seconds,
-            beta: self.beta(step.saturating_sub(1)),
             learning_rate: self.config.training.rate(step.saturating_sub(1), total),
-            train: self.position.sums.bound(),
-            validation,
+            train,
+            validation: verdict.figures,
         };
         self.position.sums = Sums::default();
-        let score = validation.reconstruction - self.config.objective.beta * validation.kl;
-        let improved = self.position.best.is_none_or(|best| score > best);
+        let improved = verdict.score.is_some_and(|score| self.position.best.is_none_or(|best| score > best));
         if improved {
-            self.position.best = Some(score);
+            self.position.best = verdict.score;
         }
         // made before anything is stored: it refuses a state that is no longer finite
-        let last = checkpoint::encode(self.vae.parameters(), &[self.optimised()], &self.position)?;
+        let last = self.encode()?;
         if improved {
-            let best = checkpoint::encode(self.vae.parameters(), &[], &self.position)?;
+            let best = checkpoint::encode(self.learner.parameters().into_iter(), &[], &self.position)?;
             checkpoint::save(&self.folder.best(), &best)?;
         }
         let number = epoch.epoch;
         self.epochs.push(epoch);
         if number.is_multiple_of(self.config.training.pictures_every) || step == total {
-            self.draw(number)?;
+            self.learner.draw(&self.folder, number, &self.dataset)?;
+            let curves = self.folder.root().join("curves.png");
+            pictures::write_curves(&self.epochs, &self.learner.panels(), &curves)?;
         }
         metrics::write(&self.folder.metrics(), &self.epochs)?;
-        checkpoint::save(&self.folder.last(), &last)
+        checkpoint::save(&self.folder.last(), &last)?;
+        Ok(verdict.warnings)
     }
 
-    fn optimised(&self) -> checkpoint::Optimised<'_> {
-        (&self.adam, self.vae.parameters().filter(|parameter| parameter.trained).collect())
-    }
-
-    fn drawer(&self) -> Drawer<'_> {
-        Drawer { module: &self.vae.decoder, shape: self.dataset.shape, range: Range::Unit }
+    fn encode(&self) -> Result<Vec<u8>> {
+        let parameters = self.learner.parameters().into_iter();
+        checkpoint::encode(parameters, &self.learner.optimisers(), &self.position)
     }
 
     fn store(&self) -> Result<()> {
-        let last = checkpoint::encode(self.vae.parameters(), &[self.optimised()], &self.position)?;
-        checkpoint::save(&self.folder.last(), &last)
+        checkpoint::save(&self.folder.last(), &self.encode()?)
     }
-
-    fn draw(&self, epoch: u64) -> Result<()> {
-        let samples = self.drawer().samples(self.config.training.seed, SAMPLES);
-        pictures::write_grid(&samples, None, &self.folder.picture("samples", epoch))?;
-        let pairs = self.reconstructions();
-        pictures::write_grid(&pairs, Some(RECONSTRUCTIONS), &self.folder.picture("reconstructions", epoch))?;
-        if self.vae.latent == 2 {
-            let grid = pictures::latent_grid(self.drawer(), LATENT_GRID);
-            pictures::write_grid(&grid, Some(LATENT_GRID), &self.folder.root.join("latent-grid.png"))?;
-        }
-        pictures::write_curves(&self.epochs, &self.folder.root.join("curves.png"))
-    }
-
-    /// Rows of validation pictures, each above its reconstruction from the posterior mean.
-    fn reconstructions(&self) -> Vec<edgegen_runtime::generate::Frame> {
-        const ROWS: usize = 4;
-        let shape = self.dataset.shape;
-        let count = (ROWS * RECONSTRUCTIONS).min(self.dataset.validation.count());
-        let (_, seen) = self.held_out(0).batch(0..count);
-        let rebuilt = self.drawer().values(&self.vae.encode(&seen).mean, None);
-        let rebuilt = pictures::frames(&rebuilt, shape, Range::Unit);
-        let originals = pictures::frames(&seen, shape, Range::Unit);
-        let rows = originals.chunks(RECONSTRUCTIONS).zip(rebuilt.chunks(RECONSTRUCTIONS));
-        // a last row that is not full would tear pairs apart
-        let full = rows.filter(|(row, _)| row.len() == RECONSTRUCTIONS || count < RECONSTRUCTIONS);
-        full.flat_map(|(original, rebuilt)| original.iter().chain(rebuilt)).cloned().collect()
-    }
-}
-
-/// Scales all gradients down so that their common norm is at most `bound` (0: none). False if the norm
-/// is no number.
-fn clip(gradients: &mut [Gradients], bound: f64) -> bool {
-    if bound == 0.0 {
-        return true;
-    }
-    let norm = gradients.iter().map(Gradients::squares).sum::<f64>().sqrt();
-    if norm > bound && norm.is_finite() {
-        gradients.iter_mut().for_each(|gradients| gradients.scale((bound / norm) as f32));
-    }
-    norm.is_finite()
 }

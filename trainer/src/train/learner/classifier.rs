@@ -1,0 +1,99 @@
+//! Training a classifier.
+
+use edgegen_runtime::model::Range;
+use edgegen_runtime::random::{Purpose, Stream};
+
+use super::{Learner, Step, Stepped, Verdict, largest_layer};
+use crate::classifier::{Classifier, ClassifierConfig, shift_at_random};
+use crate::data::{self, Dataset};
+use crate::evaluate::verdicts;
+use crate::network::module::{Gradients, Parameter};
+use crate::nn::adam::Adam;
+use crate::train::checkpoint::{Checkpoint, Optimised, optimised};
+use crate::train::config::Config;
+use crate::train::folder::RunFolder;
+use crate::train::metrics::{Figures, figures};
+use crate::train::pictures::{Curve, Panel, Source};
+use crate::{Error, Result};
+
+pub(super) struct ClassifierLearner {
+    config: Config,
+    objective: ClassifierConfig,
+    classifier: Classifier,
+    adam: Adam,
+    gradients: Gradients,
+}
+
+impl ClassifierLearner {
+    pub(super) fn new(config: Config, objective: ClassifierConfig, dataset: &Dataset) -> Result<Self> {
+        if config.network.conditional {
+            return Err(Error::Config(
+                "--conditional is for what draws: a classifier is not told the class".into(),
+            ));
+        }
+        let classes = dataset.classes.len();
+        let classifier = Classifier::new(&config.network, dataset.shape, classes, config.training.seed)?;
+        let adam = Adam::new(&[&classifier.module], config.adam);
+        let gradients = Gradients::of(&classifier.module);
+        Ok(Self { config, objective, classifier, adam, gradients })
+    }
+}
+
+impl Learner for ClassifierLearner {
+    fn step(&mut self, at: &Step<'_>, dataset: &Dataset) -> Stepped {
+        let indices = || at.indices.iter().copied();
+        let mut pictures = data::batch(Range::Unit, dataset.shape, &dataset.train, indices());
+        let labels: Vec<u16> = indices().map(|index| dataset.train.labels[index]).collect();
+        let mut chance = Stream::new(self.config.training.seed, Purpose::Augment, at.step);
+        shift_at_random(&mut pictures, dataset.shape, self.objective.shift, &mut chance);
+        self.gradients.clear();
+        let (loss, accuracy) = self.classifier.learn(&pictures, &labels, &mut self.gradients);
+        let norm = Gradients::clip(&mut [&mut self.gradients], self.config.training.clip);
+        if !(loss + norm).is_finite() {
+            return Err(format!("the loss is {loss}, the gradient's norm {norm}"));
+        }
+        self.adam.update(&mut [(&mut self.classifier.module, &self.gradients)], at.rate);
+        Ok(figures([("cross_entropy", loss), ("accuracy", accuracy)]))
+    }
+
+    fn judge(&self, dataset: &Dataset, _epoch: &Figures) -> Verdict {
+        let limit = self.config.training.validate;
+        let (loss, accuracy) = verdicts(&self.classifier, dataset.shape, &dataset.validation, limit);
+        let figures = figures([("cross_entropy", loss), ("accuracy", accuracy)]);
+        Verdict { figures, score: Some(-loss), warnings: Vec::new() }
+    }
+
+    fn parameters(&self) -> Vec<&Parameter> {
+        self.classifier.module.parameters().iter().collect()
+    }
+
+    fn optimisers(&self) -> Vec<Optimised<'_>> {
+        vec![optimised(&self.adam, &[&self.classifier.module])]
+    }
+
+    fn restore(&mut self, checkpoint: &mut Checkpoint, steps: u64) -> Result<()> {
+        checkpoint.restore_weights(self.classifier.module.parameters_mut())?;
+        let moments = checkpoint.moments(self.classifier.module.parameters())?;
+        self.adam.restore(steps, moments);
+        Ok(())
+    }
+
+    fn draw(&self, _folder: &RunFolder, _epoch: u64, _dataset: &Dataset) -> Result<()> {
+        Ok(()) // it draws nothing
+    }
+
+    fn panels(&self) -> Vec<Panel> {
+        let both = |title, key| Panel {
+            title,
+            curves: vec![
+                Curve { label: "training", source: Source::Train, key },
+                Curve { label: "validation", source: Source::Validation, key },
+            ],
+        };
+        vec![both("cross-entropy (nats)", "cross_entropy"), both("share that is right", "accuracy")]
+    }
+
+    fn largest_layer(&self) -> usize {
+        largest_layer(&[self.classifier.module.network()])
+    }
+}

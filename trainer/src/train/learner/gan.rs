@@ -1,0 +1,224 @@
+//! Training a GAN, and watching over it.
+
+use std::sync::Arc;
+
+use edgegen_runtime::generate::Latents;
+use edgegen_runtime::model::Range;
+use edgegen_runtime::random::{Purpose, Stream};
+
+use super::{Learner, Step, Stepped, Verdict, largest_layer};
+use crate::Result;
+use crate::data::{self, Dataset};
+use crate::gan::{Example, Gan, GanConfig, Pace};
+use crate::network::module::{Module, Parameter};
+use crate::train::checkpoint::{Checkpoint, Optimised, optimised};
+use crate::train::config::Config;
+use crate::train::folder::RunFolder;
+use crate::train::metrics::{Figures, figures};
+use crate::train::pictures::{self, Curve, Drawer, Panel, SAMPLES, Source};
+
+/// Latents that batch norm's statistics are estimated from where a generator is used.
+const STATISTICS: usize = 4096;
+/// The same while a run goes on.
+const STATISTICS_WHILE_TRAINING: usize = 512;
+/// Latents of one batch of these.
+const STATISTICS_BATCH: usize = 128;
+/// Seed of the latents of these.
+const STATISTICS_SEED: u64 = 0;
+/// Share of the data's diversity below which samples are nearly alike.
+const COLLAPSED: f64 = 0.3;
+/// Accuracy of D on real and drawn pictures, both, above which G has little to learn from.
+const OVERWHELMED: f64 = 0.99;
+/// Norm of G's gradient, over the epoch, below which it does not move.
+const STILL: f64 = 1e-6;
+
+pub(super) struct GanLearner {
+    config: Config,
+    gan: Gan,
+    /// How much the training pictures differ, see [`diversity`].
+    data_diversity: f64,
+}
+
+impl GanLearner {
+    pub(super) fn new(config: Config, objective: GanConfig, dataset: &Dataset) -> Result<Self> {
+        let classes = config.classes(dataset)?.len();
+        let (network, seed) = (&config.network, config.training.seed);
+        let gan = Gan::new(network, &objective, config.adam, dataset.shape, classes, seed)?;
+        let count = dataset.train.count();
+        let shown = SAMPLES.min(count);
+        let spread = (0..shown).map(|index| index * count / shown.max(1));
+        let pictures = data::batch(Range::Signed, dataset.shape, &dataset.train, spread);
+        let data_diversity = diversity(&pictures, dataset.shape.values());
+        Ok(Self { config, gan, data_diversity })
+    }
+
+    /// The moving average with statistics of its own.
+    fn average(&self) -> Module {
+        let mut average = self.gan.average.clone();
+        estimate_statistics(&mut average, STATISTICS_WHILE_TRAINING);
+        average
+    }
+
+    fn classes(&self, dataset: &Dataset, indices: &[usize]) -> Option<Arc<[u32]>> {
+        let indices = indices.iter().copied();
+        let told = self.config.network.conditional.then(|| dataset.train.classes(indices))?;
+        told.map(Arc::from)
+    }
+}
+
+/// Root of the mean squared difference between neighbours in a list of pictures (N, values).
+fn diversity(pictures: &[f32], values: usize) -> f64 {
+    let rows: Vec<&[f32]> = pictures.chunks(values).collect();
+    let squares = |pair: &[&[f32]]| -> f64 {
+        pair[0].iter().zip(pair[1]).map(|(a, b)| f64::from(a - b).powi(2)).sum::<f64>() / values as f64
+    };
+    let total: f64 = rows.windows(2).map(squares).sum();
+    (total / rows.len().saturating_sub(1).max(1) as f64).sqrt()
+}
+
+/// Estimates a generator's batch norm statistics from `count` latents of the prior, classes in turn: those that it
+/// met in training belong to other weights than the average's.
+fn estimate_statistics(generator: &mut Module, count: usize) {
+    let latent = generator.network().input.values();
+    let classes = generator.network().classes() as u32;
+    let batches: Vec<_> = (0..count / STATISTICS_BATCH)
+        .map(|batch| {
+            let first = batch * STATISTICS_BATCH;
+            let latents = Latents::from_seed(STATISTICS_SEED, first as u64, STATISTICS_BATCH, latent, 1.0);
+            let told = (classes > 0).then(|| {
+                (0..STATISTICS_BATCH).map(|row| (first + row) as u32 % classes).collect::<Arc<[u32]>>()
+            });
+            (latents.values().to_vec(), told)
+        })
+        .collect();
+    generator.estimate_statistics(&batches);
+}
+
+/// The generator of a checkpoint: the moving average, its statistics estimated anew.
+pub(in crate::train) fn restore_average(gan: Gan, checkpoint: &mut Checkpoint) -> Result<Module> {
+    let mut average = gan.average;
+    checkpoint.restore_weights(average.parameters_mut())?;
+    estimate_statistics(&mut average, STATISTICS);
+    crate::nn::buffers::release();
+    Ok(average)
+}
+
+impl Learner for GanLearner {
+    fn step(&mut self, at: &Step<'_>, dataset: &Dataset) -> Stepped {
+        let seed = self.config.training.seed;
+        let real = data::batch(Range::Signed, dataset.shape, &dataset.train, at.indices.iter().copied());
+        let mut latents = vec![0f32; at.indices.len() * self.config.network.latent];
+        Stream::new(seed, Purpose::Generator, at.step).fill_normal(&mut latents);
+        let example = Example { real: &real, latents: &latents, classes: self.classes(dataset, at.indices) };
+        let pace = Pace { step: at.step, rate: at.rate, clip: self.config.training.clip };
+        let mut chance = Stream::new(seed, Purpose::Augment, at.step);
+        let found = self.gan.learn(&example, pace, &mut chance);
+        if !found.finite() {
+            return Err(format!(
+                "a loss or gradient is no number (loss of D {}, of G {}; gradient of D {}, of G {})",
+                found.discriminator_loss,
+                found.generator_loss,
+                found.discriminator_norm,
+                found.generator_norm
+            ));
+        }
+        let mut all = figures([
+            ("d_loss", found.discriminator_loss),
+            ("d_accuracy_real", found.real_accuracy),
+            ("d_accuracy_drawn", found.drawn_accuracy),
+            ("d_gradient", found.discriminator_norm),
+        ]);
+        if found.generator_norm > 0.0 {
+            all.extend(figures([("g_loss", found.generator_loss), ("g_gradient", found.generator_norm)]));
+        }
+        all.extend(found.slope.map(|slope| ("d_slope".to_string(), slope)));
+        Ok(all)
+    }
+
+    fn judge(&self, dataset: &Dataset, epoch: &Figures) -> Verdict {
+        let average = self.average();
+        let drawer = Drawer { module: &average, shape: dataset.shape, range: Range::Signed };
+        let latents = Latents::from_seed(self.config.training.seed, 0, SAMPLES, drawer.latent(), 1.0);
+        let values = drawer.values(latents.values(), drawer.classes(SAMPLES).as_deref());
+        crate::nn::buffers::release();
+        let share = diversity(&values, dataset.shape.values()) / self.data_diversity.max(f64::MIN_POSITIVE);
+        let mut warnings = Vec::new();
+        if share < COLLAPSED {
+            warnings.push(format!(
+                "samples differ by {:.0} % of what the pictures differ by: G may have collapsed; see samples/, and try --set objective.discriminator_norm=spectral or a lower --learning-rate",
+                100.0 * share
+            ));
+        }
+        let figure = |name: &str| epoch.get(name).copied().unwrap_or(0.0);
+        if figure("d_accuracy_real").min(figure("d_accuracy_drawn")) > OVERWHELMED {
+            warnings.push(format!(
+                "D tells {:.1} % of the pictures apart: G has little left to learn from; try --set objective.augment='[\"color\", \"translation\", \"cutout\"]' or --set objective.r1=1",
+                50.0 * (figure("d_accuracy_real") + figure("d_accuracy_drawn"))
+            ));
+        }
+        if epoch.get("g_gradient").is_some_and(|norm| *norm < STILL) {
+            warnings.push(format!(
+                "G's gradient has faded to {:.1e}: it does not move any more",
+                figure("g_gradient")
+            ));
+        }
+        Verdict { figures: figures([("diversity", share)]), score: None, warnings }
+    }
+
+    fn parameters(&self) -> Vec<&Parameter> {
+        self.gan.parameters().collect()
+    }
+
+    fn optimisers(&self) -> Vec<Optimised<'_>> {
+        self.gan.optimisers().map(|(adam, module)| optimised(adam, &[module])).into()
+    }
+
+    fn restore(&mut self, checkpoint: &mut Checkpoint, steps: u64) -> Result<()> {
+        checkpoint.restore_weights(self.gan.parameters_mut())?;
+        let each = self.gan.steps_of_each(steps);
+        for ((adam, module), steps) in self.gan.optimisers_mut().into_iter().zip(each) {
+            adam.restore(steps, checkpoint.moments(module.parameters())?);
+        }
+        Ok(())
+    }
+
+    fn draw(&self, folder: &RunFolder, epoch: u64, dataset: &Dataset) -> Result<()> {
+        let average = self.average();
+        let drawer = Drawer { module: &average, shape: dataset.shape, range: Range::Signed };
+        let samples = drawer.samples(self.config.training.seed, SAMPLES);
+        let columns = drawer.classes(1).map(|_| self.gan.generator.network().classes()).filter(|c| *c <= 16);
+        pictures::write_grid(&samples, columns, &folder.picture("samples", epoch)?)
+    }
+
+    fn panels(&self) -> Vec<Panel> {
+        let of = |title, keys: &[(&'static str, &'static str)]| Panel {
+            title,
+            curves: keys.iter().map(|(label, key)| Curve { label, source: Source::Train, key }).collect(),
+        };
+        vec![
+            of("loss", &[("D", "d_loss"), ("G", "g_loss")]),
+            of("share that D tells", &[("real", "d_accuracy_real"), ("drawn", "d_accuracy_drawn")]),
+            Panel {
+                title: "diversity of samples (pictures: 1)",
+                curves: vec![Curve { label: "samples", source: Source::Validation, key: "diversity" }],
+            },
+        ]
+    }
+
+    fn largest_layer(&self) -> usize {
+        largest_layer(&[self.gan.generator.network(), self.gan.discriminator.network()])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pictures_that_are_alike_have_no_diversity() {
+        assert_eq!(diversity(&[0.5; 12], 4), 0.0);
+        let two = [[1f32; 4], [-1f32; 4]].concat();
+        assert!((diversity(&two, 4) - 2.0).abs() < 1e-9);
+        assert_eq!(diversity(&two[..4], 4), 0.0);
+    }
+}

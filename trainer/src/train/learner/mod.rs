@@ -1,0 +1,88 @@
+//! What a run trains: the part of the loop that differs between a VAE, a GAN and a classifier.
+
+mod classifier;
+mod gan;
+mod vae;
+
+use super::checkpoint::{Checkpoint, Optimised};
+use super::config::{Config, Objective};
+use super::folder::RunFolder;
+use super::metrics::Figures;
+use super::pictures::Panel;
+use crate::Result;
+use crate::data::Dataset;
+use crate::network::module::Parameter;
+
+pub(super) use gan::restore_average;
+
+/// What a step is told.
+pub(super) struct Step<'a> {
+    /// Its number, from 0.
+    pub(super) step: u64,
+    /// Learning rate.
+    pub(super) rate: f64,
+    /// The training pictures that it looks at.
+    pub(super) indices: &'a [usize],
+}
+
+/// A step's figures, or why the run has diverged.
+pub(super) type Stepped = std::result::Result<Figures, String>;
+
+/// What is found at the end of an epoch.
+pub(super) struct Verdict {
+    /// Figures of validation pictures or of drawn ones.
+    pub(super) figures: Figures,
+    /// The larger, the better are the weights; `None` if nothing tells, and the last ones are used.
+    pub(super) score: Option<f64>,
+    /// What the run's owner should look at.
+    pub(super) warnings: Vec<String>,
+}
+
+/// Networks with their optimisers, and how a step moves them. A step depends on the configuration, the
+/// pictures and its number alone.
+pub(super) trait Learner {
+    /// Makes one step.
+    ///
+    /// # Errors
+    /// Why the run has diverged.
+    fn step(&mut self, at: &Step<'_>, dataset: &Dataset) -> Stepped;
+
+    /// Measures at the end of an epoch with these means of its steps.
+    fn judge(&self, dataset: &Dataset, epoch: &Figures) -> Verdict;
+
+    /// Every tensor of the state.
+    fn parameters(&self) -> Vec<&Parameter>;
+
+    /// Every optimiser of the state.
+    fn optimisers(&self) -> Vec<Optimised<'_>>;
+
+    /// Takes up a state in which `steps` are done.
+    fn restore(&mut self, checkpoint: &mut Checkpoint, steps: u64) -> Result<()>;
+
+    /// Draws the pictures of an epoch.
+    fn draw(&self, folder: &RunFolder, epoch: u64, dataset: &Dataset) -> Result<()>;
+
+    /// The curves of a run.
+    fn panels(&self) -> Vec<Panel>;
+
+    /// Values of the largest layer's output for one picture.
+    fn largest_layer(&self) -> usize;
+}
+
+/// The learner of a configuration.
+pub(super) fn of(config: &Config, dataset: &Dataset) -> Result<Box<dyn Learner>> {
+    let config = config.clone();
+    Ok(match config.objective.clone() {
+        Objective::Vae(objective) => Box::new(vae::VaeLearner::new(config, objective, dataset)?),
+        Objective::Gan(objective) => Box::new(gan::GanLearner::new(config, objective, dataset)?),
+        Objective::Classifier(objective) => {
+            Box::new(classifier::ClassifierLearner::new(config, objective, dataset)?)
+        }
+    })
+}
+
+/// The largest of some networks' layers, in values of one picture.
+fn largest_layer(networks: &[&crate::network::Network]) -> usize {
+    let shapes = networks.iter().flat_map(|network| network.shapes().unwrap_or_default());
+    shapes.map(crate::network::Shape::values).max().unwrap_or(0)
+}

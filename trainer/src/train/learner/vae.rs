@@ -1,0 +1,170 @@
+//! Training a VAE.
+
+use edgegen_runtime::generate::Frame;
+use edgegen_runtime::model::Range;
+use edgegen_runtime::random::{Purpose, Stream};
+
+use super::{Learner, Step, Stepped, Verdict, largest_layer};
+use crate::data::{self, Dataset};
+use crate::evaluate::HeldOut;
+use crate::network::module::{Gradients, Parameter};
+use crate::nn::adam::Adam;
+use crate::train::checkpoint::{Checkpoint, Optimised, optimised};
+use crate::train::config::Config;
+use crate::train::folder::RunFolder;
+use crate::train::metrics::{Figures, figures};
+use crate::train::pictures::{self, Curve, Drawer, Panel, SAMPLES, Source};
+use crate::vae::{Binarize, Example, ObjectiveConfig, Vae};
+use crate::{Result, evaluate};
+
+/// Pictures in a row of reconstructions: as many originals above them.
+const RECONSTRUCTIONS: usize = 8;
+/// Side of the latent grid.
+const LATENT_GRID: usize = 20;
+
+pub(super) struct VaeLearner {
+    config: Config,
+    objective: ObjectiveConfig,
+    vae: Vae,
+    adam: Adam,
+    gradients: [Gradients; 2],
+}
+
+impl VaeLearner {
+    pub(super) fn new(config: Config, objective: ObjectiveConfig, dataset: &Dataset) -> Result<Self> {
+        let classes = config.classes(dataset)?.len();
+        let vae = Vae::new(&config.network, dataset.shape, classes, config.training.seed)?;
+        let adam = Adam::new(&[&vae.encoder, &vae.decoder], config.adam);
+        let gradients = [Gradients::of(&vae.encoder), Gradients::of(&vae.decoder)];
+        Ok(Self { config, objective, vae, adam, gradients })
+    }
+
+    fn beta(&self, step: u64) -> f64 {
+        let grown = (step + 1) as f64 / self.objective.beta_warmup.max(1) as f64;
+        self.objective.beta * grown.min(1.0)
+    }
+
+    /// (target, what the encoder sees if that is something else), each (N, C, H, W).
+    fn batch(&self, at: &Step<'_>, dataset: &Dataset) -> (Vec<f32>, Option<Vec<f32>>) {
+        let seed = self.config.training.seed;
+        let mut clean = data::batch(Range::Unit, dataset.shape, &dataset.train, at.indices.iter().copied());
+        if self.objective.binarize == Binarize::Stochastic {
+            data::binarize(&mut clean, &mut Stream::new(seed, Purpose::Binarize, at.step));
+        }
+        let deviation = self.objective.denoise as f32;
+        let seen = (deviation > 0.0).then(|| {
+            let mut seen = clean.clone();
+            data::add_noise(&mut seen, deviation, &mut Stream::new(seed, Purpose::Denoise, at.step));
+            seen
+        });
+        (clean, seen)
+    }
+
+    fn held_out<'a>(&'a self, dataset: &'a Dataset, limit: usize) -> HeldOut<'a> {
+        HeldOut::new(&self.vae, &self.objective, dataset.shape, &dataset.validation, limit)
+    }
+
+    fn drawer<'a>(&'a self, dataset: &Dataset) -> Drawer<'a> {
+        Drawer { module: &self.vae.decoder, shape: dataset.shape, range: Range::Unit }
+    }
+
+    /// Rows of validation pictures, each above its reconstruction from the posterior mean.
+    fn reconstructions(&self, dataset: &Dataset) -> Vec<Frame> {
+        const ROWS: usize = 4;
+        let shape = dataset.shape;
+        let count = (ROWS * RECONSTRUCTIONS).min(dataset.validation.count());
+        let held_out = self.held_out(dataset, 0);
+        let (_, seen) = held_out.batch(0..count);
+        let mean = self.vae.encode(&seen).mean;
+        let rebuilt = self.drawer(dataset).values(&mean, held_out.classes(0..count).as_deref());
+        let rebuilt = pictures::frames(&rebuilt, shape, Range::Unit);
+        let originals = pictures::frames(&seen, shape, Range::Unit);
+        let rows = originals.chunks(RECONSTRUCTIONS).zip(rebuilt.chunks(RECONSTRUCTIONS));
+        // a last row that is not full would tear pairs apart
+        let full = rows.filter(|(row, _)| row.len() == RECONSTRUCTIONS || count < RECONSTRUCTIONS);
+        full.flat_map(|(original, rebuilt)| original.iter().chain(rebuilt)).cloned().collect()
+    }
+}
+
+fn terms(bound: evaluate::Bound) -> Figures {
+    figures([("elbo", bound.elbo), ("reconstruction", bound.reconstruction), ("kl", bound.kl)])
+}
+
+impl Learner for VaeLearner {
+    fn step(&mut self, at: &Step<'_>, dataset: &Dataset) -> Stepped {
+        let (clean, seen) = self.batch(at, dataset);
+        let mut noise = vec![0f32; at.indices.len() * self.vae.latent];
+        Stream::new(self.config.training.seed, Purpose::Posterior, at.step).fill_normal(&mut noise);
+        let beta = self.beta(at.step);
+        self.gradients.iter_mut().for_each(Gradients::clear);
+        let example = Example {
+            seen: seen.as_deref().unwrap_or(&clean),
+            clean: &clean,
+            noise: &noise,
+            classes: self.vae.classes_of(&dataset.train, at.indices.iter().copied()),
+        };
+        let terms = self.vae.learn(&example, &self.objective, beta, &mut self.gradients);
+        let (reconstruction, kl) = terms.means();
+        if !(reconstruction - beta * kl).is_finite() {
+            return Err(format!("the loss is {}", beta * kl - reconstruction));
+        }
+        let [of_encoder, of_decoder] = &mut self.gradients;
+        if !Gradients::clip(&mut [of_encoder, of_decoder], self.config.training.clip).is_finite() {
+            return Err("the gradients' norm is not finite".into());
+        }
+        let [of_encoder, of_decoder] = &self.gradients;
+        let Vae { encoder, decoder, .. } = &mut self.vae;
+        self.adam.update(&mut [(encoder, of_encoder), (decoder, of_decoder)], at.rate);
+        let elbo = reconstruction - kl;
+        Ok(figures([("elbo", elbo), ("reconstruction", reconstruction), ("kl", kl), ("beta", beta)]))
+    }
+
+    fn judge(&self, dataset: &Dataset, _epoch: &Figures) -> Verdict {
+        let bound = self.held_out(dataset, self.config.training.validate).bound();
+        let score = Some(bound.reconstruction - self.objective.beta * bound.kl);
+        Verdict { figures: terms(bound), score, warnings: Vec::new() }
+    }
+
+    fn parameters(&self) -> Vec<&Parameter> {
+        self.vae.parameters().collect()
+    }
+
+    fn optimisers(&self) -> Vec<Optimised<'_>> {
+        vec![optimised(&self.adam, &[&self.vae.encoder, &self.vae.decoder])]
+    }
+
+    fn restore(&mut self, checkpoint: &mut Checkpoint, steps: u64) -> Result<()> {
+        checkpoint.restore_weights(self.vae.parameters_mut())?;
+        let moments = checkpoint.moments(self.vae.parameters())?;
+        self.adam.restore(steps, moments);
+        Ok(())
+    }
+
+    fn draw(&self, folder: &RunFolder, epoch: u64, dataset: &Dataset) -> Result<()> {
+        let samples = self.drawer(dataset).samples(self.config.training.seed, SAMPLES);
+        pictures::write_grid(&samples, None, &folder.picture("samples", epoch)?)?;
+        let pairs = self.reconstructions(dataset);
+        let path = folder.picture("reconstructions", epoch)?;
+        pictures::write_grid(&pairs, Some(RECONSTRUCTIONS), &path)?;
+        if self.vae.latent == 2 && !self.config.network.conditional {
+            let grid = pictures::latent_grid(self.drawer(dataset), LATENT_GRID);
+            pictures::write_grid(&grid, Some(LATENT_GRID), &folder.root().join("latent-grid.png"))?;
+        }
+        Ok(())
+    }
+
+    fn panels(&self) -> Vec<Panel> {
+        let both = |title, key| Panel {
+            title,
+            curves: vec![
+                Curve { label: "training", source: Source::Train, key },
+                Curve { label: "validation", source: Source::Validation, key },
+            ],
+        };
+        vec![both("ELBO (nats per picture)", "elbo"), both("KL (nats per picture)", "kl")]
+    }
+
+    fn largest_layer(&self) -> usize {
+        largest_layer(&[self.vae.encoder.network(), self.vae.decoder.network()])
+    }
+}
