@@ -1,5 +1,6 @@
-"""check_parity.py MODEL.onnx INPUT.npy [OUTPUT.npy …]: onnx.checker with full check, then the largest
-difference between onnxruntime's outputs and the given ones, in the graph's output order."""
+"""check_parity.py MODEL.onnx INPUT.npy [OUTPUT.npy …] [CLASS,CLASS,…]: onnx.checker with full check, then the
+largest difference between onnxruntime's outputs and the given ones, in the graph's output order. Classes, int64,
+are for a second input."""
 
 import json
 import sys
@@ -9,13 +10,15 @@ import onnx
 import onnxruntime
 
 model_path, input_path, *output_paths = sys.argv[1:]
+classes = [output_paths.pop()] if output_paths and not output_paths[-1].endswith(".npy") else []
 model = onnx.load(model_path)
 onnx.checker.check_model(model, full_check=True)
 options = onnxruntime.SessionOptions()
 options.intra_op_num_threads = 1
 session = onnxruntime.InferenceSession(model_path, options, providers=["CPUExecutionProvider"])
 values = np.load(input_path)
-found = session.run(None, {session.get_inputs()[0].name: values})
+told = [np.array(text.split(","), np.int64) for text in classes]
+found = session.run(None, dict(zip([entry.name for entry in session.get_inputs()], [values, *told], strict=True)))
 differences = []
 for path, ours in zip(output_paths, found, strict=True):
     theirs = np.load(path)

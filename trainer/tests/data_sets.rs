@@ -268,3 +268,57 @@ fn a_folder_without_pictures_says_so() {
     assert!(message(&folder.path().join("a.png")).contains("is a file"));
     assert!(message(&folder.path().join("nowhere")).contains("does not exist"));
 }
+
+/// The signature and header chunk of a grey PNG of these sides, and nothing else.
+fn png_header(width: u32, height: u32) -> Vec<u8> {
+    let mut header = b"IHDR".to_vec();
+    header.extend(width.to_be_bytes());
+    header.extend(height.to_be_bytes());
+    header.extend([8, 0, 0, 0, 0]);
+    let mut crc = flate2::Crc::new();
+    crc.update(&header);
+    let mut file = b"\x89PNG\r\n\x1a\n\0\0\0\x0d".to_vec();
+    file.extend(header);
+    file.extend(crc.sum().to_be_bytes());
+    file
+}
+
+/// Files made by pictures/make.py, and a picture of one pixel and one of absurd size.
+#[test]
+fn pictures_of_every_kind_are_taken_or_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let kinds = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/pictures");
+    // each alone among plain pictures, so that it can be told where it went
+    let taken = |name: &str, bytes: &[u8]| -> std::result::Result<[u8; 3], String> {
+        let root = folder.path().join(name);
+        fs::create_dir(&root).unwrap();
+        (0..12).for_each(|index| picture(&root.join(format!("{index}.png")), 16, 16, [0, 0, 0]));
+        fs::write(root.join(name), bytes).unwrap();
+        let dataset = load(Some(&root), OPTIONS).map_err(|e| e.to_string())?;
+        if let Some((path, reason)) = dataset.skipped.first() {
+            assert!(path.ends_with(name) && !reason.contains('\n'), "{path:?}: {reason}");
+            return Err(reason.clone());
+        }
+        let parts = [&dataset.train, &dataset.validation, &dataset.test];
+        let pixels: Vec<[u8; 3]> =
+            parts.iter().flat_map(|part| part.pixels.as_chunks::<3>().0).copied().collect();
+        Ok(*pixels
+            .iter()
+            .max_by_key(|pixel| pixel.iter().map(|level| u32::from(*level)).sum::<u32>())
+            .unwrap())
+    };
+    let [red, green, blue] = taken("cmyk.jpg", &fs::read(kinds.join("cmyk.jpg")).unwrap()).unwrap();
+    assert!(red > 200 && green < 60 && blue < 60, "{red} {green} {blue}");
+    for animated in ["animated.webp", "animated.png"] {
+        let first = taken(animated, &fs::read(kinds.join(animated)).unwrap()).unwrap();
+        assert_eq!(first, [0, 200, 0], "the first frame of {animated}");
+    }
+    let gif = fs::read(kinds.join("animated.gif")).unwrap();
+    assert!(taken("animated.gif", &gif).is_err_and(|reason| reason.contains("no PNG, JPEG or WebP")));
+    let one = folder.path().join("one.png");
+    picture(&one, 1, 1, [10, 250, 30]);
+    assert_eq!(taken("1.1.png", &fs::read(&one).unwrap()), Ok([10, 250, 30]));
+    // refused by its header, before any memory is taken
+    assert!(taken("huge.png", &png_header(20_000, 20_000)).is_err_and(|reason| reason.contains("limit")));
+    assert!(taken("empty.png", &[]).is_err());
+}

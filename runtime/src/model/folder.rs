@@ -187,7 +187,11 @@ impl ModelFolder {
     pub fn drawing_part(&self) -> Result<Part> {
         let part = self.manifest.parts.iter().copied().find(|part| part.draws());
         part.ok_or_else(|| {
-            Error::malformed(self.path.display(), "it holds neither a decoder nor a generator")
+            let path = self.path.display();
+            match self.manifest.kind {
+                Kind::Classifier => Error::unsupported(path, "it holds a classifier, which draws nothing"),
+                _ => Error::malformed(path, "it holds neither a decoder nor a generator"),
+            }
         })
     }
 

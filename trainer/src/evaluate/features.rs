@@ -12,7 +12,9 @@ use std::str::FromStr;
 use std::sync::{Mutex, PoisonError};
 
 use edgegen_runtime::generate::from_pixels;
-use edgegen_runtime::model::{FeatureNetwork, INPUT_KEY, ImageShape, OutputChoice, Range};
+use edgegen_runtime::model::{
+    FeatureNetwork, INPUT_KEY, ImageShape, MANIFEST, Manifest, OutputChoice, Range,
+};
 use image::imageops::FilterType;
 use image::{DynamicImage, GrayImage, RgbImage};
 use rayon::prelude::*;
@@ -222,8 +224,13 @@ impl Extractor {
         &self.path
     }
 
-    /// What the features are called: the file's name without its ending, and without a last `_features`.
+    /// What the features are called: the model's name for a file of a model folder, else the file's name without
+    /// its ending, and without a last `_features`.
     pub fn name(&self) -> String {
+        let folder = self.path.parent().filter(|folder| folder.join(MANIFEST).is_file());
+        if let Some(manifest) = folder.and_then(|folder| Manifest::read(folder).ok()) {
+            return manifest.name;
+        }
         let stem = self.path.file_stem().unwrap_or_default().to_string_lossy();
         let short = stem.strip_suffix("features").map(|stem| stem.trim_end_matches(['_', '-', '.', ' ']));
         short.filter(|short| !short.is_empty()).unwrap_or(&stem).to_string()

@@ -66,6 +66,9 @@ enum Step {
     Class,
 }
 
+/// Rows (N, input…) with their classes (N), where a network takes them.
+pub type ClassedRows = (Vec<f32>, Option<Arc<[u32]>>);
+
 /// The gradients of a module's parameters, in their order; zero at first.
 #[derive(Clone, Debug)]
 pub struct Gradients {
@@ -176,7 +179,7 @@ impl Module {
 
     /// Sets every batch norm's running statistics to the means over `batches`, each normalised by its own:
     /// rows (N, input…) with classes (N) where the network takes them.
-    pub fn estimate_statistics(&mut self, batches: &[(Vec<f32>, Option<Arc<[u32]>>)]) {
+    pub fn estimate_statistics(&mut self, batches: &[ClassedRows]) {
         let running = |parameter: &&mut Parameter| !parameter.trained;
         let mut sums: Vec<Vec<f64>> = Vec::new();
         for (rows, classes) in batches {
