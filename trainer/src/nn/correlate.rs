@@ -17,8 +17,9 @@ use super::kernels::{Columns, Kernels, Tap, Target};
 
 /// Tasks that a call is cut into, at least, so that a few threads have equal work.
 const TASKS: usize = 16;
-/// Bytes of input that one block of rows after the other is computed from: half of a small first-level cache.
-const NEAR: usize = 16 << 10;
+/// Bytes of input that a tile gathers at once: they stay in the second-level cache for one block of rows after the
+/// other, and are so many that reading and writing the sums in between does not count.
+const NEAR: usize = 64 << 10;
 /// Coarse pixels whose values stay in the cache while weight gradients are summed over them.
 const BLOCK: usize = 64;
 /// Rows of the weight gradient that one task computes, about.
@@ -106,9 +107,39 @@ fn classes(g: &Geometry, role: Role) -> Vec<Class> {
     classes
 }
 
-/// Weights as the kernels take them: (blocks of output channels, input channels, k·k, block), zeros
-/// behind the last channel. `block` is the kernels' number of rows.
-fn pack(g: &Geometry, role: Role, weights: &[f32], block: usize, packed: &mut [f32]) {
+/// How the weights of a block of output channels lie: (phases, input channels, taps of the phase, block). The taps of a
+/// class are all of one phase, so its weights follow each other from channel to channel.
+struct Order {
+    /// For each tap, where it begins for the first channel, and the step from channel to channel, in blocks.
+    taps: Vec<(usize, usize)>,
+}
+
+impl Order {
+    fn new(g: &Geometry, role: Role) -> Self {
+        let phase = |tap: usize| match role {
+            Role::Coarse => 0,
+            Role::Fine => (tap / g.kernel % g.stride) * g.stride + tap % g.kernel % g.stride,
+        };
+        let inputs = g.input(role).0;
+        let mut taps = vec![(0, 0); g.area()];
+        let mut start = 0;
+        for number in 0..g.stride * g.stride {
+            let own: Vec<usize> = (0..g.area()).filter(|tap| phase(*tap) == number).collect();
+            own.iter().enumerate().for_each(|(index, tap)| taps[*tap] = (start + index, own.len()));
+            start += own.len() * inputs;
+        }
+        Self { taps }
+    }
+
+    /// Where a tap's weights for a channel begin, in blocks.
+    fn place(&self, tap: usize, channel: usize) -> usize {
+        let (start, step) = self.taps[tap];
+        start + channel * step
+    }
+}
+
+/// Weights as the kernels take them: blocks of `block` output channels, each in `order`, zeros behind the last channel.
+fn pack(g: &Geometry, role: Role, weights: &[f32], order: &Order, block: usize, packed: &mut [f32]) {
     let (inputs, outputs, area) = (g.input(role).0, g.output(role).0, g.area());
     packed.par_chunks_mut(inputs * area * block).enumerate().for_each(|(index, packed)| {
         let first = index * block;
@@ -116,16 +147,15 @@ fn pack(g: &Geometry, role: Role, weights: &[f32], block: usize, packed: &mut [f
         if used < block {
             packed.fill(0.0);
         }
-        for (input, packed) in packed.chunks_exact_mut(area * block).enumerate() {
+        for input in 0..inputs {
             for row in 0..used {
                 let output = first + row;
                 let from = match role {
                     Role::Coarse => output * inputs + input,
                     Role::Fine => input * outputs + output,
                 };
-                let source = &weights[from * area..][..area];
-                for (target, weight) in packed[row..].iter_mut().step_by(block).zip(source) {
-                    *target = *weight;
+                for (tap, weight) in weights[from * area..][..area].iter().enumerate() {
+                    packed[order.place(tap, input) * block + row] = *weight;
                 }
             }
         }
@@ -136,7 +166,7 @@ fn pack(g: &Geometry, role: Role, weights: &[f32], block: usize, packed: &mut [f
 fn every_channel(
     class: &Class,
     (inputs, channel_stride): (usize, usize),
-    (area, rows): (usize, usize),
+    (order, rows): (&Order, usize),
     near: usize,
 ) -> Vec<Vec<Tap>> {
     let channels: Vec<usize> = (0..inputs).collect();
@@ -145,7 +175,7 @@ fn every_channel(
         let channel = *channel;
         class.taps.iter().map(move |tap| Tap {
             input: tap.input + (channel * channel_stride) as isize,
-            weight: (channel * area + tap.weight) * rows,
+            weight: order.place(tap.weight, channel) * rows,
         })
     };
     channels.chunks(together).map(|run| run.iter().flat_map(of_channel).collect()).collect()
@@ -174,7 +204,8 @@ pub(crate) fn apply(
     let (rows, columns) = (tile.rows, tile.columns);
     let blocks = outputs.div_ceil(rows);
     let mut packed = super::buffers::Buffer::any(blocks * rows * inputs * g.area());
-    pack(g, role, weights, rows, &mut packed);
+    let order = Order::new(g, role);
+    pack(g, role, weights, &order, rows, &mut packed);
     let mut biases = vec![0f32; blocks * rows];
     if let Some(bias) = bias {
         biases[..outputs].copy_from_slice(bias);
@@ -184,10 +215,8 @@ pub(crate) fn apply(
     // each task: a few positions of one class (over all groups), for some blocks of rows
     let in_stride = in_len / inputs;
     let near = NEAR / (columns * kernels.width() * size_of::<f32>());
-    let expanded: Vec<Vec<Vec<Tap>>> = classes
-        .iter()
-        .map(|class| every_channel(class, (inputs, in_stride), (g.area(), rows), near))
-        .collect();
+    let expanded: Vec<Vec<Vec<Tap>>> =
+        classes.iter().map(|class| every_channel(class, (inputs, in_stride), (&order, rows), near)).collect();
     let mut tiles = Vec::new();
     for (class, taps) in classes.iter().zip(&expanded) {
         let vectors: Vec<(isize, usize)> = class
@@ -205,29 +234,35 @@ pub(crate) fn apply(
     let splits = TASKS.div_ceil(tiles.len()).clamp(1, blocks);
     let per_split = blocks.div_ceil(splits);
     let out_stride = out_len / outputs;
+    let most = near.max(g.area()) * columns * kernels.width();
     let target = Target::new(output);
-    (0..tiles.len() * splits).into_par_iter().for_each(|task| {
-        let (taps, columns) = &tiles[task / splits];
-        let first = task % splits * per_split;
-        for (chunk, taps) in taps.iter().enumerate() {
-            for block in first..(first + per_split).min(blocks) {
-                let row = block * rows;
-                let weights = &packed[block * inputs * g.area() * rows..];
-                // SAFETY: every tap reads inside the picture that its places belong to (see `reach`) and has
-                // weights in `packed`, every place and row writes inside `output`, and no other task writes there.
-                unsafe {
-                    kernels.sum(
-                        tile,
-                        (taps, weights.as_ptr()),
-                        (chunk == 0).then(|| &biases[row..row + rows]),
-                        input.as_ptr(),
-                        columns,
-                        (target.at(row * out_stride), out_stride, rows.min(outputs - row)),
-                    );
+    (0..tiles.len() * splits).into_par_iter().for_each_init(
+        || super::buffers::Buffer::any(most),
+        |gathered, task| {
+            let (taps, columns) = &tiles[task / splits];
+            let first = task % splits * per_split;
+            for (chunk, taps) in taps.iter().enumerate() {
+                // SAFETY: every tap reads inside the picture that its places belong to, see `reach`
+                unsafe { kernels.gather(tile, taps, input.as_ptr(), columns, gathered) };
+                for block in first..(first + per_split).min(blocks) {
+                    let row = block * rows;
+                    let weights = &packed[block * inputs * g.area() * rows..];
+                    // SAFETY: every tap has weights in `packed`, every place and row writes inside `output`, and no
+                    // other task writes there
+                    unsafe {
+                        kernels.sum(
+                            tile,
+                            (taps, weights.as_ptr()),
+                            (chunk == 0).then(|| &biases[row..row + rows]),
+                            gathered,
+                            columns,
+                            (target.at(row * out_stride), out_stride, rows.min(outputs - row)),
+                        );
+                    }
                 }
             }
-        }
-    });
+        },
+    );
 }
 
 /// Coarse pixels along a row that the same columns of the kernel reach.
@@ -287,9 +322,11 @@ fn taps(g: &Geometry, channels: std::ops::Range<usize>) -> Vec<Taps> {
     // as few channels together as fill fours
     let together = (1..=4).find(|count| (count * g.kernel).is_multiple_of(4)).unwrap_or(4);
     let (first, end) = (channels.start, channels.end);
+    // kernel rows a stride apart read the same rows of the fine side, one pixel apart: one after the other
+    let kernel_rows = || (0..g.stride).flat_map(|phase| (phase..g.kernel).step_by(g.stride));
     for first in (first..end).step_by(together) {
         let last = (first + together).min(end);
-        for a in 0..g.kernel {
+        for a in kernel_rows() {
             let row: Vec<(usize, usize)> =
                 (first..last).flat_map(|channel| (0..g.kernel).map(move |b| (channel, b))).collect();
             for chunk in row.chunks(4) {

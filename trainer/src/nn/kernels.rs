@@ -102,7 +102,7 @@ macro_rules! family {
                 taps: &[Tap],
                 weights: *const f32,
                 bias: Option<&[f32]>,
-                input: *const f32,
+                gathered: *const f32,
                 columns: &Columns,
                 (output, row_stride, rows): (*mut f32, usize, usize),
             ) {
@@ -125,13 +125,14 @@ macro_rules! family {
                             }
                         }
                     }
-                    let from: [*const f32; COLUMNS] = std::array::from_fn(|column| input.wrapping_offset(columns.input[column]));
+                    let mut from = gathered;
                     for tap in taps {
                         let weights = weights.add(tap.weight);
                         let mut vectors = [$zero(); COLUMNS];
                         for column in 0..COLUMNS {
-                            vectors[column] = $load(from[column].wrapping_offset(tap.input));
+                            vectors[column] = $load(from.add(column * WIDTH));
                         }
+                        from = from.add(COLUMNS * WIDTH);
                         for row in 0..ROWS {
                             let weight = $set(*weights.add(row));
                             for column in 0..COLUMNS {
@@ -151,15 +152,36 @@ macro_rules! family {
                 }
             }
 
-            /// Adds the products at all places. Not inlined, so that the sums have the registers to themselves.
-            ///
-            /// With RUN, the four columns follow each other and all lie inside: one pointer leads to them.
+            /// # Safety
+            /// As [`Kernels::gather`]; the CPU has the features.
+            $(#[$feature])?
+            pub(super) unsafe fn gather<const COLUMNS: usize>(
+                taps: &[Tap],
+                input: *const f32,
+                columns: &Columns,
+                gathered: *mut f32,
+            ) {
+                let from: [*const f32; COLUMNS] =
+                    std::array::from_fn(|column| input.wrapping_offset(columns.input[column]));
+                for (index, tap) in taps.iter().enumerate() {
+                    for column in 0..COLUMNS {
+                        // SAFETY: the caller's promise
+                        unsafe {
+                            let vector = $load(from[column].wrapping_offset(tap.input));
+                            $store(gathered.add((index * COLUMNS + column) * WIDTH), vector);
+                        }
+                    }
+                }
+            }
+
+            /// Adds the products at all places, for columns FIRST to END. With RUN, the four columns follow each other:
+            /// one pointer leads to them.
             ///
             /// # Safety
             /// As [`Kernels::products`] for LEFT rows; the CPU has the features.
             #[inline(never)]
             $(#[$feature])?
-            unsafe fn add<const RUN: bool>(
+            unsafe fn add<const RUN: bool, const FIRST: usize, const END: usize>(
                 kept: &mut [[$vector; 4]; LEFT],
                 left: *const f32,
                 row_stride: usize,
@@ -177,7 +199,7 @@ macro_rules! family {
                             for row in 0..LEFT {
                                 others[row] = $load(left.add(part + row * row_stride));
                             }
-                            for column in 0..4 {
+                            for column in FIRST..END {
                                 let from = if RUN {
                                     right[0].wrapping_offset(right_at + (column * LANES) as isize)
                                 } else {
@@ -210,20 +232,27 @@ macro_rules! family {
                     });
                     // a column outside reads the same zeros at every place
                     let moves = inside.map(|inside| if inside { -1 } else { 0 });
+                    let run = [right.wrapping_add(columns[0]); 4];
                     // SAFETY: by this function's contract
                     unsafe {
-                        if follow && inside == [true; 4] {
-                            add::<true>(&mut sums, left, row_stride, base, moves, places);
-                        } else {
-                            add::<false>(&mut sums, left, row_stride, base, moves, places);
+                        match inside {
+                            [true, true, true, true] if follow => {
+                                add::<true, 0, 4>(&mut sums, left, row_stride, run, moves, places);
+                            }
+                            // at the edges of a picture that has one zero around it
+                            [false, true, true, true] if follow => {
+                                add::<true, 1, 4>(&mut sums, left, row_stride, run, moves, places);
+                            }
+                            [true, true, true, false] if follow => {
+                                add::<true, 0, 3>(&mut sums, left, row_stride, run, moves, places);
+                            }
+                            _ => add::<false, 0, 4>(&mut sums, left, row_stride, base, moves, places),
                         }
                     }
                 }
                 let mut out = [[0f32; 4]; MOST_ROWS];
                 for row in 0..LEFT {
-                    for column in 0..4 {
-                        out[row][column] = $reduce(sums[row][column]);
-                    }
+                    out[row] = $reduce(sums[row]);
                 }
                 out
             }
@@ -234,7 +263,7 @@ macro_rules! family {
 #[cfg(target_arch = "x86_64")]
 family!(
     wide,
-    #[target_feature(enable = "avx512f")]
+    #[target_feature(enable = "avx512f,avx2,fma")]
     16,
     __m512,
     _mm512_setzero_ps,
@@ -242,7 +271,7 @@ family!(
     _mm512_storeu_ps,
     _mm512_set1_ps,
     _mm512_fmadd_ps,
-    _mm512_reduce_add_ps,
+    reduce_wide,
     6,
     4,
     4
@@ -267,14 +296,27 @@ family!(portable, 16, [f32; 16], zero, load, store, set, fma, reduce, 6, 1, 2);
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
-fn reduce_narrow(vector: std::arch::x86_64::__m256) -> f32 {
-    let mut lanes = [0f32; 8];
-    // SAFETY: `lanes` holds one vector
-    unsafe { std::arch::x86_64::_mm256_storeu_ps(lanes.as_mut_ptr(), vector) };
-    let mut half: [f32; 4] = std::array::from_fn(|lane| lanes[lane] + lanes[lane + 4]);
-    half[0] += half[2];
-    half[1] += half[3];
-    half[0] + half[1]
+fn reduce_narrow(vectors: [std::arch::x86_64::__m256; 4]) -> [f32; 4] {
+    use std::arch::x86_64::*;
+    let [a, b, c, d] = vectors;
+    // each half holds half of the four sums
+    let halves = _mm256_hadd_ps(_mm256_hadd_ps(a, b), _mm256_hadd_ps(c, d));
+    let sums = _mm_add_ps(_mm256_castps256_ps128(halves), _mm256_extractf128_ps::<1>(halves));
+    let mut out = [0f32; 4];
+    // SAFETY: `out` holds four values
+    unsafe { _mm_storeu_ps(out.as_mut_ptr(), sums) };
+    out
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx2,fma")]
+fn reduce_wide(vectors: [std::arch::x86_64::__m512; 4]) -> [f32; 4] {
+    use std::arch::x86_64::*;
+    let halves = vectors.map(|vector| {
+        let upper = _mm256_castpd_ps(_mm512_extractf64x4_pd::<1>(_mm512_castps_pd(vector)));
+        _mm256_add_ps(_mm512_castps512_ps256(vector), upper)
+    });
+    reduce_narrow(halves)
 }
 
 #[inline(always)]
@@ -311,8 +353,8 @@ fn fma(a: [f32; LANES], b: [f32; LANES], c: [f32; LANES]) -> [f32; LANES] {
 }
 
 #[inline(always)]
-fn reduce(vector: [f32; LANES]) -> f32 {
-    vector.iter().sum()
+fn reduce(vectors: [[f32; LANES]; 4]) -> [f32; 4] {
+    vectors.map(|vector| vector.iter().sum())
 }
 
 /// How many outputs [`Kernels::sum`] computes at once.
@@ -343,7 +385,7 @@ impl Kernels {
     pub(super) fn available() -> impl Iterator<Item = Self> {
         #[cfg(target_arch = "x86_64")]
         let vectors = [
-            is_x86_feature_detected!("avx512f").then_some(Self::Wide),
+            (is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("fma")).then_some(Self::Wide),
             (is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")).then_some(Self::Narrow),
         ];
         #[cfg(not(target_arch = "x86_64"))]
@@ -396,9 +438,41 @@ impl Kernels {
         }
     }
 
-    /// output[row · stride + column.output] = bias[row] + Σ_tap weights[tap.weight + row] ·
-    /// input[column.input + tap.input], for whole vectors and the rows and columns of `tile`; without a bias the
-    /// sums are added to what is there.
+    /// gathered[tap][column] = input[column.input + tap.input], for whole vectors: what [`Self::sum`] reads, one
+    /// behind the other. Where it lies in a batch, the channels' planes are often a power of two apart, and a
+    /// first-level cache keeps few of them.
+    ///
+    /// # Safety
+    /// Every such place lies inside what `input` points to, and `gathered` holds them all.
+    pub(super) unsafe fn gather(
+        self,
+        tile: Tile,
+        taps: &[Tap],
+        input: *const f32,
+        columns: &Columns,
+        gathered: &mut [f32],
+    ) {
+        assert!(gathered.len() >= taps.len() * tile.columns * self.width(), "too few places");
+        let to = gathered.as_mut_ptr();
+        // SAFETY: by this function's contract; `available` found the features
+        unsafe {
+            match (self, tile.flat) {
+                #[cfg(target_arch = "x86_64")]
+                (Self::Wide, false) => wide::gather::<4>(taps, input, columns, to),
+                #[cfg(target_arch = "x86_64")]
+                (Self::Wide, true) => wide::gather::<8>(taps, input, columns, to),
+                #[cfg(target_arch = "x86_64")]
+                (Self::Narrow, false) => narrow::gather::<2>(taps, input, columns, to),
+                #[cfg(target_arch = "x86_64")]
+                (Self::Narrow, true) => narrow::gather::<4>(taps, input, columns, to),
+                (Self::Portable, false) => portable::gather::<1>(taps, input, columns, to),
+                (Self::Portable, true) => portable::gather::<2>(taps, input, columns, to),
+            }
+        }
+    }
+
+    /// output[row · stride + column.output] = bias[row] + Σ_tap weights[tap.weight + row] · gathered[tap][column], for
+    /// whole vectors and the rows and columns of `tile`; without a bias the sums are added to what is there.
     ///
     /// # Safety
     /// Every such place lies inside what the pointers point to, and no other thread uses the outputs.
@@ -407,23 +481,25 @@ impl Kernels {
         tile: Tile,
         (taps, weights): (&[Tap], *const f32),
         bias: Option<&[f32]>,
-        input: *const f32,
+        gathered: &[f32],
         columns: &Columns,
         output: (*mut f32, usize, usize),
     ) {
+        assert!(gathered.len() >= taps.len() * tile.columns * self.width(), "too few places");
+        let from = gathered.as_ptr();
         // SAFETY: by this function's contract; `available` found the features
         unsafe {
             match (self, tile.flat) {
                 #[cfg(target_arch = "x86_64")]
-                (Self::Wide, false) => wide::sum::<6, 4>(taps, weights, bias, input, columns, output),
+                (Self::Wide, false) => wide::sum::<6, 4>(taps, weights, bias, from, columns, output),
                 #[cfg(target_arch = "x86_64")]
-                (Self::Wide, true) => wide::sum::<3, 8>(taps, weights, bias, input, columns, output),
+                (Self::Wide, true) => wide::sum::<3, 8>(taps, weights, bias, from, columns, output),
                 #[cfg(target_arch = "x86_64")]
-                (Self::Narrow, false) => narrow::sum::<6, 2>(taps, weights, bias, input, columns, output),
+                (Self::Narrow, false) => narrow::sum::<6, 2>(taps, weights, bias, from, columns, output),
                 #[cfg(target_arch = "x86_64")]
-                (Self::Narrow, true) => narrow::sum::<3, 4>(taps, weights, bias, input, columns, output),
-                (Self::Portable, false) => portable::sum::<6, 1>(taps, weights, bias, input, columns, output),
-                (Self::Portable, true) => portable::sum::<3, 2>(taps, weights, bias, input, columns, output),
+                (Self::Narrow, true) => narrow::sum::<3, 4>(taps, weights, bias, from, columns, output),
+                (Self::Portable, false) => portable::sum::<6, 1>(taps, weights, bias, from, columns, output),
+                (Self::Portable, true) => portable::sum::<3, 2>(taps, weights, bias, from, columns, output),
             }
         }
     }
