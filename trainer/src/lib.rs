@@ -7,6 +7,7 @@
 //! - [`vae`]: encoder and decoder, and the objective's terms
 //! - [`gan`]: generator and discriminator, and one step of both
 //! - [`classifier`]: what samples are judged by
+//! - [`device`]: the same steps on candle's tensors, for CUDA
 //! - [`evaluate`]: likelihoods of held-out pictures; samples against pictures, on the features of any network
 //! - [`train`]: configuration, presets, loop, run folder, checkpoints, pictures
 //! - [`export`]: layer list + weights → ONNX → compared with the trainer's own through the runtime
@@ -17,6 +18,7 @@
 
 pub mod classifier;
 pub mod data;
+pub mod device;
 pub mod evaluate;
 pub mod export;
 pub mod gan;

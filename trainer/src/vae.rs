@@ -17,7 +17,7 @@ use crate::{Error, Result};
 
 /// Bound of |log_variance|: deviations from e⁻¹⁰ to e¹⁰. Beyond it a run has diverged anyway, and
 /// e^log_variance would overflow.
-const LOG_VARIANCE_BOUND: f32 = 20.0;
+pub(crate) const LOG_VARIANCE_BOUND: f32 = 20.0;
 
 /// p(x|z).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -28,7 +28,7 @@ pub enum Augmentation {
 
 /// What happens to one picture.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Change {
+pub(crate) enum Change {
     Color {
         brightness: f32,
         saturation: f32,
@@ -53,6 +53,11 @@ impl Draws {
     pub fn new(kinds: &[Augmentation], shape: ImageShape, count: usize, stream: &mut Stream) -> Self {
         let changes = (0..count).map(|_| kinds.iter().map(|kind| draw(*kind, shape, stream)).collect());
         Self { shape, changes: changes.collect() }
+    }
+
+    /// Of each picture, in order.
+    pub(crate) fn changes(&self) -> &[Vec<Change>] {
+        &self.changes
     }
 
     /// Changes pictures (N, C, H, W).

@@ -27,7 +27,7 @@ use spectral::Spectral;
 
 /// How far R1's finite difference steps to each side: the pictures' mean change, of a range of 2. Far above the
 /// rounding of f32 and far below what pictures differ by.
-const DIFFERENCE: f64 = 1e-2;
+pub(crate) const DIFFERENCE: f64 = 1e-2;
 
 /// What D and G play.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -188,6 +188,23 @@ impl Gan {
     /// The same, to be restored.
     pub fn optimisers_mut(&mut self) -> [(&mut Adam, &Module); 2] {
         [(&mut self.generator_adam, &self.generator), (&mut self.discriminator_adam, &self.discriminator)]
+    }
+
+    /// What is played.
+    pub(crate) fn config(&self) -> &GanConfig {
+        &self.config
+    }
+
+    /// The place of each weight of D that is divided by its largest singular value, and its left vector.
+    pub(crate) fn singular_vectors(&self) -> Vec<(usize, &Parameter)> {
+        let pairs = |spectral| Spectral::places(spectral).iter().copied().zip(spectral.state());
+        self.spectral.iter().flat_map(pairs).collect()
+    }
+
+    /// Sets these vectors, in the same order.
+    pub(crate) fn set_singular_vectors(&mut self, vectors: Vec<Vec<f32>>) {
+        let state = self.spectral.iter_mut().flat_map(Spectral::state_mut);
+        state.zip(vectors).for_each(|(left, value)| left.value = value);
     }
 
     /// Steps of (G, D) when `steps` are done.

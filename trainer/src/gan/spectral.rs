@@ -60,6 +60,11 @@ impl Spectral {
         &mut self.left
     }
 
+    /// Where each weight is in the module's parameters.
+    pub(crate) fn places(&self) -> &[usize] {
+        &self.places
+    }
+
     /// Takes a step of power iteration and divides the weights. [`Divided::restore`] brings them back.
     pub fn divide(&mut self, module: &mut Module) -> Divided {
         let mut divided = Divided { raw: Vec::new(), sigma: Vec::new(), right: Vec::new() };

@@ -44,6 +44,11 @@ impl Adam {
         Self { config, step: 0, moments }
     }
 
+    /// Its settings.
+    pub fn config(&self) -> AdamConfig {
+        self.config
+    }
+
     /// Updates so far.
     pub fn steps(&self) -> u64 {
         self.step

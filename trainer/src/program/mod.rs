@@ -62,13 +62,11 @@ enum DeviceName {
 }
 
 impl DeviceName {
-    /// Refuses what this program cannot compute on.
-    fn check(self) -> Result<()> {
+    /// The device to train on; `None`: the CPU.
+    fn open(self) -> Result<Option<candle_core::Device>> {
         match self {
-            Self::Cpu => Ok(()),
-            Self::Cuda => {
-                bail!("CUDA is not built into this version, which trains on the CPU alone; use --device cpu")
-            }
+            Self::Cpu => Ok(None),
+            Self::Cuda => Ok(Some(edgegen_trainer::device::cuda()?)),
         }
     }
 }
@@ -90,8 +88,6 @@ struct RunArguments {
     data: Option<PathBuf>,
     #[arg(long, value_enum, default_value_t = CheckpointName::Best)]
     checkpoint: CheckpointName,
-    #[arg(long, value_enum, default_value_t = DeviceName::Cpu)]
-    device: DeviceName,
 }
 
 impl RunArguments {
@@ -100,7 +96,6 @@ impl RunArguments {
     }
 
     fn open(&self, folder: &RunFolder) -> Result<TrainedRun> {
-        self.device.check()?;
         let which = match self.checkpoint {
             CheckpointName::Best => Which::Best,
             CheckpointName::Last => Which::Last,

@@ -64,13 +64,14 @@ pub(super) struct Arguments {
     /// One setting, for example network.base=48; may be repeated.
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
+    /// Where to make the steps. On CUDA (a build with --features cuda) a run is the CPU's up to float rounding.
     #[arg(long, value_enum, default_value_t = DeviceName::Cpu)]
     device: DeviceName,
 }
 
 /// Trains.
 pub(super) fn run(arguments: Arguments) -> Result<()> {
-    arguments.device.check()?;
+    let device = arguments.device.open()?;
     let folder = RunFolder::new(&arguments.out);
     let mut stored = None;
     let base = if arguments.resume {
@@ -103,6 +104,9 @@ pub(super) fn run(arguments: Arguments) -> Result<()> {
     } else {
         Trainer::begin(folder, config, dataset)?
     };
+    if let Some(device) = device {
+        trainer.move_to(&device)?;
+    }
 
     let stop = Arc::new(AtomicBool::new(false));
     let asked = stop.clone();

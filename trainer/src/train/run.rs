@@ -20,6 +20,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use candle_core::Device;
 use edgegen_runtime::files::write_atomically;
 use edgegen_runtime::random::{Purpose, Stream};
 
@@ -209,6 +210,14 @@ impl Trainer {
         Ok(())
     }
 
+    /// Makes steps on `device` from here on, instead of on the CPU.
+    ///
+    /// # Errors
+    /// If the device fails, or a classifier is to be trained there.
+    pub fn move_to(&mut self, device: &Device) -> Result<()> {
+        self.learner.move_to(device)
+    }
+
     /// Steps done so far.
     pub fn step_count(&self) -> u64 {
         self.position.step
@@ -312,6 +321,7 @@ impl Trainer {
 
     /// Judges, draws and stores; returns warnings.
     fn finish_epoch(&mut self, total: u64) -> Result<Vec<String>> {
+        self.learner.settle()?;
         let train = self.position.sums.means();
         let verdict = self.learner.judge(&self.dataset, &train);
         if let Some((name, value)) = verdict.figures.iter().find(|(_, value)| !value.is_finite()) {
@@ -354,7 +364,8 @@ impl Trainer {
         checkpoint::encode(parameters, &self.learner.optimisers(), &self.position)
     }
 
-    fn store(&self) -> Result<()> {
+    fn store(&mut self) -> Result<()> {
+        self.learner.settle()?;
         checkpoint::save(&self.folder.last(), &self.encode()?)
     }
 }

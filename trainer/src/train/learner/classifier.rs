@@ -1,5 +1,6 @@
 //! Training a classifier.
 
+use candle_core::Device;
 use edgegen_runtime::model::Range;
 use edgegen_runtime::random::{Purpose, Stream};
 
@@ -54,6 +55,14 @@ impl Learner for ClassifierLearner {
         }
         self.adam.update(&mut [(&mut self.classifier.module, &self.gradients)], at.rate);
         Ok(figures([("cross_entropy", loss), ("accuracy", accuracy)]))
+    }
+
+    fn move_to(&mut self, _device: &Device) -> Result<()> {
+        Err(Error::Config("a classifier is trained on the CPU; use --device cpu".into()))
+    }
+
+    fn settle(&mut self) -> Result<()> {
+        Ok(()) // it is never on a device
     }
 
     fn judge(&self, dataset: &Dataset, _epoch: &Figures) -> Verdict {

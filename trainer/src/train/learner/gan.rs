@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
+use candle_core::Device;
 use edgegen_runtime::generate::Latents;
 use edgegen_runtime::model::Range;
 use edgegen_runtime::random::{Purpose, Stream};
 
-use super::{Learner, Step, Stepped, Verdict, largest_layer};
+use super::{Learner, Step, Stepped, Verdict, largest_layer, on_device};
 use crate::Result;
 use crate::data::{self, Dataset};
+use crate::device::{self, DeviceGan};
 use crate::gan::{Example, Gan, GanConfig, Pace};
 use crate::network::module::{Module, Parameter};
 use crate::train::checkpoint::{Checkpoint, Optimised, optimised};
@@ -35,6 +37,7 @@ const STILL: f64 = 1e-6;
 pub(super) struct GanLearner {
     config: Config,
     gan: Gan,
+    device: Option<DeviceGan>,
     /// How much the training pictures differ, see [`diversity`].
     data_diversity: f64,
 }
@@ -49,7 +52,7 @@ impl GanLearner {
         let spread = (0..shown).map(|index| index * count / shown.max(1));
         let pictures = data::batch(Range::Signed, dataset.shape, &dataset.train, spread);
         let data_diversity = diversity(&pictures, dataset.shape.values());
-        Ok(Self { config, gan, data_diversity })
+        Ok(Self { config, gan, device: None, data_diversity })
     }
 
     /// The moving average with statistics of its own.
@@ -112,7 +115,10 @@ impl Learner for GanLearner {
         let example = Example { real: &real, latents: &latents, classes: self.classes(dataset, at.indices) };
         let pace = Pace { step: at.step, rate: at.rate, clip: self.config.training.clip };
         let mut chance = Stream::new(seed, Purpose::Augment, at.step);
-        let found = self.gan.learn(&example, pace, &mut chance);
+        let found = match &mut self.device {
+            Some(device) => device.learn(&example, pace, &mut chance).map_err(device::failed)?,
+            None => self.gan.learn(&example, pace, &mut chance),
+        };
         if !found.finite() {
             return Err(format!(
                 "a loss or gradient is no number (loss of D {}, of G {}; gradient of D {}, of G {})",
@@ -133,6 +139,18 @@ impl Learner for GanLearner {
         }
         all.extend(found.slope.map(|slope| ("d_slope".to_string(), slope)));
         Ok(all)
+    }
+
+    fn move_to(&mut self, device: &Device) -> Result<()> {
+        self.device = Some(on_device(DeviceGan::of(&self.gan, device))?);
+        Ok(())
+    }
+
+    fn settle(&mut self) -> Result<()> {
+        match &self.device {
+            Some(device) => on_device(device.store(&mut self.gan)),
+            None => Ok(()),
+        }
     }
 
     fn judge(&self, dataset: &Dataset, epoch: &Figures) -> Verdict {

@@ -4,6 +4,8 @@ mod classifier;
 mod gan;
 mod vae;
 
+use candle_core::Device;
+
 use super::checkpoint::{Checkpoint, Optimised};
 use super::config::{Config, Objective};
 use super::folder::RunFolder;
@@ -47,6 +49,18 @@ pub(super) trait Learner {
     /// Why the run has diverged.
     fn step(&mut self, at: &Step<'_>, dataset: &Dataset) -> Stepped;
 
+    /// Moves the state to a device, on which steps are made from here on.
+    ///
+    /// # Errors
+    /// [`crate::Error::Config`] if there is no such step on a device.
+    fn move_to(&mut self, device: &Device) -> Result<()>;
+
+    /// Brings the state back from its device, if it is on one, for everything but steps.
+    ///
+    /// # Errors
+    /// [`crate::Error::Training`] if the device fails.
+    fn settle(&mut self) -> Result<()>;
+
     /// Measures at the end of an epoch with these means of its steps.
     fn judge(&self, dataset: &Dataset, epoch: &Figures) -> Verdict;
 
@@ -79,6 +93,11 @@ pub(super) fn of(config: &Config, dataset: &Dataset) -> Result<Box<dyn Learner>>
             Box::new(classifier::ClassifierLearner::new(config, objective, dataset)?)
         }
     })
+}
+
+/// A device's failure as the run's.
+fn on_device<T>(result: candle_core::Result<T>) -> Result<T> {
+    result.map_err(|e| crate::Error::Training(crate::device::failed(e)))
 }
 
 /// The largest of some networks' layers, in values of one picture.

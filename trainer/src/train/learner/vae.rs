@@ -1,11 +1,13 @@
 //! Training a VAE.
 
+use candle_core::Device;
 use edgegen_runtime::generate::Frame;
 use edgegen_runtime::model::Range;
 use edgegen_runtime::random::{Purpose, Stream};
 
-use super::{Learner, Step, Stepped, Verdict, largest_layer};
+use super::{Learner, Step, Stepped, Verdict, largest_layer, on_device};
 use crate::data::{self, Dataset};
+use crate::device::{self, DeviceVae};
 use crate::evaluate::HeldOut;
 use crate::network::module::{Gradients, Parameter};
 use crate::nn::adam::Adam;
@@ -28,6 +30,7 @@ pub(super) struct VaeLearner {
     vae: Vae,
     adam: Adam,
     gradients: [Gradients; 2],
+    device: Option<DeviceVae>,
 }
 
 impl VaeLearner {
@@ -36,7 +39,7 @@ impl VaeLearner {
         let vae = Vae::new(&config.network, dataset.shape, classes, config.training.seed)?;
         let adam = Adam::new(&[&vae.encoder, &vae.decoder], config.adam);
         let gradients = [Gradients::of(&vae.encoder), Gradients::of(&vae.decoder)];
-        Ok(Self { config, objective, vae, adam, gradients })
+        Ok(Self { config, objective, vae, adam, gradients, device: None })
     }
 
     fn beta(&self, step: u64) -> f64 {
@@ -96,27 +99,52 @@ impl Learner for VaeLearner {
         let mut noise = vec![0f32; at.indices.len() * self.vae.latent];
         Stream::new(self.config.training.seed, Purpose::Posterior, at.step).fill_normal(&mut noise);
         let beta = self.beta(at.step);
-        self.gradients.iter_mut().for_each(Gradients::clear);
         let example = Example {
             seen: seen.as_deref().unwrap_or(&clean),
             clean: &clean,
             noise: &noise,
             classes: self.vae.classes_of(&dataset.train, at.indices.iter().copied()),
         };
-        let terms = self.vae.learn(&example, &self.objective, beta, &mut self.gradients);
+        let clip = self.config.training.clip;
+        let (terms, norm) = match &mut self.device {
+            Some(device) => {
+                let pace = (at.rate, clip);
+                device.learn(&self.vae, &example, &self.objective, beta, pace).map_err(device::failed)?
+            }
+            None => {
+                self.gradients.iter_mut().for_each(Gradients::clear);
+                let terms = self.vae.learn(&example, &self.objective, beta, &mut self.gradients);
+                let [of_encoder, of_decoder] = &mut self.gradients;
+                let norm = Gradients::clip(&mut [of_encoder, of_decoder], clip);
+                (terms, norm)
+            }
+        };
         let (reconstruction, kl) = terms.means();
         if !(reconstruction - beta * kl).is_finite() {
             return Err(format!("the loss is {}", beta * kl - reconstruction));
         }
-        let [of_encoder, of_decoder] = &mut self.gradients;
-        if !Gradients::clip(&mut [of_encoder, of_decoder], self.config.training.clip).is_finite() {
+        if !norm.is_finite() {
             return Err("the gradients' norm is not finite".into());
         }
-        let [of_encoder, of_decoder] = &self.gradients;
-        let Vae { encoder, decoder, .. } = &mut self.vae;
-        self.adam.update(&mut [(encoder, of_encoder), (decoder, of_decoder)], at.rate);
+        if self.device.is_none() {
+            let [of_encoder, of_decoder] = &self.gradients;
+            let Vae { encoder, decoder, .. } = &mut self.vae;
+            self.adam.update(&mut [(encoder, of_encoder), (decoder, of_decoder)], at.rate);
+        }
         let elbo = reconstruction - kl;
         Ok(figures([("elbo", elbo), ("reconstruction", reconstruction), ("kl", kl), ("beta", beta)]))
+    }
+
+    fn move_to(&mut self, device: &Device) -> Result<()> {
+        self.device = Some(on_device(DeviceVae::of(&self.vae, &self.adam, device))?);
+        Ok(())
+    }
+
+    fn settle(&mut self) -> Result<()> {
+        match &self.device {
+            Some(device) => on_device(device.store(&mut self.vae, &mut self.adam)),
+            None => Ok(()),
+        }
     }
 
     fn judge(&self, dataset: &Dataset, _epoch: &Figures) -> Verdict {

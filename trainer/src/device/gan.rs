@@ -1,0 +1,210 @@
+//! [`Gan::learn`] on tensors.
+
+use candle_core::{Device, Result, Tensor, Var};
+use edgegen_runtime::random::Stream;
+
+use super::adam::DeviceAdam;
+use super::layers::{DeviceModule, rows_of};
+use super::{augment, softplus};
+use crate::gan::augment::Draws;
+use crate::gan::loss::{Loss, Wanted};
+use crate::gan::{DIFFERENCE, Example, Figures, Gan, GanConfig, Pace};
+use crate::network::Shape;
+
+/// A GAN and its optimisers on a device.
+pub(crate) struct DeviceGan {
+    device: Device,
+    generator: DeviceModule,
+    discriminator: DeviceModule,
+    average: DeviceModule,
+    generator_adam: DeviceAdam,
+    discriminator_adam: DeviceAdam,
+    /// The place of each weight that is divided by its largest singular value, and its left vector (outputs).
+    spectral: Vec<(usize, Tensor)>,
+    generator_steps: u64,
+    latent: Shape,
+    image: Shape,
+    config: GanConfig,
+}
+
+impl DeviceGan {
+    /// Copies the whole state.
+    pub(crate) fn of(gan: &Gan, device: &Device) -> Result<Self> {
+        let module = |module| DeviceModule::of(module, device);
+        let (generator, discriminator) = (module(&gan.generator)?, module(&gan.discriminator)?);
+        let [(of_generator, _), (of_discriminator, _)] = gan.optimisers();
+        let vectors = gan.singular_vectors();
+        Ok(Self {
+            generator_adam: DeviceAdam::of(of_generator, &[&generator], device)?,
+            discriminator_adam: DeviceAdam::of(of_discriminator, &[&discriminator], device)?,
+            average: module(&gan.average)?,
+            spectral: vectors
+                .into_iter()
+                .map(|(place, left)| Ok((place, Tensor::from_slice(&left.value, left.value.len(), device)?)))
+                .collect::<Result<_>>()?,
+            generator_steps: of_generator.steps(),
+            latent: gan.generator.network().input,
+            image: gan.discriminator.network().input,
+            config: gan.config().clone(),
+            device: device.clone(),
+            generator,
+            discriminator,
+        })
+    }
+
+    /// Copies the whole state back.
+    pub(crate) fn store(&self, gan: &mut Gan) -> Result<()> {
+        self.generator.store(&mut gan.generator)?;
+        self.average.store(&mut gan.average)?;
+        self.discriminator.store(&mut gan.discriminator)?;
+        let [(of_generator, _), (of_discriminator, _)] = gan.optimisers_mut();
+        self.generator_adam.store(of_generator)?;
+        self.discriminator_adam.store(of_discriminator)?;
+        let vectors =
+            self.spectral.iter().map(|(_, left)| left.to_vec1()).collect::<Result<Vec<Vec<f32>>>>()?;
+        gan.set_singular_vectors(vectors);
+        Ok(())
+    }
+
+    /// One step, as [`Gan::learn`].
+    pub(crate) fn learn(
+        &mut self,
+        example: &Example<'_>,
+        pace: Pace,
+        chance: &mut Stream,
+    ) -> Result<Figures> {
+        let count = example.latents.len() / self.latent.values();
+        let rows = |values: &[f32], shape| Tensor::from_slice(values, rows_of(count, shape), &self.device);
+        let (latents, real) = (rows(example.latents, self.latent)?, rows(example.real, self.image)?);
+        let classes = example.classes.as_deref();
+        let classes = classes.map(|classes| Tensor::from_slice(classes, count, &self.device)).transpose()?;
+        let classes = classes.as_ref();
+        let mut figures = Figures::default();
+        let drawn = self.generator.forward(&latents, classes, None, &[])?;
+
+        let divided = self.divide()?;
+        let real = self.augmented(&real, chance)?.detach();
+        let wanted = Wanted::Real(self.config.label_smoothing);
+        let mut loss = self.judge(&real, classes, wanted, &divided, &mut figures)?;
+        if self.config.r1 > 0.0 && pace.step.is_multiple_of(self.config.r1_every) {
+            let weight = self.config.r1 * self.config.r1_every as f64;
+            let (penalty, slope) = self.penalise(&real, classes, weight, &divided)?;
+            figures.slope = Some(slope);
+            loss = (loss + penalty)?;
+        }
+        let seen = self.augmented(&drawn.detach(), chance)?;
+        loss = (loss + self.judge(&seen, classes, Wanted::Drawn, &divided, &mut figures)?)?;
+        let rate = pace.rate * self.config.discriminator_rate;
+        figures.discriminator_norm =
+            self.discriminator_adam.update(&[&self.discriminator], &loss.backward()?, rate, pace.clip)?;
+
+        if (pace.step + 1).is_multiple_of(self.config.discriminator_steps) {
+            let seen = self.augmented(&drawn, chance)?;
+            let divided = self.divide()?;
+            let logits = self.discriminator.forward(&seen, classes, None, &divided)?;
+            let loss = mean_loss(self.config.loss, &logits, Wanted::Fooled)?;
+            figures.generator_loss = f64::from(loss.to_scalar::<f32>()?);
+            figures.generator_norm =
+                self.generator_adam.update(&[&self.generator], &loss.backward()?, pace.rate, pace.clip)?;
+            self.generator_steps += 1;
+            let steps = self.generator_steps as f64;
+            self.average.follow(&self.generator, self.config.average.min(steps / (steps + 9.0)))?;
+        }
+        Ok(figures)
+    }
+
+    /// D's loss on a batch.
+    fn judge(
+        &self,
+        pictures: &Tensor,
+        classes: Option<&Tensor>,
+        wanted: Wanted,
+        divided: &[(usize, Tensor)],
+        figures: &mut Figures,
+    ) -> Result<Tensor> {
+        let logits = self.discriminator.forward(pictures, classes, None, divided)?;
+        let loss = mean_loss(self.config.loss, &logits, wanted)?;
+        figures.discriminator_loss += f64::from(loss.to_scalar::<f32>()?);
+        let values = logits.flatten_all()?.to_vec1::<f32>()?;
+        let share = |right: fn(&f32) -> bool| {
+            values.iter().filter(|logit| right(logit)).count() as f64 / values.len().max(1) as f64
+        };
+        match wanted {
+            Wanted::Real(_) => figures.real_accuracy = share(|logit| *logit > 0.0),
+            _ => figures.drawn_accuracy = share(|logit| *logit < 0.0),
+        }
+        Ok(loss)
+    }
+
+    /// R1 by a difference, see [`GanConfig::r1`]: a tensor that has its gradient, and the mean of ‖∇D‖².
+    fn penalise(
+        &self,
+        real: &Tensor,
+        classes: Option<&Tensor>,
+        weight: f64,
+        divided: &[(usize, Tensor)],
+    ) -> Result<(Tensor, f64)> {
+        let count = real.dim(0)? as f64;
+        let x = Var::from_tensor(real)?;
+        let sum = |x: &Tensor| self.discriminator.forward(x, classes, None, divided)?.sum_all();
+        let gradients = sum(&x)?.backward()?;
+        let nothing = || Tensor::zeros_like(real);
+        let slope = gradients.get(&x).map_or_else(nothing, |slope| Ok(slope.detach()))?;
+        let squares = f64::from(slope.sqr()?.sum_all()?.to_scalar::<f32>()?);
+        let root_mean_square = (squares / real.elem_count() as f64).sqrt();
+        if root_mean_square == 0.0 || !root_mean_square.is_finite() {
+            return Ok((Tensor::zeros((), real.dtype(), real.device())?, squares / count));
+        }
+        let reach = DIFFERENCE / root_mean_square;
+        let step = (slope * reach)?;
+        let difference = (sum(&(real + &step)?)? - sum(&(real - &step)?)?)?;
+        Ok(((difference * (weight / (2.0 * reach * count)))?, squares / count))
+    }
+
+    fn augmented(&self, pictures: &Tensor, chance: &mut Stream) -> Result<Tensor> {
+        if self.config.augment.is_empty() {
+            return Ok(pictures.clone());
+        }
+        let (channels, height, width) = self.image.image();
+        let shape = edgegen_runtime::model::ImageShape { channels, height, width };
+        let draws = Draws::new(&self.config.augment, shape, pictures.dim(0)?, chance);
+        augment::apply(&draws, pictures)
+    }
+
+    /// A step of power iteration; each weight divided by its largest singular value, as D is to use it.
+    fn divide(&mut self) -> Result<Vec<(usize, Tensor)>> {
+        let mut divided = Vec::with_capacity(self.spectral.len());
+        for (place, left) in &mut self.spectral {
+            let weight = self.discriminator.value(*place).as_tensor();
+            let matrix = weight.flatten_from(1)?;
+            let normal = |vector: Tensor| {
+                let norm = f64::from(vector.sqr()?.sum_all()?.to_scalar::<f32>()?).sqrt().max(1e-12);
+                vector * (1.0 / norm)
+            };
+            let held = matrix.detach();
+            let right = normal(left.unsqueeze(0)?.matmul(&held)?.squeeze(0)?)?;
+            *left = normal(held.matmul(&right.unsqueeze(1)?)?.squeeze(1)?)?;
+            let sigma = left.unsqueeze(0)?.matmul(&matrix)?.matmul(&right.unsqueeze(1)?)?;
+            let dims = vec![1; weight.rank()];
+            divided.push((*place, weight.broadcast_div(&sigma.reshape(dims)?)?));
+        }
+        Ok(divided)
+    }
+}
+
+/// [`Loss::of`] on a tensor of logits.
+fn mean_loss(loss: Loss, logits: &Tensor, wanted: Wanted) -> Result<Tensor> {
+    let opposite = || logits.neg();
+    let terms = match (loss, wanted) {
+        (Loss::Hinge, Wanted::Real(_)) => (opposite()? + 1.0)?.relu()?,
+        (Loss::Hinge, Wanted::Drawn) => (logits + 1.0)?.relu()?,
+        (Loss::Hinge, Wanted::Fooled) => opposite()?,
+        (_, Wanted::Real(doubt)) => {
+            ((softplus(&opposite()?)? * (1.0 - doubt))? + (softplus(logits)? * doubt)?)?
+        }
+        (_, Wanted::Drawn) => softplus(logits)?,
+        (Loss::Minimax, Wanted::Fooled) => softplus(logits)?.neg()?,
+        (_, Wanted::Fooled) => softplus(&opposite()?)?,
+    };
+    terms.mean_all()
+}
