@@ -79,6 +79,30 @@ fn diversity(pictures: &[f32], values: usize) -> f64 {
     (total / rows.len().saturating_sub(1).max(1) as f64).sqrt()
 }
 
+/// What an epoch with these means, whose samples have this share of the data's diversity, gives cause to say.
+fn warnings(diversity: f64, epoch: &Figures) -> Vec<String> {
+    let figure = |name: &str| epoch.get(name).copied();
+    let mut warnings = Vec::new();
+    if diversity < COLLAPSED {
+        warnings.push(format!(
+            "samples differ by {:.0} % of what the pictures differ by: G may have collapsed; see samples/, and try --set objective.discriminator_norm=spectral or a lower --learning-rate",
+            100.0 * diversity
+        ));
+    }
+    if let (Some(real), Some(drawn)) = (figure("d_accuracy_real"), figure("d_accuracy_drawn"))
+        && real.min(drawn) > OVERWHELMED
+    {
+        warnings.push(format!(
+            "D tells {:.1} % of the pictures apart: G has little left to learn from; try --set objective.r1=1 or --set objective.augment='[\"translation\",\"cutout\"]'",
+            50.0 * (real + drawn)
+        ));
+    }
+    if let Some(norm) = figure("g_gradient").filter(|norm| *norm < STILL) {
+        warnings.push(format!("G's gradient has faded to {norm:.1e}: it hardly moves any more"));
+    }
+    warnings
+}
+
 /// Estimates a generator's batch norm statistics from `count` latents of the prior, classes in turn: those that it
 /// met in training belong to other weights than the average's.
 fn estimate_statistics(generator: &mut Module, count: usize) {
@@ -160,26 +184,7 @@ impl Learner for GanLearner {
         let values = drawer.values(latents.values(), drawer.classes(SAMPLES).as_deref());
         crate::nn::buffers::release();
         let share = diversity(&values, dataset.shape.values()) / self.data_diversity.max(f64::MIN_POSITIVE);
-        let mut warnings = Vec::new();
-        if share < COLLAPSED {
-            warnings.push(format!(
-                "samples differ by {:.0} % of what the pictures differ by: G may have collapsed; see samples/, and try --set objective.discriminator_norm=spectral or a lower --learning-rate",
-                100.0 * share
-            ));
-        }
-        let figure = |name: &str| epoch.get(name).copied().unwrap_or(0.0);
-        if figure("d_accuracy_real").min(figure("d_accuracy_drawn")) > OVERWHELMED {
-            warnings.push(format!(
-                "D tells {:.1} % of the pictures apart: G has little left to learn from; try --set objective.augment='[\"color\", \"translation\", \"cutout\"]' or --set objective.r1=1",
-                50.0 * (figure("d_accuracy_real") + figure("d_accuracy_drawn"))
-            ));
-        }
-        if epoch.get("g_gradient").is_some_and(|norm| *norm < STILL) {
-            warnings.push(format!(
-                "G's gradient has faded to {:.1e}: it does not move any more",
-                figure("g_gradient")
-            ));
-        }
+        let warnings = warnings(share, epoch);
         Verdict { figures: figures([("diversity", share)]), score: None, warnings }
     }
 
@@ -203,8 +208,10 @@ impl Learner for GanLearner {
     fn draw(&self, folder: &RunFolder, epoch: u64, dataset: &Dataset) -> Result<()> {
         let average = self.average();
         let drawer = Drawer { module: &average, shape: dataset.shape, range: Range::Signed };
-        let samples = drawer.samples(self.config.training.seed, SAMPLES);
-        let columns = drawer.classes(1).map(|_| self.gan.generator.network().classes()).filter(|c| *c <= 16);
+        // a column a class, where a row can hold all
+        let columns = Some(average.network().classes()).filter(|classes| (2..=16).contains(classes));
+        let count = SAMPLES.next_multiple_of(columns.unwrap_or(1));
+        let samples = drawer.samples(self.config.training.seed, count);
         pictures::write_grid(&samples, columns, &folder.picture("samples", epoch)?)
     }
 
@@ -231,6 +238,22 @@ impl Learner for GanLearner {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_run_that_goes_wrong_is_warned_of() {
+        let epoch = |real, drawn, gradient| {
+            figures([("d_accuracy_real", real), ("d_accuracy_drawn", drawn), ("g_gradient", gradient)])
+        };
+        assert!(warnings(0.9, &epoch(0.8, 0.999, 0.3)).is_empty());
+        assert!(warnings(0.9, &Figures::new()).is_empty());
+        for (found, expected) in [
+            (warnings(0.1, &epoch(0.8, 0.8, 0.3)), "10 %"),
+            (warnings(0.9, &epoch(0.995, 0.999, 0.3)), "99.7 %"),
+            (warnings(0.9, &epoch(0.8, 0.8, 1e-9)), "faded"),
+        ] {
+            assert!(found.len() == 1 && found[0].contains(expected), "{found:?}");
+        }
+    }
 
     #[test]
     fn pictures_that_are_alike_have_no_diversity() {
