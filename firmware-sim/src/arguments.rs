@@ -23,7 +23,8 @@ pub(crate) struct Arguments {
     /// Precision, of those in a model folder [default: the one in model.json]
     #[arg(long, value_name = "fp32|fp16|int8", requires = "model")]
     pub(crate) precision: Option<Precision>,
-    /// Class of the pictures, by its name or number, where the model is told one [default: each in turn]
+    /// Class of the pictures, by its name or number, where the model is told one [default: a gallery shows each in turn,
+    /// single pictures and walks the first]
     #[arg(long, value_name = "NAME|NUMBER", requires = "model")]
     pub(crate) class: Option<String>,
     /// Show this PNG file instead of a model's pictures

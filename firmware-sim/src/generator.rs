@@ -75,7 +75,8 @@ pub struct ModelGenerator {
 }
 
 impl ModelGenerator {
-    /// Pictures of `class`; without one, of each class in turn where the network is told one.
+    /// Pictures of `class`; without one, where the network is told one, a gallery shows each in turn and single
+    /// pictures and walks the first.
     ///
     /// An error when its pictures are too large.
     pub fn new(network: generate::Generator, class: Option<u32>) -> Result<Self, SourceError> {
@@ -101,8 +102,8 @@ impl Generator for ModelGenerator {
         match request {
             Request::Still { seed, index } => {
                 let latents = Latents::from_seed(seed, index, 1, dim, TRUNCATION);
-                // a gallery shows every class; single pictures, which have index 0, differ by their seeds
-                let class = self.class.or_else(|| self.network.class_in_turn(seed.wrapping_add(index)));
+                // as `edgegen generate`: picture `index` of a seed has the same class there
+                let class = self.class.or_else(|| self.network.class_in_turn(index));
                 self.network.frame_into(latents.row(0), class, pixels)?;
             }
             Request::Between { from, to, step, steps } => {
@@ -111,7 +112,7 @@ impl Generator for ModelGenerator {
                     Some((known, latents)) if known == wanted => latents,
                     _ => Latents::walk(from, to, steps as usize, dim),
                 };
-                let class = self.class.or_else(|| self.network.class_in_turn(from));
+                let class = self.class.or_else(|| self.network.class_in_turn(0));
                 let made = self.network.frame_into(walk.row(step.min(steps - 1) as usize), class, pixels);
                 self.walk = Some((wanted, walk));
                 made?;

@@ -49,13 +49,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         facts.precision, facts.part, facts.latent_dim, facts.image
     );
     let network = model.into_generator(1)?;
-    let class = match &arguments.class {
-        Some(class) => Some(network.class_named(class).with_context(|| match network.classes() {
-            [] => format!("--class {class}: {name} has no such class"),
-            classes => format!("--class {class}: the classes of {name} are {}", classes.join(", ")),
-        })?),
-        None => None,
-    };
+    let class = arguments.class.as_ref().map(|class| network.class_named(class)).transpose()?;
     let source = ModelGenerator::new(network, class).with_context(|| name)?;
     on_panel(source, &about, arguments, &view)
 }

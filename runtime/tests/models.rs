@@ -339,7 +339,7 @@ fn a_conditional_generator_is_told_each_pictures_class() {
     assert!(generator.is_conditional());
     assert_eq!((0..4).filter_map(|i| generator.class_in_turn(i)).collect::<Vec<_>>(), [0, 1, 2, 0]);
     for (name, class) in [("dog", Some(1)), ("2", Some(2)), ("7", Some(2)), ("3", None), ("bird", None)] {
-        assert_eq!(generator.class_named(name), class, "{name}");
+        assert_eq!(generator.class_named(name).ok(), class, "{name}");
     }
     // five pictures in batches of two: classes are cut where latents are
     let latents = vec![1.0; 5 * 4];
@@ -356,10 +356,27 @@ fn a_conditional_generator_is_told_each_pictures_class() {
     refused(generator.frame_into(&[0.0; 4], None, &mut pixels), "class");
 
     let mut unnamed = open(&conditional(&[])).unwrap().into_generator(1).unwrap();
-    assert_eq!((unnamed.class_in_turn(5), unnamed.class_named("2")), (Some(0), Some(2)));
+    assert_eq!((unnamed.class_in_turn(5), unnamed.class_named("2").ok()), (None, Some(2)));
+    assert!(unnamed.class_named("cat").unwrap_err().to_string().contains("number"));
     refused(unnamed.run(&[0.0; 4], &[9]), "test.onnx"); // the graph has no such row
 
     let mut plain = open(&foreign_generator(-1, "Tanh")).unwrap().into_generator(1).unwrap();
-    assert_eq!((plain.class_in_turn(0), plain.class_named("0")), (None, None));
+    assert_eq!(plain.class_in_turn(0), None);
+    assert!(plain.class_named("0").unwrap_err().to_string().contains("told no class"));
     refused(plain.run(&[0.0; 6], &[0]), "told no class");
+}
+
+#[test]
+fn an_integer_input_that_is_no_class_is_not_guessed() {
+    let mut model = conditional(&[]);
+    for name in &mut model.graph().node[1].input {
+        *name = name.replace("class", "step");
+    }
+    model.graph().input[0].name = "step".into();
+    refused(open(&model), "several inputs");
+    // declared classes say what it is, whatever its name
+    let mut named = conditional(&["cat", "dog", "bird"]);
+    named.graph().node[1].input[1] = "step".into();
+    named.graph().input[0].name = "step".into();
+    assert_eq!(open(&named).unwrap().facts().class_input.as_deref(), Some("step"));
 }

@@ -6,6 +6,22 @@ use crate::model::limits::check_count;
 use crate::model::{Facts, ImageShape, Network, PixelFormat, Range};
 use crate::{Error, Result};
 
+/// The number of a class among `names`, by its name or number.
+///
+/// # Errors
+/// [`Error::Invalid`] that lists the names.
+pub fn class_named(names: &[String], class: &str) -> Result<u32> {
+    let number = names.iter().position(|name| name == class).or_else(|| class.parse().ok());
+    let known = number.filter(|number| *number < names.len()).and_then(|number| u32::try_from(number).ok());
+    known.ok_or_else(|| match names {
+        [] => Error::invalid(format_args!("there is no class {class}: there are none")),
+        _ => Error::invalid(format_args!(
+            "there is no class {class}: the classes are {} (or their numbers, from 0)",
+            names.join(", ")
+        )),
+    })
+}
+
 /// Turns latents into pictures. Made by [`Model::into_generator`](crate::model::Model::into_generator).
 ///
 /// It is bound to a batch size; any number of latents is run in chunks of it, the last one padded.
@@ -67,16 +83,30 @@ impl Generator {
         &self.classes
     }
 
-    /// The class that picture `index` has if nobody chooses: each in turn; `None` if it is told none.
+    /// The class that picture `index` has if nobody chooses: each in turn; `None` if it is told none, or its file does
+    /// not tell which there are.
     pub fn class_in_turn(&self, index: u64) -> Option<u32> {
-        self.is_conditional().then(|| (index % self.classes.len().max(1) as u64) as u32)
+        let known = self.classes.len() as u64;
+        (self.is_conditional() && known > 0).then(|| (index % known) as u32)
     }
 
-    /// The number of a class by its name or number; `None` if there is no such class.
-    pub fn class_named(&self, class: &str) -> Option<u32> {
-        let number = self.classes.iter().position(|name| name == class).or_else(|| class.parse().ok())?;
-        let known = self.classes.is_empty() || number < self.classes.len();
-        u32::try_from(number).ok().filter(|_| known && self.is_conditional())
+    /// The number of a class by its name or number.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if the network is told no class, or has no such class.
+    pub fn class_named(&self, class: &str) -> Result<u32> {
+        if !self.is_conditional() {
+            return Err(Error::invalid(format_args!("class {class}: {} is told no class", self.name)));
+        }
+        if self.classes.is_empty() {
+            return class.parse().map_err(|_| {
+                let name = &self.name;
+                Error::invalid(format_args!(
+                    "class {class}: {name} does not tell its classes' names; give a number"
+                ))
+            });
+        }
+        class_named(&self.classes, class)
     }
 
     /// Latents of one run of the network.
@@ -171,7 +201,7 @@ impl Generator {
         };
         if classes.len() != count {
             return Err(Error::invalid(format_args!(
-                "{name} is told each picture's class ({input:?}): {count} latents come with {} classes",
+                "{name} is told each picture's class ({input:?}): {count} latents come with {} classes; choose one",
                 classes.len()
             )));
         }

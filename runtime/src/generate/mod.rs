@@ -10,5 +10,5 @@ mod latents;
 
 pub use encoder::{Encoder, Posterior};
 pub use frame::{Frame, from_pixels, to_pixels};
-pub use generator::Generator;
+pub use generator::{Generator, class_named};
 pub use latents::Latents;

@@ -144,7 +144,7 @@ pub(super) fn select(
     let outputs = choose_outputs(graph, options, metadata, file)?;
     keep_what_is_needed(graph, &outputs);
     check_operators(graph, file)?;
-    let (input, class) = choose_inputs(graph, options, file)?;
+    let (input, class) = choose_inputs(graph, options, metadata, file)?;
     let place = |name: &str| match &class {
         _ if name == input.name => 0,
         Some(class) if name == class.name => 1,
@@ -319,14 +319,27 @@ fn check_tensor(tensor: &TensorProto, file: &str) -> Result<()> {
 }
 
 /// The float32 input, and the one that tells classes.
-fn choose_inputs(graph: &GraphProto, options: &OpenOptions, file: &str) -> Result<(Port, Option<Port>)> {
+fn choose_inputs(
+    graph: &GraphProto,
+    options: &OpenOptions,
+    metadata: &Metadata,
+    file: &str,
+) -> Result<(Port, Option<Port>)> {
     let defaults: HashSet<&str> = graph.initializer.iter().map(|tensor| tensor.name.as_str()).collect();
     let inputs = graph.input.iter().filter(|input| !defaults.contains(input.name.as_str()));
     let mut ports: Vec<Port> = inputs.map(Port::of).collect();
-    let tells_class = |port: &Port| {
-        port.dtype == DataType::Int64 as i32 && port.dims.as_ref().is_some_and(|dims| dims.len() == 1)
+    // any other int64 (N), a time step for example, is none to guess the value of
+    let by_name = |name: &str| {
+        let name = name.to_lowercase();
+        name.contains("class") || name.contains("label") || name == "y"
     };
-    let class = ports.iter().position(tells_class).map(|place| ports.remove(place));
+    let tells_class = |port: &Port| {
+        port.dtype == DataType::Int64 as i32
+            && port.dims.as_ref().is_some_and(|dims| dims.len() == 1)
+            && (!metadata.classes.is_empty() || by_name(&port.name))
+    };
+    let class =
+        ports.iter().position(tells_class).filter(|_| ports.len() > 1).map(|place| ports.remove(place));
     let chosen = match &options.input {
         Some(name) => ports.iter().find(|port| port.name == *name).ok_or_else(|| {
             let problem =
@@ -337,7 +350,7 @@ fn choose_inputs(graph: &GraphProto, options: &OpenOptions, file: &str) -> Resul
     };
     if ports.len() > 1 {
         let problem = format!(
-            "its output needs several inputs, {}: only one, and one int64 (N) for classes, are supported; try another --output",
+            "its output needs several inputs, {}: only one, and one int64 (N) called class, are supported; try another --output",
             list(&ports)
         );
         return Err(Error::unsupported(file, problem));

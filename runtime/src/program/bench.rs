@@ -54,8 +54,8 @@ impl Subject {
         }
         let generator = model.into_generator(batch)?;
         let latents = Latents::from_seed(0, 0, generator.batch(), generator.latent_dim(), 1.0);
-        let classes =
-            (0..latents.count() as u64).filter_map(|index| generator.class_in_turn(index)).collect();
+        // the class does not change the time
+        let classes = vec![0; if generator.is_conditional() { latents.count() } else { 0 }];
         Ok(Self::Draws { generator, latents, classes })
     }
 

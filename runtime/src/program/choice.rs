@@ -54,7 +54,8 @@ impl std::str::FromStr for RangeChoice {
 /// Which class, where the network is told one.
 #[derive(Args)]
 pub(super) struct ClassChoice {
-    /// Class of the pictures, by its name or number, where the model is told one [default: each in turn]
+    /// Class of the pictures, by its name or number, where the model is told one [default: generate takes each in
+    /// turn, walk the first; reconstruct needs it]
     #[arg(long = "class", value_name = "NAME|NUMBER")]
     class: Option<String>,
 }
@@ -68,23 +69,16 @@ impl ClassChoice {
     /// The class of each of `count` pictures: the one that was asked for, or each in turn (`in_turn`), or the
     /// first; empty if the network is told none.
     pub(super) fn of(&self, generator: &Generator, count: usize, in_turn: bool) -> Result<Vec<u32>> {
-        let Some(class) = &self.class else {
-            let index = |picture: usize| if in_turn { picture as u64 } else { 0 };
-            return Ok((0..count).filter_map(|picture| generator.class_in_turn(index(picture))).collect());
-        };
-        if !generator.is_conditional() {
-            bail!("--class {class}: this model is told no class");
+        if let Some(class) = &self.class {
+            return Ok(vec![generator.class_named(class)?; count]);
         }
-        match generator.class_named(class) {
-            Some(class) => Ok(vec![class; count]),
-            None if generator.classes().is_empty() => {
-                bail!("--class {class}: the file does not tell its classes' names; give a number")
-            }
-            None => bail!(
-                "--class {class}: the model's classes are {} (or their numbers, from 0)",
-                generator.classes().join(", ")
-            ),
+        if generator.is_conditional() && generator.classes().is_empty() {
+            bail!(
+                "the model is told each picture's class, and its file does not tell which there are: give --class"
+            );
         }
+        let index = |picture: usize| if in_turn { picture as u64 } else { 0 };
+        Ok((0..count).filter_map(|picture| generator.class_in_turn(index(picture))).collect())
     }
 }
 

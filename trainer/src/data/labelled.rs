@@ -47,9 +47,15 @@ pub(super) fn load(folder: &Path) -> Result<Dataset> {
     Ok(assemble(name_of(folder), shape, train, test))
 }
 
-/// The data set from its two halves; classes are named by their numbers.
-pub(super) fn assemble(name: String, shape: ImageShape, train: Pictures, test: Pictures) -> Dataset {
-    let classes = train.labels.iter().chain(&test.labels).max().map_or(0, |most| usize::from(*most) + 1);
+/// The data set from its two halves; classes are the labels that occur, named by their numbers.
+pub(super) fn assemble(name: String, shape: ImageShape, mut train: Pictures, mut test: Pictures) -> Dataset {
+    let mut occurring: Vec<u16> = train.labels.iter().chain(&test.labels).copied().collect();
+    occurring.sort_unstable();
+    occurring.dedup();
+    // some sets count from 1: a class without a picture would be no class
+    for label in train.labels.iter_mut().chain(&mut test.labels) {
+        *label = occurring.binary_search(label).unwrap_or_default() as u16;
+    }
     let held_out = (train.count() as f64 * VALIDATION_SHARE).round().max(1.0) as usize;
     let order = Stream::new(SPLIT_SEED, Purpose::Order, 0).permutation(train.count() as u32);
     let mut in_validation = vec![false; train.count()];
@@ -58,7 +64,7 @@ pub(super) fn assemble(name: String, shape: ImageShape, train: Pictures, test: P
     Dataset {
         name,
         shape,
-        classes: (0..classes).map(|class| class.to_string()).collect(),
+        classes: occurring.iter().map(ToString::to_string).collect(),
         train,
         validation,
         test,

@@ -103,9 +103,10 @@ impl DeviceGan {
             let divided = self.divide()?;
             let logits = self.discriminator.forward(&seen, classes, None, &divided)?;
             let loss = mean_loss(self.config.loss, &logits, Wanted::Fooled)?;
-            figures.generator_loss = f64::from(loss.to_scalar::<f32>()?);
-            figures.generator_norm =
-                self.generator_adam.update(&[&self.generator], &loss.backward()?, pace.rate, pace.clip)?;
+            figures.generator_loss = Some(f64::from(loss.to_scalar::<f32>()?));
+            let gradients = loss.backward()?;
+            let norm = self.generator_adam.update(&[&self.generator], &gradients, pace.rate, pace.clip)?;
+            figures.generator_norm = Some(norm);
             self.generator_steps += 1;
             let steps = self.generator_steps as f64;
             self.average.follow(&self.generator, self.config.average.min(steps / (steps + 9.0)))?;

@@ -104,7 +104,8 @@ impl DeviceModule {
                 Layer::Activation(Activation::Relu) => leaky_relu(&x, 0.0)?,
                 Layer::Activation(Activation::LeakyRelu(slope)) => leaky_relu(&x, slope)?,
                 Layer::Activation(Activation::Tanh) => x.tanh()?,
-                Layer::Activation(Activation::Sigmoid) => (x.neg()?.exp()? + 1.0)?.recip()?,
+                // the quotient with e^−x has no gradient where that overflows
+                Layer::Activation(Activation::Sigmoid) => (((x * 0.5)?.tanh()? * 0.5)? + 0.5)?,
                 Layer::Reshape(shape) => x.reshape(rows_of(x.dim(0)?, shape))?,
                 Layer::ClassEmbedding { .. } => (x + weight()?.index_select(told(classes)?, 0)?)?,
                 Layer::ClassProjection { .. } => {

@@ -47,8 +47,8 @@ pub struct Bound {
 }
 
 /// Sums from which a [`Bound`] comes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Sums {
+#[derive(Clone, Copy, Debug, Default)]
+struct Sums {
     reconstruction: f64,
     kl: f64,
     pictures: u64,
@@ -56,14 +56,14 @@ pub struct Sums {
 
 impl Sums {
     /// Adds a batch of `pictures` with these mean terms.
-    pub fn add(&mut self, reconstruction: f64, kl: f64, pictures: usize) {
+    fn add(&mut self, reconstruction: f64, kl: f64, pictures: usize) {
         self.reconstruction += reconstruction * pictures as f64;
         self.kl += kl * pictures as f64;
         self.pictures += pictures as u64;
     }
 
     /// The means.
-    pub fn bound(&self) -> Bound {
+    fn bound(&self) -> Bound {
         let count = self.pictures.max(1) as f64;
         let (reconstruction, kl) = (self.reconstruction / count, self.kl / count);
         Bound { elbo: reconstruction - kl, reconstruction, kl }

@@ -72,6 +72,11 @@ impl Samples {
             return Err(Error::Config("--count 0 asks for nothing: give 1 or more".into()));
         }
         let extension = path.extension().and_then(OsStr::to_str).map(str::to_lowercase);
+        let draws =
+            path.join(edgegen_runtime::model::MANIFEST).is_file() || extension.as_deref() == Some("onnx");
+        if options.class.is_some() && path.exists() && !draws {
+            return Err(Error::data(path, "holds pictures already: --class is for a generator"));
+        }
         match extension.as_deref() {
             _ if !path.exists() => Err(Error::data(
                 path,
@@ -193,13 +198,9 @@ impl Samples {
             (first.image_shape(), first.latent_dim(), options.count.unwrap_or(DRAWN));
         limits::check_count(count, shape.values().div_ceil(4).max(latent))?;
         let requested = match &options.class {
-            Some(class) => {
-                let named = first.class_named(class).ok_or_else(|| {
-                    let known =
-                        if first.classes().is_empty() { "none".into() } else { first.classes().join(", ") };
-                    Error::data(path, format!("has no class {class}; it knows {known}"))
-                })?;
-                vec![named; count]
+            Some(class) => vec![first.class_named(class)?; count],
+            None if first.is_conditional() && first.classes().is_empty() => {
+                return Err(Error::data(path, "does not tell which classes it has: give --class"));
             }
             None => (0..count as u64).filter_map(|index| first.class_in_turn(index)).collect(),
         };

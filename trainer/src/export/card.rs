@@ -88,7 +88,11 @@ pub(super) fn card(run: &TrainedRun, manifest: &Manifest, evaluation: Option<&Ma
         .filter_map(|(name, key, unit, scale)| Some(format!("- {name}: {:.2}{unit}", scale * number(key)?)))
         .collect();
     if !told.is_empty() {
-        line("Test pictures, means per picture:\n".into());
+        let of = match (&config.objective, run.classes.len()) {
+            (Objective::Vae(_), 1..) => " (of p(x | class), up to ln K more than p(x) allows)",
+            _ => "",
+        };
+        line(format!("Test pictures, means per picture{of}:\n"));
         told.into_iter().for_each(&mut line);
     }
     if let (Some(value), Some(error), Some(samples), Some(pictures)) = (

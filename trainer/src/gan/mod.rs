@@ -106,16 +106,16 @@ pub struct Pace {
 pub struct Figures {
     /// Mean loss of D over real and drawn pictures, added.
     pub discriminator_loss: f64,
-    /// Mean loss of G; 0 where it did not move.
-    pub generator_loss: f64,
+    /// Mean loss of G, at its turn.
+    pub generator_loss: Option<f64>,
     /// Share of real pictures that D takes for real.
     pub real_accuracy: f64,
     /// Share of drawn pictures that D takes for drawn.
     pub drawn_accuracy: f64,
     /// Norm of D's gradient.
     pub discriminator_norm: f64,
-    /// Norm of G's gradient; 0 where it did not move.
-    pub generator_norm: f64,
+    /// Norm of G's gradient, at its turn.
+    pub generator_norm: Option<f64>,
     /// Mean of ‖∇D‖² on real pictures, where R1 was computed.
     pub slope: Option<f64>,
 }
@@ -123,8 +123,8 @@ pub struct Figures {
 impl Figures {
     /// Whether all are numbers.
     pub fn finite(&self) -> bool {
-        let norms = self.discriminator_norm + self.generator_norm + self.slope.unwrap_or(0.0);
-        (self.discriminator_loss + self.generator_loss + norms).is_finite()
+        let told = [self.generator_loss, self.generator_norm, self.slope].into_iter().flatten();
+        (self.discriminator_loss + self.discriminator_norm + told.sum::<f64>()).is_finite()
     }
 }
 
@@ -337,7 +337,7 @@ impl Gan {
         let divided = self.divide();
         let (logits, record) = self.discriminator.record(seen, example.classes.clone());
         let (value, gradient) = self.config.loss.of(&logits.to_rows(), Wanted::Fooled);
-        figures.generator_loss = value;
+        figures.generator_loss = Some(value);
         let gradient = Batch::from_rows(&gradient, Shape::Vector(1));
         let of_seen = self.discriminator.backward(&record, gradient, None, true);
         if let (Some(spectral), Some(divided)) = (&self.spectral, divided) {
@@ -351,7 +351,7 @@ impl Gan {
         }
         self.generator_gradients.clear();
         self.generator.backward(drawing, of_drawn, Some(&mut self.generator_gradients), false);
-        figures.generator_norm = Gradients::clip(&mut [&mut self.generator_gradients], pace.clip);
+        figures.generator_norm = Some(Gradients::clip(&mut [&mut self.generator_gradients], pace.clip));
         self.generator_adam.update(&mut [(&mut self.generator, &self.generator_gradients)], pace.rate);
         let steps = self.generator_adam.steps() as f64;
         self.average.follow(&self.generator, self.config.average.min(steps / (steps + 9.0)));
@@ -535,7 +535,11 @@ mod tests {
             let pace = Pace { step, rate: 1e-3, clip: 1.0 };
             let figures = gan.learn(&example, pace, &mut Stream::new(1, Purpose::Augment, step));
             assert!(figures.finite(), "{figures:?}");
-            assert_eq!(figures.generator_norm > 0.0, step % 2 == 1, "G moves at every second step");
+            assert_eq!(
+                figures.generator_norm.is_some_and(|norm| norm > 0.0),
+                step % 2 == 1,
+                "G moves at every second step"
+            );
             assert_eq!(figures.slope.is_some(), step % 2 == 0);
         }
         assert_eq!(gan.steps_of_each(4), [2, 4]);

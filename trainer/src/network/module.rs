@@ -15,15 +15,6 @@ use crate::nn::upsample;
 /// Values of parameters that one task takes.
 const PIECE: usize = 1 << 15;
 
-/// Whether batch statistics or running statistics normalise.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
-    /// Batch statistics; the running ones follow.
-    Train,
-    /// Running statistics.
-    Infer,
-}
-
 /// A named tensor of a module.
 #[derive(Clone, Debug)]
 pub struct Parameter {

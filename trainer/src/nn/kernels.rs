@@ -384,9 +384,11 @@ impl Kernels {
     /// All that this CPU has, the fastest first.
     pub(super) fn available() -> impl Iterator<Item = Self> {
         #[cfg(target_arch = "x86_64")]
+        let narrow = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
+        #[cfg(target_arch = "x86_64")]
         let vectors = [
-            (is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("fma")).then_some(Self::Wide),
-            (is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")).then_some(Self::Narrow),
+            (narrow && is_x86_feature_detected!("avx512f")).then_some(Self::Wide),
+            narrow.then_some(Self::Narrow),
         ];
         #[cfg(not(target_arch = "x86_64"))]
         let vectors = [None; 0];

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use edgegen_runtime::files::{check_writable, write_atomically};
+use edgegen_runtime::model::limits::check_count;
 use edgegen_trainer::evaluate::samples::{DRAWN, Samples};
 use edgegen_trainer::evaluate::{self, HeldOut};
 use edgegen_trainer::train::folder::RunFolder;
@@ -60,6 +61,10 @@ pub(super) fn run(arguments: Arguments) -> Result<()> {
         None => None,
     };
     let run = arguments.run.open(&folder)?;
+    if options.is_some() && run.drawer().is_none() {
+        bail!("--features judges samples, and a classifier draws none");
+    }
+    check_count(arguments.count, run.dataset.shape.values().div_ceil(4)).context("--count")?;
     let mut object = Map::new();
     object.insert("checkpoint_sha256".into(), json!(run.checkpoint_sha256));
     object.insert("step".into(), json!(run.position.step));
@@ -87,10 +92,7 @@ pub(super) fn run(arguments: Arguments) -> Result<()> {
         ),
         Trained::Generator(_) => {}
     }
-    if let Some(options) = options {
-        let Some(drawer) = run.drawer() else {
-            bail!("--features judges samples, and a classifier draws none")
-        };
+    if let (Some(options), Some(drawer)) = (options, run.drawer()) {
         let (frames, classes) =
             (drawer.samples(arguments.seed, arguments.count), drawer.classes(arguments.count));
         let pixels = frames.into_iter().flat_map(|frame| frame.pixels).collect();
@@ -131,10 +133,11 @@ fn likelihood(
     bar.finish_and_clear();
     if !arguments.json {
         say!(
-            "ELBO            {:>9.3} nats (reconstruction {:.3}, KL {:.3})",
+            "ELBO            {:>9.3} nats (reconstruction {:.3}, KL {:.3}){}",
             bound.elbo,
             bound.reconstruction,
-            bound.kl
+            bound.kl,
+            if run.classes.is_empty() { "" } else { ": of p(x | class), up to ln K more than p(x) allows" }
         );
         say!(
             "log-likelihood  {:>9.3} nats ± {:.3} (importance-weighted, {} samples, {} pictures)",

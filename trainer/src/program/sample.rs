@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
+use edgegen_runtime::generate::class_named;
 use edgegen_trainer::train::pictures;
 
 use super::RunArguments;
@@ -19,6 +20,9 @@ pub(super) struct Arguments {
     count: usize,
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
+    /// Class of the pictures, by its name or number, where the network is told one [default: each in turn].
+    #[arg(long = "class", value_name = "NAME|NUMBER")]
+    class: Option<String>,
     /// The picture to write.
     #[arg(long, value_name = "F.png", default_value = "samples.png")]
     out: PathBuf,
@@ -34,7 +38,8 @@ pub(super) fn run(arguments: Arguments) -> Result<()> {
     super::check_png(&arguments.out)?;
     let run = arguments.run.open(&arguments.run.folder()?)?;
     let drawer = run.drawer().context("a classifier draws nothing")?;
-    let frames = drawer.samples(arguments.seed, arguments.count);
+    let class = arguments.class.map(|class| class_named(&run.classes, &class)).transpose()?;
+    let frames = drawer.of_class(arguments.seed, arguments.count, class);
     pictures::write_grid(&frames, None, &arguments.out)?;
     say!("{}", arguments.out.display());
     Ok(())

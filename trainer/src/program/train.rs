@@ -100,13 +100,10 @@ pub(super) fn run(arguments: Arguments) -> Result<()> {
         eprintln!("{line}");
     }
     let mut trainer = if arguments.resume {
-        Trainer::resume(folder, config, dataset)?
+        Trainer::resume(folder, config, dataset, device.as_ref())?
     } else {
-        Trainer::begin(folder, config, dataset)?
+        Trainer::begin(folder, config, dataset, device.as_ref())?
     };
-    if let Some(device) = device {
-        trainer.move_to(&device)?;
-    }
 
     let stop = Arc::new(AtomicBool::new(false));
     let asked = stop.clone();

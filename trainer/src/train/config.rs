@@ -8,6 +8,7 @@ use super::presets;
 use crate::classifier::ClassifierConfig;
 use crate::data::Dataset;
 use crate::gan::GanConfig;
+use crate::gan::loss::Loss;
 use crate::network::Activation;
 use crate::network::form::NetworkConfig;
 use crate::network::form::Normalisation;
@@ -226,6 +227,16 @@ impl Config {
                     let problem = "training.batch is 1; a GAN's batch norm takes 2 pictures or more";
                     return refuse(problem.into());
                 }
+                if !self.network.hidden.is_empty() {
+                    return refuse(
+                        "network.hidden is for VAEs; a GAN's layers follow from network.base".into(),
+                    );
+                }
+                if gan.loss == Loss::Hinge && gan.label_smoothing > 0.0 {
+                    return refuse(
+                        "objective.label_smoothing is for cross-entropy; the hinge has no labels".into(),
+                    );
+                }
                 if gan.r1 > 0.0 && gan.discriminator_norm == Normalisation::Spectral {
                     return refuse(
                         "objective.r1 and discriminator_norm = \"spectral\" bound the same slope; use one"
@@ -234,6 +245,11 @@ impl Config {
                 }
             }
             Objective::Classifier(ClassifierConfig { shift }) => {
+                if !self.network.hidden.is_empty() {
+                    let problem =
+                        "network.hidden is for VAEs; a classifier's dense layer has network.latent values";
+                    return refuse(problem.into());
+                }
                 if *shift > 8 {
                     return refuse(format!("objective.shift is {shift}; it takes 0 to 8 pixels"));
                 }
@@ -250,7 +266,8 @@ impl Config {
     /// Names of the classes that what draws is told; empty unless it is conditional.
     ///
     /// # Errors
-    /// [`Error::Config`] if it is conditional and the pictures are of one class or none.
+    /// [`Error::Config`] if it is conditional and the pictures are of one class or none, or a class has no training
+    /// picture.
     pub fn classes(&self, dataset: &Dataset) -> Result<Vec<String>> {
         match dataset.classes.len() {
             _ if !self.network.conditional => Ok(Vec::new()),
@@ -259,7 +276,17 @@ impl Config {
                 dataset.name,
                 dataset.classes.len()
             ))),
-            _ => Ok(dataset.classes.clone()),
+            count => {
+                let mut seen = vec![false; count];
+                dataset.train.labels.iter().for_each(|label| seen[usize::from(*label)] = true);
+                match seen.iter().position(|seen| !seen) {
+                    Some(class) => Err(Error::Config(format!(
+                        "class {:?} has no training picture to learn from: give it more pictures, or take it out",
+                        dataset.classes[class]
+                    ))),
+                    None => Ok(dataset.classes.clone()),
+                }
+            }
         }
     }
 

@@ -14,6 +14,8 @@ use crate::data::pixel_format;
 use crate::network::module::Module;
 use crate::{Error, Result};
 
+/// Pictures that are drawn at once.
+const BATCH: usize = 256;
 /// Pictures in a grid of samples.
 pub const SAMPLES: usize = 64;
 
@@ -53,8 +55,6 @@ impl Drawer<'_> {
 
     /// The network's values (N, C, H, W) for rows of latents.
     pub fn values(&self, latents: &[f32], classes: Option<&[u32]>) -> Vec<f32> {
-        /// Bounds the memory of a large grid.
-        const BATCH: usize = 256;
         let mut all = Vec::new();
         for (index, latents) in latents.chunks(BATCH * self.latent()).enumerate() {
             let rows = latents.len() / self.latent();
@@ -66,9 +66,21 @@ impl Drawer<'_> {
 
     /// Pictures of latents that `seed` draws from the prior, classes in turn.
     pub fn samples(&self, seed: u64, count: usize) -> Vec<Frame> {
-        let latents = Latents::from_seed(seed, 0, count, self.latent(), 1.0);
-        let classes = self.classes(count);
-        frames(&self.values(latents.values(), classes.as_deref()), self.shape, self.range)
+        self.of_class(seed, count, None)
+    }
+
+    /// The same, all of one class if it is given.
+    pub fn of_class(&self, seed: u64, count: usize, class: Option<u32>) -> Vec<Frame> {
+        let told = self.classes(count).map(|turn| class.map_or(turn, |class| vec![class; count]));
+        let mut all = Vec::with_capacity(count);
+        // a batch at a time: values take four times the memory of pixels
+        for first in (0..count).step_by(BATCH) {
+            let rows = BATCH.min(count - first);
+            let latents = Latents::from_seed(seed, first as u64, rows, self.latent(), 1.0);
+            let classes = told.as_ref().map(|classes| &classes[first..first + rows]);
+            all.extend(frames(&self.values(latents.values(), classes), self.shape, self.range));
+        }
+        all
     }
 }
 

@@ -27,7 +27,7 @@ use edgegen_runtime::random::{Purpose, Stream};
 use super::checkpoint::{self, Checkpoint, Position};
 use super::config::Config;
 use super::folder::RunFolder;
-use super::learner::{self, Learner, Step};
+use super::learner::{self, Learner, Step, Stop};
 use super::metrics::{self, Epoch, Figures, Sums};
 use super::pictures;
 use crate::data::{self, Dataset, LoadOptions};
@@ -91,11 +91,16 @@ pub struct Trainer {
 }
 
 impl Trainer {
-    /// Begins a run in `folder`, which must not hold one.
+    /// Begins a run in `folder`, which must not hold one, with steps on `device` (`None`: the CPU).
     ///
     /// # Errors
-    /// If a run is there already, or the configuration or the data set is unusable.
-    pub fn begin(folder: RunFolder, config: Config, dataset: Dataset) -> Result<Self> {
+    /// If a run is there already, or the configuration, the data set or the device is unusable.
+    pub fn begin(
+        folder: RunFolder,
+        config: Config,
+        dataset: Dataset,
+        device: Option<&Device>,
+    ) -> Result<Self> {
         let place = folder.root();
         if !config.data.path.as_os_str().is_empty() && inside(place, &config.data.path) {
             return Err(Error::run(
@@ -114,6 +119,7 @@ impl Trainer {
             ));
         }
         let mut trainer = Self::new(folder, config, dataset)?;
+        trainer.move_to(device)?; // refused before anything is written
         trainer.lock()?;
         trainer.write_config()?;
         Ok(trainer)
@@ -124,7 +130,12 @@ impl Trainer {
     ///
     /// # Errors
     /// If settings differ, or a file is missing or damaged.
-    pub fn resume(folder: RunFolder, config: Config, dataset: Dataset) -> Result<Self> {
+    pub fn resume(
+        folder: RunFolder,
+        config: Config,
+        dataset: Dataset,
+        device: Option<&Device>,
+    ) -> Result<Self> {
         let stored = Config::read(&folder.config())?;
         let mut comparable = stored.clone();
         comparable.training.epochs = config.training.epochs;
@@ -158,6 +169,7 @@ impl Trainer {
                 ),
             ));
         }
+        trainer.move_to(device)?;
         trainer.write_config()?;
         Ok(trainer)
     }
@@ -210,12 +222,9 @@ impl Trainer {
         Ok(())
     }
 
-    /// Makes steps on `device` from here on, instead of on the CPU.
-    ///
-    /// # Errors
-    /// If the device fails, or a classifier is to be trained there.
-    pub fn move_to(&mut self, device: &Device) -> Result<()> {
-        self.learner.move_to(device)
+    /// Makes steps on a device from here on; `None`: on the CPU.
+    fn move_to(&mut self, device: Option<&Device>) -> Result<()> {
+        device.map_or(Ok(()), |device| self.learner.move_to(device))
     }
 
     /// Steps done so far.
@@ -295,7 +304,10 @@ impl Trainer {
         let step = self.position.step;
         let rate = self.config.training.rate(step, total);
         let at = Step { step, rate, indices: &indices };
-        self.learner.step(&at, &self.dataset).map_err(|why| self.diverged(&why))
+        self.learner.step(&at, &self.dataset).map_err(|stop| match stop {
+            Stop::Diverged(why) => self.diverged(&why),
+            Stop::Device(error) => crate::device::failed(&error),
+        })
     }
 
     fn diverged(&self, what: &str) -> Error {

@@ -4,7 +4,7 @@ use candle_core::Device;
 use edgegen_runtime::model::Range;
 use edgegen_runtime::random::{Purpose, Stream};
 
-use super::{Learner, Step, Stepped, Verdict, largest_layer};
+use super::{Learner, Step, Stepped, Stop, Verdict, largest_layer};
 use crate::classifier::{Classifier, ClassifierConfig, shift_at_random};
 use crate::data::{self, Dataset};
 use crate::evaluate::verdicts;
@@ -51,7 +51,7 @@ impl Learner for ClassifierLearner {
         let (loss, accuracy) = self.classifier.learn(&pictures, &labels, &mut self.gradients);
         let norm = Gradients::clip(&mut [&mut self.gradients], self.config.training.clip);
         if !(loss + norm).is_finite() {
-            return Err(format!("the loss is {loss}, the gradient's norm {norm}"));
+            return Err(Stop::Diverged(format!("the loss is {loss}, the gradient's norm {norm}")));
         }
         self.adam.update(&mut [(&mut self.classifier.module, &self.gradients)], at.rate);
         Ok(figures([("cross_entropy", loss), ("accuracy", accuracy)]))

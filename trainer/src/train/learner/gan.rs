@@ -7,10 +7,10 @@ use edgegen_runtime::generate::Latents;
 use edgegen_runtime::model::Range;
 use edgegen_runtime::random::{Purpose, Stream};
 
-use super::{Learner, Step, Stepped, Verdict, largest_layer, on_device};
+use super::{Learner, Step, Stepped, Stop, Verdict, largest_layer, on_device};
 use crate::Result;
-use crate::data::{self, Dataset};
-use crate::device::{self, DeviceGan};
+use crate::data::{self, Dataset, Pictures};
+use crate::device::DeviceGan;
 use crate::gan::{Example, Gan, GanConfig, Pace};
 use crate::network::module::{Module, Parameter};
 use crate::train::checkpoint::{Checkpoint, Optimised, optimised};
@@ -47,11 +47,9 @@ impl GanLearner {
         let classes = config.classes(dataset)?.len();
         let (network, seed) = (&config.network, config.training.seed);
         let gan = Gan::new(network, &objective, config.adam, dataset.shape, classes, seed)?;
-        let count = dataset.train.count();
-        let shown = SAMPLES.min(count);
-        let spread = (0..shown).map(|index| index * count / shown.max(1));
-        let pictures = data::batch(Range::Signed, dataset.shape, &dataset.train, spread);
-        let data_diversity = diversity(&pictures, dataset.shape.values());
+        let chosen = like_samples(&dataset.train, classes);
+        let pictures = data::batch(Range::Signed, dataset.shape, &dataset.train, chosen.into_iter());
+        let data_diversity = diversity(&pictures, dataset.shape.values(), classes.max(1));
         Ok(Self { config, gan, device: None, data_diversity })
     }
 
@@ -69,21 +67,43 @@ impl GanLearner {
     }
 }
 
-/// Root of the mean squared difference between neighbours in a list of pictures (N, values).
-fn diversity(pictures: &[f32], values: usize) -> f64 {
-    let rows: Vec<&[f32]> = pictures.chunks(values).collect();
-    let squares = |pair: &[&[f32]]| -> f64 {
-        pair[0].iter().zip(pair[1]).map(|(a, b)| f64::from(a - b).powi(2)).sum::<f64>() / values as f64
+/// Samples that diversity is measured of: several of each class, if there are any.
+fn compared(classes: usize) -> usize {
+    SAMPLES.next_multiple_of(classes.max(1)).max(2 * classes)
+}
+
+/// Training pictures in the order in which samples are drawn: at random, classes in turn.
+fn like_samples(pictures: &Pictures, classes: usize) -> Vec<usize> {
+    let order = Stream::new(STATISTICS_SEED, Purpose::Order, 0).permutation(pictures.count() as u32);
+    let order = || order.iter().map(|index| *index as usize);
+    if classes == 0 {
+        return order().take(SAMPLES).collect();
+    }
+    let rounds = compared(classes) / classes;
+    let of_class = |class: usize| -> Vec<usize> {
+        order().filter(|index| usize::from(pictures.labels[*index]) == class).take(rounds).collect()
     };
-    let total: f64 = rows.windows(2).map(squares).sum();
-    (total / rows.len().saturating_sub(1).max(1) as f64).sqrt()
+    let by_class: Vec<Vec<usize>> = (0..classes).map(of_class).collect();
+    // a class of few pictures ends the list: a round is only used whole
+    let rounds = by_class.iter().map(Vec::len).min().unwrap_or(0);
+    (0..rounds).flat_map(|round| by_class.iter().map(move |class| class[round])).collect()
+}
+
+/// Root of the mean squared difference between pictures that stand `apart` in a list (N, values).
+fn diversity(pictures: &[f32], values: usize, apart: usize) -> f64 {
+    let rows: Vec<&[f32]> = pictures.chunks(values).collect();
+    let pairs = rows.iter().zip(rows.iter().skip(apart));
+    let squares = pairs
+        .map(|(a, b)| a.iter().zip(*b).map(|(a, b)| f64::from(a - b).powi(2)).sum::<f64>() / values as f64);
+    let total: f64 = squares.sum();
+    (total / rows.len().saturating_sub(apart).max(1) as f64).sqrt()
 }
 
 /// What an epoch with these means, whose samples have this share of the data's diversity, gives cause to say.
-fn warnings(diversity: f64, epoch: &Figures) -> Vec<String> {
+fn warnings(diversity: Option<f64>, epoch: &Figures) -> Vec<String> {
     let figure = |name: &str| epoch.get(name).copied();
     let mut warnings = Vec::new();
-    if diversity < COLLAPSED {
+    if let Some(diversity) = diversity.filter(|share| *share < COLLAPSED) {
         warnings.push(format!(
             "samples differ by {:.0} % of what the pictures differ by: G may have collapsed; see samples/, and try --set objective.discriminator_norm=spectral or a lower --learning-rate",
             100.0 * diversity
@@ -140,17 +160,11 @@ impl Learner for GanLearner {
         let pace = Pace { step: at.step, rate: at.rate, clip: self.config.training.clip };
         let mut chance = Stream::new(seed, Purpose::Augment, at.step);
         let found = match &mut self.device {
-            Some(device) => device.learn(&example, pace, &mut chance).map_err(device::failed)?,
+            Some(device) => device.learn(&example, pace, &mut chance)?,
             None => self.gan.learn(&example, pace, &mut chance),
         };
         if !found.finite() {
-            return Err(format!(
-                "a loss or gradient is no number (loss of D {}, of G {}; gradient of D {}, of G {})",
-                found.discriminator_loss,
-                found.generator_loss,
-                found.discriminator_norm,
-                found.generator_norm
-            ));
+            return Err(Stop::Diverged(format!("a loss or gradient is no number ({found:?})")));
         }
         let mut all = figures([
             ("d_loss", found.discriminator_loss),
@@ -158,10 +172,12 @@ impl Learner for GanLearner {
             ("d_accuracy_drawn", found.drawn_accuracy),
             ("d_gradient", found.discriminator_norm),
         ]);
-        if found.generator_norm > 0.0 {
-            all.extend(figures([("g_loss", found.generator_loss), ("g_gradient", found.generator_norm)]));
-        }
-        all.extend(found.slope.map(|slope| ("d_slope".to_string(), slope)));
+        let told = [
+            ("g_loss", found.generator_loss),
+            ("g_gradient", found.generator_norm),
+            ("d_slope", found.slope),
+        ];
+        all.extend(told.into_iter().filter_map(|(name, value)| Some((name.to_string(), value?))));
         Ok(all)
     }
 
@@ -180,12 +196,17 @@ impl Learner for GanLearner {
     fn judge(&self, dataset: &Dataset, epoch: &Figures) -> Verdict {
         let average = self.average();
         let drawer = Drawer { module: &average, shape: dataset.shape, range: Range::Signed };
-        let latents = Latents::from_seed(self.config.training.seed, 0, SAMPLES, drawer.latent(), 1.0);
-        let values = drawer.values(latents.values(), drawer.classes(SAMPLES).as_deref());
+        let classes = average.network().classes();
+        let count = compared(classes);
+        let latents = Latents::from_seed(self.config.training.seed, 0, count, drawer.latent(), 1.0);
+        let values = drawer.values(latents.values(), drawer.classes(count).as_deref());
         crate::nn::buffers::release();
-        let share = diversity(&values, dataset.shape.values()) / self.data_diversity.max(f64::MIN_POSITIVE);
+        let found = diversity(&values, dataset.shape.values(), classes.max(1));
+        // pictures that are all the same, or one a class, tell nothing
+        let share = (self.data_diversity > 0.0).then(|| found / self.data_diversity);
         let warnings = warnings(share, epoch);
-        Verdict { figures: figures([("diversity", share)]), score: None, warnings }
+        let figures = share.map(|share| figures([("diversity", share)])).unwrap_or_default();
+        Verdict { figures, score: None, warnings }
     }
 
     fn parameters(&self) -> Vec<&Parameter> {
@@ -244,12 +265,12 @@ mod tests {
         let epoch = |real, drawn, gradient| {
             figures([("d_accuracy_real", real), ("d_accuracy_drawn", drawn), ("g_gradient", gradient)])
         };
-        assert!(warnings(0.9, &epoch(0.8, 0.999, 0.3)).is_empty());
-        assert!(warnings(0.9, &Figures::new()).is_empty());
+        assert!(warnings(Some(0.9), &epoch(0.8, 0.999, 0.3)).is_empty());
+        assert!(warnings(None, &Figures::new()).is_empty());
         for (found, expected) in [
-            (warnings(0.1, &epoch(0.8, 0.8, 0.3)), "10 %"),
-            (warnings(0.9, &epoch(0.995, 0.999, 0.3)), "99.7 %"),
-            (warnings(0.9, &epoch(0.8, 0.8, 1e-9)), "faded"),
+            (warnings(Some(0.1), &epoch(0.8, 0.8, 0.3)), "10 %"),
+            (warnings(Some(0.9), &epoch(0.995, 0.999, 0.3)), "99.7 %"),
+            (warnings(Some(0.9), &epoch(0.8, 0.8, 1e-9)), "faded"),
         ] {
             assert!(found.len() == 1 && found[0].contains(expected), "{found:?}");
         }
@@ -257,9 +278,21 @@ mod tests {
 
     #[test]
     fn pictures_that_are_alike_have_no_diversity() {
-        assert_eq!(diversity(&[0.5; 12], 4), 0.0);
+        assert_eq!(diversity(&[0.5; 12], 4, 1), 0.0);
         let two = [[1f32; 4], [-1f32; 4]].concat();
-        assert!((diversity(&two, 4) - 2.0).abs() < 1e-9);
-        assert_eq!(diversity(&two[..4], 4), 0.0);
+        assert!((diversity(&two, 4, 1) - 2.0).abs() < 1e-9);
+        assert_eq!(diversity(&two[..4], 4, 1), 0.0);
+        // one picture a class, over and over: neighbours differ, pictures of a class do not
+        assert_eq!(diversity(&two.repeat(3), 4, 2), 0.0);
+    }
+
+    #[test]
+    fn training_pictures_are_compared_class_by_class() {
+        let labels: Vec<u16> = (0..60).map(|index| index / 20).collect();
+        let pictures = Pictures { pixels: vec![0; 60], labels, values: 1 };
+        let chosen = like_samples(&pictures, 3);
+        assert_eq!(chosen.len(), 60);
+        assert!(chosen.iter().enumerate().all(|(place, index)| index / 20 == place % 3));
+        assert_eq!(like_samples(&pictures, 0).len(), 60);
     }
 }

@@ -27,8 +27,22 @@ pub(super) struct Step<'a> {
     pub(super) indices: &'a [usize],
 }
 
-/// A step's figures, or why the run has diverged.
-pub(super) type Stepped = std::result::Result<Figures, String>;
+/// Why a run cannot make a step.
+pub(super) enum Stop {
+    /// It has diverged: what is no number.
+    Diverged(String),
+    /// The device fails.
+    Device(candle_core::Error),
+}
+
+impl From<candle_core::Error> for Stop {
+    fn from(error: candle_core::Error) -> Self {
+        Self::Device(error)
+    }
+}
+
+/// A step's figures, or why there is none.
+pub(super) type Stepped = std::result::Result<Figures, Stop>;
 
 /// What is found at the end of an epoch.
 pub(super) struct Verdict {
@@ -46,7 +60,7 @@ pub(super) trait Learner {
     /// Makes one step.
     ///
     /// # Errors
-    /// Why the run has diverged.
+    /// Why it cannot.
     fn step(&mut self, at: &Step<'_>, dataset: &Dataset) -> Stepped;
 
     /// Moves the state to a device, on which steps are made from here on.
@@ -97,7 +111,7 @@ pub(super) fn of(config: &Config, dataset: &Dataset) -> Result<Box<dyn Learner>>
 
 /// A device's failure as the run's.
 fn on_device<T>(result: candle_core::Result<T>) -> Result<T> {
-    result.map_err(|e| crate::Error::Training(crate::device::failed(e)))
+    result.map_err(|e| crate::device::failed(&e))
 }
 
 /// The largest of some networks' layers, in values of one picture.

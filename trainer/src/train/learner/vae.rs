@@ -5,9 +5,9 @@ use edgegen_runtime::generate::Frame;
 use edgegen_runtime::model::Range;
 use edgegen_runtime::random::{Purpose, Stream};
 
-use super::{Learner, Step, Stepped, Verdict, largest_layer, on_device};
+use super::{Learner, Step, Stepped, Stop, Verdict, largest_layer, on_device};
 use crate::data::{self, Dataset};
-use crate::device::{self, DeviceVae};
+use crate::device::DeviceVae;
 use crate::evaluate::HeldOut;
 use crate::network::module::{Gradients, Parameter};
 use crate::nn::adam::Adam;
@@ -109,7 +109,7 @@ impl Learner for VaeLearner {
         let (terms, norm) = match &mut self.device {
             Some(device) => {
                 let pace = (at.rate, clip);
-                device.learn(&self.vae, &example, &self.objective, beta, pace).map_err(device::failed)?
+                device.learn(&self.vae, &example, &self.objective, beta, pace)?
             }
             None => {
                 self.gradients.iter_mut().for_each(Gradients::clear);
@@ -121,10 +121,10 @@ impl Learner for VaeLearner {
         };
         let (reconstruction, kl) = terms.means();
         if !(reconstruction - beta * kl).is_finite() {
-            return Err(format!("the loss is {}", beta * kl - reconstruction));
+            return Err(Stop::Diverged(format!("the loss is {}", beta * kl - reconstruction)));
         }
         if !norm.is_finite() {
-            return Err("the gradients' norm is not finite".into());
+            return Err(Stop::Diverged("the gradients' norm is not finite".into()));
         }
         if self.device.is_none() {
             let [of_encoder, of_decoder] = &self.gradients;
