@@ -15,7 +15,7 @@ use super::distance::{
 };
 use super::features::{Extractor, NetworkChoice, Purpose, RESIZING, ScalingSource, spread};
 use super::modes::{Modes, check_requested};
-use super::neighbours::{NEIGHBOURS, Neighbours};
+use super::neighbours::Neighbours;
 use super::samples::Samples;
 use crate::data::{Dataset, Pictures};
 use crate::{Error, Result};
@@ -363,10 +363,6 @@ pub fn evaluate_samples(
     };
     if let (Some(found), Some(path)) = (&neighbours, &options.neighbours) {
         found.draw(samples, &dataset.train, dataset.shape, path)?;
-        remarks.push(format!(
-            "{}: per row a sample, its {NEIGHBOURS} nearest training pictures by features, and by pixels; the lower half shows the samples that are nearest to one",
-            path.display()
-        ));
     }
     Ok(Report {
         samples: Set {

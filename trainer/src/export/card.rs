@@ -87,7 +87,8 @@ pub(super) fn card(run: &TrainedRun, manifest: &Manifest, evaluation: Option<&Ma
         .into_iter()
         .filter_map(|(name, key, unit, scale)| Some(format!("- {name}: {:.2}{unit}", scale * number(key)?)))
         .collect();
-    if !told.is_empty() {
+    let anything = !told.is_empty();
+    if anything {
         let of = match (&config.objective, run.classes.len()) {
             (Objective::Vae(_), 1..) => " (of p(x | class), up to ln K more than p(x) allows)",
             _ => "",
@@ -107,7 +108,8 @@ pub(super) fn card(run: &TrainedRun, manifest: &Manifest, evaluation: Option<&Ma
     }
     let lines = evaluation.and_then(|found| found.get("lines")).and_then(Value::as_array);
     if let Some(lines) = lines {
-        line("\nSamples, by `edgegen-train eval RUN --features …`:\n".into());
+        let gap = if anything { "\n" } else { "" };
+        line(format!("{gap}Samples, by `edgegen-train eval RUN --features …`:\n"));
         lines.iter().filter_map(Value::as_str).for_each(|text| line(format!("    {text}")));
     }
     out

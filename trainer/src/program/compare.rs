@@ -92,7 +92,7 @@ pub(super) fn run(arguments: Arguments) -> Result<()> {
         eprintln!("{line}");
     }
     let report = judge::measure(&samples, &dataset, &options)?;
-    judge::show(&report, &samples, &dataset);
+    judge::show(&report, &samples, &dataset, &options);
     if let Some(path) = &arguments.json {
         let text = format!("{:#}\n", serde_json::to_value(&report)?);
         write_atomically(path, |out| out.write_all(text.as_bytes()))?;

@@ -101,7 +101,7 @@ pub(super) fn run(arguments: Arguments) -> Result<()> {
         samples.requested = classes.unwrap_or_default().into_iter().map(|class| class as u16).collect();
         let report = judge::measure(&samples, &run.dataset, &options)?;
         if !arguments.json {
-            judge::show(&report, &samples, &run.dataset);
+            judge::show(&report, &samples, &run.dataset, &options);
         }
         object.insert("lines".into(), json!(report.lines()));
         object.insert("report".into(), serde_json::to_value(&report)?);

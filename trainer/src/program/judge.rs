@@ -8,6 +8,7 @@ use clap::ValueEnum;
 use edgegen_trainer::data::Dataset;
 use edgegen_trainer::evaluate::cache;
 use edgegen_trainer::evaluate::features::{NetworkChoice, Scaling};
+use edgegen_trainer::evaluate::neighbours::NEIGHBOURS;
 use edgegen_trainer::evaluate::report::{Options, RESAMPLES, Report, Split, evaluate_samples};
 use edgegen_trainer::evaluate::samples::Samples;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -105,7 +106,7 @@ pub(super) fn measure(samples: &Samples, dataset: &Dataset, options: &Options) -
 }
 
 /// Prints a report as a table.
-pub(super) fn show(report: &Report, samples: &Samples, dataset: &Dataset) {
+pub(super) fn show(report: &Report, samples: &Samples, dataset: &Dataset, options: &Options) {
     say!("{}: {} samples of {}", report.samples.name, report.samples.count, samples.shape);
     say!(
         "{}: {} pictures of {}, {}",
@@ -116,6 +117,12 @@ pub(super) fn show(report: &Report, samples: &Samples, dataset: &Dataset) {
     );
     for line in report.lines() {
         say!("{line}");
+    }
+    if let Some(path) = &options.neighbours {
+        say!(
+            "{}: per row a sample, its {NEIGHBOURS} nearest training pictures by features, and by pixels; the lower half shows the samples that are nearest to one",
+            path.display()
+        );
     }
 }
 
