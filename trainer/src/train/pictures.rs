@@ -152,6 +152,15 @@ pub struct Panel {
     pub curves: Vec<Curve>,
 }
 
+impl Panel {
+    /// A figure in training and validation.
+    pub fn of_both(title: &'static str, key: &'static str) -> Self {
+        let curve = |label, source| Curve { label, source, key };
+        let curves = vec![curve("training", Source::Train), curve("validation", Source::Validation)];
+        Self { title, curves }
+    }
+}
+
 /// Draws panels of curves over all epochs, one below the other.
 ///
 /// # Errors

@@ -14,7 +14,7 @@ use crate::train::checkpoint::{Checkpoint, Optimised, optimised};
 use crate::train::config::Config;
 use crate::train::folder::RunFolder;
 use crate::train::metrics::{Figures, figures};
-use crate::train::pictures::{Curve, Panel, Source};
+use crate::train::pictures::Panel;
 use crate::{Error, Result};
 
 pub(super) struct ClassifierLearner {
@@ -92,14 +92,10 @@ impl Learner for ClassifierLearner {
     }
 
     fn panels(&self) -> Vec<Panel> {
-        let both = |title, key| Panel {
-            title,
-            curves: vec![
-                Curve { label: "training", source: Source::Train, key },
-                Curve { label: "validation", source: Source::Validation, key },
-            ],
-        };
-        vec![both("cross-entropy (nats)", "cross_entropy"), both("share that is right", "accuracy")]
+        vec![
+            Panel::of_both("cross-entropy (nats)", "cross_entropy"),
+            Panel::of_both("share that is right", "accuracy"),
+        ]
     }
 
     fn largest_layer(&self) -> usize {

@@ -15,7 +15,7 @@ use crate::train::checkpoint::{Checkpoint, Optimised, optimised};
 use crate::train::config::Config;
 use crate::train::folder::RunFolder;
 use crate::train::metrics::{Figures, figures};
-use crate::train::pictures::{self, Curve, Drawer, Panel, SAMPLES, Source};
+use crate::train::pictures::{self, Drawer, Panel, SAMPLES};
 use crate::vae::{Binarize, Example, ObjectiveConfig, Vae};
 use crate::{Result, evaluate};
 
@@ -182,14 +182,7 @@ impl Learner for VaeLearner {
     }
 
     fn panels(&self) -> Vec<Panel> {
-        let both = |title, key| Panel {
-            title,
-            curves: vec![
-                Curve { label: "training", source: Source::Train, key },
-                Curve { label: "validation", source: Source::Validation, key },
-            ],
-        };
-        vec![both("ELBO (nats per picture)", "elbo"), both("KL (nats per picture)", "kl")]
+        vec![Panel::of_both("ELBO (nats per picture)", "elbo"), Panel::of_both("KL (nats per picture)", "kl")]
     }
 
     fn largest_layer(&self) -> usize {
