@@ -28,6 +28,11 @@ impl DeviceAdam {
         Ok(Self { config: adam.config(), step: adam.steps(), moments })
     }
 
+    /// Updates so far.
+    pub(super) fn steps(&self) -> u64 {
+        self.step
+    }
+
     /// Copies the state back.
     pub(super) fn store(&self, adam: &mut Adam) -> Result<()> {
         let values = |tensor: &Tensor| tensor.flatten_all()?.to_vec1();

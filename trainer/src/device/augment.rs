@@ -1,8 +1,9 @@
 //! [`crate::gan::augment`] on tensors, where gradients are candle's.
 
 use candle_core::{Result, Tensor};
+use edgegen_runtime::model::ImageShape;
 
-use crate::gan::augment::{Change, Draws};
+use crate::gan::augment::{Change, Draws, cut};
 
 /// Changes pictures (N, C, H, W).
 pub(super) fn apply(draws: &Draws, pictures: &Tensor) -> Result<Tensor> {
@@ -54,9 +55,10 @@ fn each(x: &Tensor, changes: &[Change]) -> Result<Tensor> {
         }
         Some(Change::Cut(_)) => {
             let mut mask = vec![1f32; count * height * width];
-            for (mask, change) in mask.chunks_mut(height * width).zip(changes) {
-                if let Change::Cut([top, bottom, left, right]) = *change {
-                    mask.chunks_mut(width).take(bottom).skip(top).for_each(|row| row[left..right].fill(0.0));
+            let plane = ImageShape { channels: 1, height, width };
+            for (mask, change) in mask.chunks_mut(plane.values()).zip(changes) {
+                if let Change::Cut(bounds) = *change {
+                    cut(plane, mask, bounds);
                 }
             }
             x.broadcast_mul(&Tensor::from_vec(mask, (count, 1, height, width), x.device())?)

@@ -21,7 +21,6 @@ pub(crate) struct DeviceGan {
     discriminator_adam: DeviceAdam,
     /// The place of each weight that is divided by its largest singular value, and its left vector (outputs).
     spectral: Vec<(usize, Tensor)>,
-    generator_steps: u64,
     latent: Shape,
     image: Shape,
     config: GanConfig,
@@ -42,7 +41,6 @@ impl DeviceGan {
                 .into_iter()
                 .map(|(place, left)| Ok((place, Tensor::from_slice(&left.value, left.value.len(), device)?)))
                 .collect::<Result<_>>()?,
-            generator_steps: of_generator.steps(),
             latent: gan.generator.network().input,
             image: gan.discriminator.network().input,
             config: gan.config().clone(),
@@ -107,9 +105,8 @@ impl DeviceGan {
             let gradients = loss.backward()?;
             let norm = self.generator_adam.update(&[&self.generator], &gradients, pace.rate, pace.clip)?;
             figures.generator_norm = Some(norm);
-            self.generator_steps += 1;
-            let steps = self.generator_steps as f64;
-            self.average.follow(&self.generator, self.config.average.min(steps / (steps + 9.0)))?;
+            let decay = self.config.decay(self.generator_adam.steps());
+            self.average.follow(&self.generator, decay)?;
         }
         Ok(figures)
     }
@@ -127,13 +124,7 @@ impl DeviceGan {
         let loss = mean_loss(self.config.loss, &logits, wanted)?;
         figures.discriminator_loss += f64::from(loss.to_scalar::<f32>()?);
         let values = logits.flatten_all()?.to_vec1::<f32>()?;
-        let share = |right: fn(&f32) -> bool| {
-            values.iter().filter(|logit| right(logit)).count() as f64 / values.len().max(1) as f64
-        };
-        match wanted {
-            Wanted::Real(_) => figures.real_accuracy = share(|logit| *logit > 0.0),
-            _ => figures.drawn_accuracy = share(|logit| *logit < 0.0),
-        }
+        figures.note_accuracy(wanted, &values);
         Ok(loss)
     }
 

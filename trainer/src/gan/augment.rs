@@ -145,7 +145,7 @@ fn shift(shape: ImageShape, values: &mut [f32], [down, right]: [isize; 2]) {
     }
 }
 
-fn cut(shape: ImageShape, values: &mut [f32], [top, bottom, left, right]: [usize; 4]) {
+pub(crate) fn cut(shape: ImageShape, values: &mut [f32], [top, bottom, left, right]: [usize; 4]) {
     for plane in values.chunks_mut(shape.height * shape.width) {
         plane.chunks_mut(shape.width).take(bottom).skip(top).for_each(|row| row[left..right].fill(0.0));
     }

@@ -61,6 +61,11 @@ impl GanConfig {
     pub fn discriminator(&self) -> DiscriminatorForm {
         DiscriminatorForm { base: self.discriminator_base, norm: self.discriminator_norm }
     }
+
+    /// Decay of the moving average behind G's step number `steps`, from 1.
+    pub(crate) fn decay(&self, steps: u64) -> f64 {
+        self.average.min(steps as f64 / (steps as f64 + 9.0))
+    }
 }
 
 /// A generator and a discriminator with values, and their optimisers.
@@ -121,6 +126,17 @@ pub struct Figures {
 }
 
 impl Figures {
+    /// Notes what share of a batch's logits is right.
+    pub(crate) fn note_accuracy(&mut self, wanted: Wanted, logits: &[f32]) {
+        let share = |right: fn(&f32) -> bool| {
+            logits.iter().filter(|logit| right(logit)).count() as f64 / logits.len().max(1) as f64
+        };
+        match wanted {
+            Wanted::Real(_) => self.real_accuracy = share(|logit| *logit > 0.0),
+            _ => self.drawn_accuracy = share(|logit| *logit < 0.0),
+        }
+    }
+
     /// Whether all are numbers.
     pub fn finite(&self) -> bool {
         let told = [self.generator_loss, self.generator_norm, self.slope].into_iter().flatten();
@@ -268,13 +284,7 @@ impl Gan {
         let logits = logits.to_rows();
         let (value, gradient) = self.config.loss.of(&logits, wanted);
         figures.discriminator_loss += value;
-        let share = |right: fn(&f32) -> bool| {
-            logits.iter().filter(|logit| right(logit)).count() as f64 / logits.len().max(1) as f64
-        };
-        match wanted {
-            Wanted::Real(_) => figures.real_accuracy = share(|logit| *logit > 0.0),
-            _ => figures.drawn_accuracy = share(|logit| *logit < 0.0),
-        }
+        figures.note_accuracy(wanted, &logits);
         let gradient = Batch::from_rows(&gradient, Shape::Vector(1));
         self.discriminator.backward(&record, gradient, Some(&mut self.discriminator_gradients), false);
     }
@@ -353,8 +363,8 @@ impl Gan {
         self.generator.backward(drawing, of_drawn, Some(&mut self.generator_gradients), false);
         figures.generator_norm = Some(Gradients::clip(&mut [&mut self.generator_gradients], pace.clip));
         self.generator_adam.update(&mut [(&mut self.generator, &self.generator_gradients)], pace.rate);
-        let steps = self.generator_adam.steps() as f64;
-        self.average.follow(&self.generator, self.config.average.min(steps / (steps + 9.0)));
+        let decay = self.config.decay(self.generator_adam.steps());
+        self.average.follow(&self.generator, decay);
     }
 }
 
