@@ -10,7 +10,8 @@
 //! - [`device`]: the same steps on candle's tensors, for CUDA
 //! - [`evaluate`]: likelihoods of held-out pictures; samples against pictures, on the features of any network
 //! - [`train`]: configuration, presets, loop, run folder, checkpoints, pictures
-//! - [`export`]: layer list + weights → ONNX → compared with the trainer's own through the runtime
+//! - [`graph`]: a network with its values as files hold it, from a trained module or an ONNX file
+//! - [`export`]: graph → ONNX → compared with the trainer's own through the runtime
 //!
 //! Guarantees: a step of a run depends on its configuration, its pictures and the step's number
 //! alone, so runs can be cut and resumed and end in the same weights (on the CPU); files appear whole or not at
@@ -22,6 +23,7 @@ pub mod device;
 pub mod evaluate;
 pub mod export;
 pub mod gan;
+pub mod graph;
 pub mod network;
 pub mod nn;
 pub mod train;

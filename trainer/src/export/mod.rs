@@ -1,8 +1,8 @@
-//! Journey two: checkpoint → folded layers → ONNX → compared with the trainer's own through the runtime →
+//! Journey two: checkpoint → graph → ONNX → compared with the trainer's own through the runtime →
 //! model folder (`model.json`, `PART.PRECISION.onnx`, card, a picture of samples).
 
+pub(crate) mod builder;
 mod card;
-pub mod fold;
 pub mod onnx;
 mod verify;
 
@@ -18,6 +18,8 @@ use edgegen_runtime::model::{
 use serde_json::{Map, Value, json};
 
 use crate::evaluate::{HeldOut, verdicts};
+use crate::graph::prepare::Form;
+use crate::graph::{Graph, Heads};
 use crate::network::Shape;
 use crate::network::module::Module;
 use crate::train::trained::{Trained, TrainedRun};
@@ -80,8 +82,10 @@ fn write_into(
     let mut files = Vec::new();
     let mut metrics = Map::new();
     let mut differences = Vec::new();
-    for (part, module, signature) in parts(run)? {
-        let bytes = onnx::model(&fold::fold(module)?, &signature, &metadata(run, part))?;
+    for (part, module, input, heads) in parts(run) {
+        let graph = Graph::of_module(module, &part.to_string(), input, &heads, metadata(run, part))?;
+        let graph = graph.prepare(Form::Transposed)?;
+        let bytes = onnx::model(&graph, Precision::Fp32)?;
         let file = file_name(part, Precision::Fp32);
         let difference = verify::compare(run, part, &bytes, &file)?;
         if difference.is_nan() || difference > TOLERANCE {
@@ -126,41 +130,27 @@ fn write_into(
     Ok(Report { differences, manifest })
 }
 
-/// The networks that become files.
-fn parts(run: &TrainedRun) -> Result<Vec<(Part, &Module, onnx::Signature<'static>)>> {
+/// The networks that become files, with the names of their inputs.
+fn parts(run: &TrainedRun) -> Vec<(Part, &Module, &'static str, Heads<'static>)> {
     let shape = run.dataset.shape;
     let image = Shape::Image(shape.channels, shape.height, shape.width);
     let latent = Shape::Vector(run.config.network.latent);
-    let output = |name, shape| onnx::Output { name, shape };
-    let draws = |name| onnx::Signature {
-        name,
-        input: ("latent", latent),
-        outputs: vec![output("image", image)],
-        tap: None,
-    };
-    Ok(match &run.trained {
+    let draws = || Heads { outputs: vec![("image", image)], tap: None };
+    match &run.trained {
         Trained::Vae(vae, _) => {
-            let encoder = onnx::Signature {
-                name: "encoder",
-                input: ("image", image),
-                outputs: vec![output("mean", latent), output("log_variance", latent)],
-                tap: None,
-            };
-            vec![(Part::Encoder, &vae.encoder, encoder), (Part::Decoder, &vae.decoder, draws("decoder"))]
+            let posterior = Heads { outputs: vec![("mean", latent), ("log_variance", latent)], tap: None };
+            vec![
+                (Part::Encoder, &vae.encoder, "image", posterior),
+                (Part::Decoder, &vae.decoder, "latent", draws()),
+            ]
         }
-        Trained::Generator(module) => vec![(Part::Generator, module, draws("generator"))],
+        Trained::Generator(module) => vec![(Part::Generator, module, "latent", draws())],
         Trained::Classifier(classifier) => {
-            // the activation before the last layer, once batch norms are folded
-            let features = fold::fold(&classifier.module)?.len().saturating_sub(2);
-            let signature = onnx::Signature {
-                name: "classifier",
-                input: ("image", image),
-                outputs: vec![output("logits", Shape::Vector(classifier.classes()))],
-                tap: Some((features, output("features", latent))),
-            };
-            vec![(Part::Classifier, &classifier.module, signature)]
+            let logits = Shape::Vector(classifier.classes());
+            let heads = Heads { outputs: vec![("logits", logits)], tap: Some("features") };
+            vec![(Part::Classifier, &classifier.module, "image", heads)]
         }
-    })
+    }
 }
 
 /// How good the network is: on its test pictures, and what `edgegen-train eval` found of these weights.

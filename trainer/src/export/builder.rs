@@ -1,0 +1,257 @@
+//! Puts an ONNX file together: opset 17, IR version 8, symbolic batch, raw little-endian data.
+
+use edgegen_runtime::model::Metadata;
+use half::f16;
+use prost::Message;
+use tract_onnx::pb::{
+    AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, StringStringEntryProto,
+    TensorProto, TensorShapeProto, TypeProto, ValueInfoProto, attribute_proto::AttributeType,
+    tensor_proto::DataType, tensor_shape_proto, type_proto,
+};
+
+use crate::graph::{Foreign, Graph, Shuffle};
+use crate::network::{Activation, Layer, Shape};
+
+/// Operator set that files declare.
+pub const OPSET: i64 = 17;
+/// ONNX IR version that files declare.
+pub const IR_VERSION: i64 = 8;
+/// Name of the symbolic batch size.
+const BATCH: &str = "N";
+
+/// Nodes and constants of a file that is being written.
+#[derive(Default)]
+pub(crate) struct Builder {
+    nodes: Vec<NodeProto>,
+    initializers: Vec<TensorProto>,
+    /// Whether float32 constants are stored in 16 bits, each behind a Cast.
+    half: bool,
+}
+
+impl Builder {
+    pub(crate) fn new(half: bool) -> Self {
+        Self { half, ..Self::default() }
+    }
+
+    /// Adds a node; returns the name of its result.
+    pub(crate) fn node(
+        &mut self,
+        kind: &str,
+        inputs: &[&str],
+        attributes: Vec<AttributeProto>,
+        output: &str,
+    ) -> String {
+        self.nodes.push(NodeProto {
+            name: format!("node.{output}"),
+            op_type: kind.into(),
+            input: inputs.iter().map(ToString::to_string).collect(),
+            output: vec![output.into()],
+            attribute: attributes,
+            ..NodeProto::default()
+        });
+        output.to_string()
+    }
+
+    /// Adds an activation.
+    pub(crate) fn activation(&mut self, activation: Activation, input: &str, output: &str) -> String {
+        let (kind, attributes) = match activation {
+            Activation::Relu => ("Relu", vec![]),
+            Activation::LeakyRelu(slope) => ("LeakyRelu", vec![float("alpha", slope)]),
+            Activation::Tanh => ("Tanh", vec![]),
+            Activation::Sigmoid => ("Sigmoid", vec![]),
+        };
+        self.node(kind, &[input], attributes, output)
+    }
+
+    /// Adds a change of shape; batches keep their size.
+    pub(crate) fn reshape(&mut self, name: &str, shape: Shape, input: &str, output: &str) -> String {
+        if let Shape::Vector(_) = shape {
+            return self.node("Flatten", &[input], vec![int("axis", 1)], output);
+        }
+        let mut dims = vec![0]; // 0 keeps the batch axis
+        dims.extend(shape.dims().iter().map(|size| *size as i64));
+        let shape = self.int64s(&format!("{name}.shape"), &dims);
+        self.node("Reshape", &[input, &shape], vec![], output)
+    }
+
+    /// Adds DepthToSpace, and the Slice that cuts the border off if there is one. `before` is what enters.
+    pub(crate) fn shuffle(&mut self, shuffle: &Shuffle, before: Shape, input: &str, output: &str) -> String {
+        let (_, height, width) = before.image();
+        let (block, first) = (shuffle.block, shuffle.first);
+        let whole = first == 0 && shuffle.size == (height * block, width * block);
+        let attributes = || vec![int("blocksize", block as i64), string("mode", "CRD")];
+        let mut full = input.to_string();
+        if block > 1 {
+            if whole {
+                return self.node("DepthToSpace", &[input], attributes(), output);
+            }
+            full = self.node("DepthToSpace", &[input], attributes(), &format!("{output}.full"));
+        }
+        let place = |y: usize, x: usize| [y as i64, x as i64];
+        let starts = self.int64s(&format!("{output}.starts"), &place(first, first));
+        let end = place(first + shuffle.size.0, first + shuffle.size.1);
+        let ends = self.int64s(&format!("{output}.ends"), &end);
+        let axes = self.int64s(&format!("{output}.axes"), &[2, 3]);
+        self.node("Slice", &[&full, &starts, &ends, &axes], vec![], output)
+    }
+
+    /// Adds a node of another maker with the constants that it reads; its values are renamed to `inputs`.
+    pub(crate) fn foreign(&mut self, foreign: &Foreign, inputs: &[&str], output: &str) -> String {
+        let mut node = foreign.node.clone();
+        let mut inputs = inputs.iter();
+        for name in &mut node.input {
+            let constant = foreign.constants.iter().find(|tensor| tensor.name == *name);
+            match constant {
+                Some(tensor) => {
+                    let own = TensorProto { name: format!("{output}.{name}"), ..tensor.clone() };
+                    *name = own.name.clone();
+                    self.initializers.push(own);
+                }
+                None if name.is_empty() => {}
+                None => *name = inputs.next().map_or_else(String::new, ToString::to_string),
+            }
+        }
+        node.output = vec![output.into()];
+        self.nodes.push(node);
+        output.to_string()
+    }
+
+    /// A float32 constant; in a file of 16 bits a Cast widens it.
+    pub(crate) fn floats(&mut self, name: &str, dims: &[usize], values: &[f32]) -> String {
+        if !self.half {
+            return self.floats32(name, dims, values);
+        }
+        let raw = values.iter().flat_map(|value| f16::from_f32(*value).to_le_bytes()).collect();
+        let stored = self.initializer(&format!("{name}.half"), dims, DataType::Float16, raw);
+        self.node("Cast", &[&stored], vec![int("to", DataType::Float as i64)], name)
+    }
+
+    /// A float32 constant that is stored as such in any case.
+    pub(crate) fn floats32(&mut self, name: &str, dims: &[usize], values: &[f32]) -> String {
+        let raw = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        self.initializer(name, dims, DataType::Float, raw)
+    }
+
+    /// An int64 constant.
+    pub(crate) fn int64s(&mut self, name: &str, values: &[i64]) -> String {
+        let raw = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        self.initializer(name, &[values.len()], DataType::Int64, raw)
+    }
+
+    /// An int32 constant.
+    pub(crate) fn int32s(&mut self, name: &str, dims: &[usize], values: &[i32]) -> String {
+        let raw = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        self.initializer(name, dims, DataType::Int32, raw)
+    }
+
+    /// A uint8 constant.
+    pub(crate) fn bytes(&mut self, name: &str, dims: &[usize], values: &[u8]) -> String {
+        self.initializer(name, dims, DataType::Uint8, values.to_vec())
+    }
+
+    /// An int8 constant.
+    pub(crate) fn int8s(&mut self, name: &str, dims: &[usize], values: &[i8]) -> String {
+        let raw = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        self.initializer(name, dims, DataType::Int8, raw)
+    }
+
+    fn initializer(&mut self, name: &str, dims: &[usize], kind: DataType, raw_data: Vec<u8>) -> String {
+        self.initializers.push(TensorProto {
+            name: name.into(),
+            dims: dims.iter().map(|size| *size as i64).collect(),
+            data_type: kind as i32,
+            raw_data,
+            ..TensorProto::default()
+        });
+        name.to_string()
+    }
+
+    /// Serialises the file of `graph`, whose input and outputs these nodes connect.
+    pub(crate) fn finish(self, graph: &Graph, metadata: &Metadata) -> Vec<u8> {
+        let value_of = |id: &usize| {
+            let value = &graph.values[*id];
+            declare(&value.name, DataType::Float, &value.shape.dims())
+        };
+        let mut input = vec![value_of(&graph.input)];
+        if graph.classes() > 0 {
+            input.push(declare(&graph.class_input, DataType::Int64, &[]));
+        }
+        let metadata_props =
+            metadata.to_props().into_iter().map(|(key, value)| StringStringEntryProto { key, value }).collect();
+        let proto = ModelProto {
+            ir_version: IR_VERSION,
+            opset_import: vec![OperatorSetIdProto { domain: String::new(), version: OPSET.max(graph.opset) }],
+            producer_name: metadata.producer_name.clone().unwrap_or_default(),
+            producer_version: metadata.producer_version.clone().unwrap_or_default(),
+            metadata_props,
+            graph: Some(GraphProto {
+                name: graph.name.clone(),
+                node: self.nodes,
+                initializer: self.initializers,
+                input,
+                output: graph.outputs.iter().map(value_of).collect(),
+                ..GraphProto::default()
+            }),
+            ..ModelProto::default()
+        };
+        proto.encode_to_vec()
+    }
+}
+
+/// A graph's input or output: (N, `dims`…).
+fn declare(name: &str, element: DataType, dims: &[usize]) -> ValueInfoProto {
+    use tensor_shape_proto::{Dimension, dimension::Value};
+    let size = |value| Dimension { value: Some(value), ..Dimension::default() };
+    let mut dim = vec![size(Value::DimParam(BATCH.into()))];
+    dim.extend(dims.iter().map(|length| size(Value::DimValue(*length as i64))));
+    let tensor = type_proto::Tensor { elem_type: element as i32, shape: Some(TensorShapeProto { dim }) };
+    ValueInfoProto {
+        name: name.into(),
+        r#type: Some(TypeProto {
+            value: Some(type_proto::Value::TensorType(tensor)),
+            ..TypeProto::default()
+        }),
+        ..ValueInfoProto::default()
+    }
+}
+
+/// The attributes of a convolution with a square kernel, the same stride and padding on both axes.
+pub(crate) fn window(kernel: usize, stride: usize, padding: usize) -> Vec<AttributeProto> {
+    let pair = |value: usize| [value as i64; 2].to_vec();
+    vec![
+        ints("kernel_shape", pair(kernel)),
+        ints("strides", pair(stride)),
+        ints("pads", [padding as i64; 4].to_vec()),
+    ]
+}
+
+/// The window of a convolution layer; that of a dense layer as a convolution of one pixel.
+pub(crate) fn window_of(layer: &Layer) -> Vec<AttributeProto> {
+    match *layer {
+        Layer::Conv { kernel, stride, padding, .. } | Layer::ConvTranspose { kernel, stride, padding, .. } => {
+            window(kernel, stride, padding)
+        }
+        Layer::UpsampleConv { kernel, .. } => window(kernel, 1, kernel / 2),
+        _ => window(1, 1, 0),
+    }
+}
+
+fn attribute(name: &str, kind: AttributeType) -> AttributeProto {
+    AttributeProto { name: name.into(), r#type: kind as i32, ..AttributeProto::default() }
+}
+
+pub(crate) fn float(name: &str, value: f32) -> AttributeProto {
+    AttributeProto { f: value, ..attribute(name, AttributeType::Float) }
+}
+
+pub(crate) fn int(name: &str, value: i64) -> AttributeProto {
+    AttributeProto { i: value, ..attribute(name, AttributeType::Int) }
+}
+
+pub(crate) fn ints(name: &str, values: Vec<i64>) -> AttributeProto {
+    AttributeProto { ints: values, ..attribute(name, AttributeType::Ints) }
+}
+
+pub(crate) fn string(name: &str, value: &str) -> AttributeProto {
+    AttributeProto { s: value.as_bytes().to_vec(), ..attribute(name, AttributeType::String) }
+}

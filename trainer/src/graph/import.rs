@@ -1,0 +1,553 @@
+//! An ONNX file → a graph.
+//!
+//! Files of edgegen and of PyTorch's exporters consist of operators that are known here. Any other operator, and a
+//! known one with attributes that are not (a dilated or grouped convolution), becomes a [`Foreign`] node.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use edgegen_runtime::model::Facts;
+use half::f16;
+use prost::Message;
+use tract_onnx::pb::{AttributeProto, ModelProto, NodeProto, TensorProto, tensor_proto::DataType};
+
+use super::prepare::Transposed;
+use super::{BatchNorm, Foreign, Graph, Linear, Node, Op, Shuffle, ValueId};
+use crate::network::{Activation, Layer, Shape};
+use crate::nn::batch::Batch;
+use crate::{Error, Result};
+
+/// Reads a file that the runtime has opened and described as `facts`.
+///
+/// # Errors
+/// [`Error::Export`] that names what is not understood: values that are neither (N, L) nor (N, C, H, W), operators
+/// with several outputs, quantised files.
+pub fn graph(bytes: &[u8], file: &str, facts: &Facts) -> Result<Graph> {
+    let refused = |problem: String| Error::Export(format!("{file}: {problem}"));
+    let proto = ModelProto::decode(bytes).map_err(|_| refused("this is not an ONNX model".into()))?;
+    let onnx = proto.graph.ok_or_else(|| refused("it holds no graph".into()))?;
+    let input = facts.inputs.first().ok_or_else(|| refused("it has no input".into()))?;
+    let rank = input.shape.split(',').count();
+    let image = Shape::Image(facts.image.channels, facts.image.height, facts.image.width);
+    let shape = match (facts.part.draws(), rank) {
+        (true, 2) => Shape::Vector(facts.latent_dim),
+        (true, _) => Shape::Image(facts.latent_dim, 1, 1),
+        (false, _) => image,
+    };
+    let mut graph = Graph::new(&onnx.name, (&input.name, shape), facts.metadata.clone());
+    graph.opset = facts.opset as i64;
+    if let Some(class) = &facts.class_input {
+        graph.class_input.clone_from(class);
+    }
+    let outputs: Vec<&str> = facts.outputs.iter().map(|output| output.name.as_str()).collect();
+    let needed = needed(&onnx.node, &outputs);
+    let mut reader = Reader {
+        known: HashMap::from([(input.name.clone(), graph.input)]),
+        graph,
+        constants: onnx.initializer.into_iter().map(|tensor| (tensor.name.clone(), tensor)).collect(),
+        rows: HashMap::new(),
+        enlarged: HashMap::new(),
+        nodes: &onnx.node,
+    };
+    for (index, node) in onnx.node.iter().enumerate().filter(|(index, _)| needed.contains(index)) {
+        reader.node(index, node).map_err(|e| refused(e.to_string()))?;
+    }
+    for name in outputs {
+        let value = reader.known.get(name).ok_or_else(|| refused(format!("nothing computes {name:?}")))?;
+        reader.graph.outputs.push(*value);
+        reader.graph.values[*value].name = name.into();
+    }
+    let mut graph = reader.graph;
+    if graph.nodes.is_empty() {
+        return Err(refused("it computes nothing".into()));
+    }
+    graph.unique_names();
+    Ok(graph)
+}
+
+/// The nodes that the outputs depend on.
+fn needed(nodes: &[NodeProto], outputs: &[&str]) -> HashSet<usize> {
+    let mut names: HashSet<&str> = outputs.iter().copied().collect();
+    let mut needed = HashSet::new();
+    for (index, node) in nodes.iter().enumerate().rev() {
+        if node.output.iter().any(|name| names.contains(name.as_str())) {
+            needed.insert(index);
+            names.extend(node.input.iter().map(String::as_str));
+        }
+    }
+    needed
+}
+
+struct Reader<'a> {
+    graph: Graph,
+    nodes: &'a [NodeProto],
+    /// Values by their names in the file.
+    known: HashMap<String, ValueId>,
+    constants: HashMap<String, TensorProto>,
+    /// Rows of classes: tables (classes, features) by the name of what Gather makes.
+    rows: HashMap<String, (usize, Vec<f32>)>,
+    /// What a Resize to twice the size makes, which the convolution behind it takes in: its input's name.
+    enlarged: HashMap<String, String>,
+}
+
+/// A tensor of numbers: its axes, and its values in row-major order.
+type Numbers = (Vec<usize>, Vec<f32>);
+
+impl Reader<'_> {
+    fn node(&mut self, index: usize, node: &NodeProto) -> Result<()> {
+        if self.constant(node)? {
+            return Ok(());
+        }
+        let name = match node.name.as_str() {
+            "" => format!("{}{index}", node.op_type.to_lowercase()),
+            name => name.strip_prefix("node.").unwrap_or(name).to_string(),
+        };
+        let output = match node.output.as_slice() {
+            [output] => output.as_str(),
+            [output, rest @ ..] if rest.iter().all(|name| !self.is_read(name)) => output,
+            _ => {
+                return Err(Error::Export(format!(
+                    "node {name:?} ({}) has several outputs; operators with one are supported",
+                    node.op_type
+                )));
+            }
+        };
+        if self.alias(node, output) || self.class_row(node, output) || self.enlarges(node, output) {
+            return Ok(());
+        }
+        match self.op(node)? {
+            Some(Read::Op(op, shape, input)) => {
+                let made = self.graph.push(&name, op, input, (output, shape))?;
+                self.known.insert(output.into(), made);
+            }
+            Some(Read::Transposed(sizes, weight, bias, input)) => {
+                let height = |side: usize| {
+                    (side - 1) * sizes.stride + sizes.kernel + sizes.output_padding - 2 * sizes.padding
+                };
+                let (_, h, w) = self.graph.values[input].shape.image();
+                let shape = Shape::Image(sizes.outputs, height(h), height(w));
+                let made = self.graph.value(output, shape);
+                // only the place of the new nodes is taken from this one
+                let place = Node { name, op: Op::Reshape, inputs: vec![input], output: made };
+                self.graph.push_transposed(&place, sizes, &weight, &bias)?;
+                self.known.insert(output.into(), made);
+            }
+            None => self.foreign(&name, node, output)?,
+        }
+        Ok(())
+    }
+
+    fn is_read(&self, name: &str) -> bool {
+        self.nodes.iter().any(|node| node.input.iter().any(|input| input == name))
+    }
+
+    fn read_once(&self, name: &str) -> bool {
+        self.nodes.iter().flat_map(|node| &node.input).filter(|input| *input == name).count() == 1
+    }
+
+    /// Whether the node only makes a constant.
+    fn constant(&mut self, node: &NodeProto) -> Result<bool> {
+        let Some(output) = node.output.first() else { return Ok(false) };
+        let made = match node.op_type.as_str() {
+            "Constant" => node.attribute.iter().find_map(|attribute| attribute.t.clone()),
+            "Identity" => node.input.first().and_then(|name| self.constants.get(name)).cloned(),
+            // weights stored in 16 bits
+            "Cast" if int(node, "to", 0) == DataType::Float as i64 => {
+                let stored = node.input.first().and_then(|name| self.constants.get(name));
+                match stored.and_then(numbers) {
+                    Some((dims, values)) => Some(TensorProto {
+                        dims: dims.iter().map(|size| *size as i64).collect(),
+                        data_type: DataType::Float as i32,
+                        raw_data: values.iter().flat_map(|value| value.to_le_bytes()).collect(),
+                        ..TensorProto::default()
+                    }),
+                    None => None,
+                }
+            }
+            "QuantizeLinear" | "DequantizeLinear" | "QLinearConv" | "QLinearMatMul" | "ConvInteger" => {
+                return Err(Error::Export(
+                    "it is quantised already; give the float32 file that it was made from".into(),
+                ));
+            }
+            _ => None,
+        };
+        let Some(mut tensor) = made else { return Ok(false) };
+        tensor.name.clone_from(output);
+        self.constants.insert(output.clone(), tensor);
+        Ok(true)
+    }
+
+    /// Nodes that change nothing.
+    fn alias(&mut self, node: &NodeProto, output: &str) -> bool {
+        let nothing = matches!(node.op_type.as_str(), "Identity" | "Dropout");
+        let input = node.input.first().and_then(|name| self.known.get(name)).copied();
+        let Some(input) = input.filter(|_| nothing) else { return false };
+        self.known.insert(output.into(), input);
+        true
+    }
+
+    /// The row of the class, which an Add behind it takes in.
+    fn class_row(&mut self, node: &NodeProto, output: &str) -> bool {
+        let [table, class] = node.input.as_slice() else { return false };
+        if node.op_type != "Gather" || *class != self.graph.class_input || int(node, "axis", 0) != 0 {
+            return false;
+        }
+        let Some((dims, values)) = self.numbers(table) else { return false };
+        if dims.len() == 2 {
+            self.rows.insert(output.into(), (dims[0], values));
+        }
+        dims.len() == 2
+    }
+
+    /// A Resize to twice the size by nearest neighbours, before a convolution that keeps the size.
+    fn enlarges(&mut self, node: &NodeProto, output: &str) -> bool {
+        let text = |name| string(node, name);
+        let doubles = || {
+            let scales = self.numbers(node.input.get(2)?)?.1;
+            (scales == [1.0, 1.0, 2.0, 2.0]).then_some(())
+        };
+        let nearest = text("mode").is_none_or(|mode| mode == "nearest")
+            && text("coordinate_transformation_mode").is_some_and(|mode| mode == "asymmetric")
+            && text("nearest_mode").is_some_and(|mode| mode == "floor");
+        let behind = self.nodes.iter().find(|node| node.input.first().is_some_and(|input| input == output));
+        let kept = || {
+            let behind = behind.filter(|node| node.op_type == "Conv")?;
+            let (kernel, stride, padding) = self.window(behind)?;
+            (kernel % 2 == 1 && stride == 1 && padding == kernel / 2).then_some(())
+        };
+        let fits = node.op_type == "Resize" && nearest && doubles().is_some() && kept().is_some();
+        if fits && self.read_once(output) {
+            self.enlarged.insert(output.into(), node.input[0].clone());
+            return true;
+        }
+        false
+    }
+
+    /// The operator, if it is known with all its attributes.
+    fn op(&mut self, node: &NodeProto) -> Result<Option<Read>> {
+        let Some(first) = node.input.first() else { return Ok(None) };
+        let enlarged = self.enlarged.get(first).cloned();
+        let source = enlarged.as_ref().unwrap_or(first);
+        let Some(&input) = self.known.get(source) else {
+            // an Add may have its value second
+            return Ok(if node.op_type == "Add" { self.add(node) } else { None });
+        };
+        let shape = self.graph.values[input].shape;
+        let plain = |op| Ok(Some(Read::Op(op, None, input)));
+        match node.op_type.as_str() {
+            "Relu" => plain(Op::Activation(Activation::Relu)),
+            "LeakyRelu" => plain(Op::Activation(Activation::LeakyRelu(float(node, "alpha", 0.01)))),
+            "Tanh" => plain(Op::Activation(Activation::Tanh)),
+            "Sigmoid" => plain(Op::Activation(Activation::Sigmoid)),
+            "Flatten" if int(node, "axis", 1) == 1 => {
+                Ok(Some(Read::Op(Op::Reshape, Some(Shape::Vector(shape.values())), input)))
+            }
+            "Reshape" | "Squeeze" | "Unsqueeze" => {
+                Ok(self.reshaped(node, shape).map(|shape| Read::Op(Op::Reshape, Some(shape), input)))
+            }
+            "Gemm" | "MatMul" => Ok(self.dense(node, shape).map(|linear| Read::Op(Op::Linear(linear), None, input))),
+            "Conv" => Ok(self.conv(node, enlarged.is_some()).map(|linear| Read::Op(Op::Linear(linear), None, input))),
+            "ConvTranspose" => Ok(self.transposed(node, input)),
+            "BatchNormalization" => Ok(self.batch_norm(node, shape).map(|norm| Read::Op(Op::BatchNorm(norm), None, input))),
+            "DepthToSpace" => Ok(self.depth_to_space(node, shape).map(|shuffle| Read::Op(Op::Shuffle(shuffle), None, input))),
+            "Slice" => Ok(self.slice(node, shape).map(|shuffle| Read::Op(Op::Shuffle(shuffle), None, input))),
+            "Add" => Ok(self.add(node)),
+            _ => Ok(None),
+        }
+    }
+
+    /// A value plus the row of its class, or plus a dense layer's bias.
+    fn add(&mut self, node: &NodeProto) -> Option<Read> {
+        let [a, b] = node.input.as_slice() else { return None };
+        let (value, other) = if self.known.contains_key(a) { (a, b) } else { (b, a) };
+        let input = *self.known.get(value)?;
+        if let Some((classes, table)) = self.rows.get(other) {
+            return Some(Read::Op(Op::ClassRow { classes: *classes, table: table.clone() }, None, input));
+        }
+        let (_, bias) = self.numbers(other)?;
+        let maker = self.graph.maker(input).filter(|_| self.read_once(value))?;
+        match &mut self.graph.nodes[maker].op {
+            Op::Linear(linear @ Linear { layer: Layer::Dense { .. }, .. }) if linear.bias.len() == bias.len() => {
+                linear.bias.iter_mut().zip(bias).for_each(|(sum, bias)| *sum += bias);
+                Some(Read::Op(Op::Reshape, Some(self.graph.values[input].shape), input))
+            }
+            _ => None,
+        }
+    }
+
+    fn dense(&self, node: &NodeProto, shape: Shape) -> Option<Linear> {
+        let (dims, values) = self.numbers(node.input.get(1)?)?;
+        let [rows, columns] = dims[..] else { return None };
+        let plain = float(node, "alpha", 1.0) == 1.0 && float(node, "beta", 1.0) == 1.0 && int(node, "transA", 0) == 0;
+        let Shape::Vector(features) = shape else { return None };
+        let turned = node.op_type == "Gemm" && int(node, "transB", 0) == 1;
+        let (inputs, outputs) = if turned { (columns, rows) } else { (rows, columns) };
+        if !plain || inputs != features {
+            return None;
+        }
+        let weight = if turned {
+            values
+        } else {
+            (0..outputs * inputs).map(|index| values[index % inputs * outputs + index / inputs]).collect()
+        };
+        let bias = self.bias(node, outputs)?;
+        Some(Linear { layer: Layer::Dense { inputs, outputs }, weight, bias })
+    }
+
+    /// The third input, or zeros; `None` if it is no vector of that length.
+    fn bias(&self, node: &NodeProto, outputs: usize) -> Option<Vec<f32>> {
+        match node.input.get(2).filter(|name| !name.is_empty()) {
+            None => Some(vec![0.0; outputs]),
+            Some(name) => {
+                let (_, values) = self.numbers(name)?;
+                (values.len() == outputs).then_some(values)
+            }
+        }
+    }
+
+    /// (kernel, stride, padding), the same on both axes, of a convolution without dilation and groups.
+    fn window(&self, node: &NodeProto) -> Option<(usize, usize, usize)> {
+        let (dims, _) = self.numbers(node.input.get(1)?)?;
+        let [_, _, kernel, width] = dims[..] else { return None };
+        let same = |name: &str, default: i64| {
+            let values = ints(node, name);
+            let first = values.first().copied().unwrap_or(default);
+            values.iter().all(|value| *value == first).then_some(usize::try_from(first).ok()?)
+        };
+        let notset = string(node, "auto_pad").is_none_or(|mode| mode == "NOTSET");
+        let plain = int(node, "group", 1) == 1 && same("dilations", 1) == Some(1) && notset;
+        let stride = same("strides", 1).filter(|stride| *stride > 0)?;
+        (plain && kernel == width).then_some((kernel, stride, same("pads", 0)?))
+    }
+
+    fn conv(&self, node: &NodeProto, enlarged: bool) -> Option<Linear> {
+        let (kernel, stride, padding) = self.window(node)?;
+        let (dims, weight) = self.numbers(node.input.get(1)?)?;
+        let (outputs, inputs) = (dims[0], dims[1]);
+        let layer = match enlarged {
+            true => Layer::UpsampleConv { inputs, outputs, kernel },
+            false => Layer::Conv { inputs, outputs, kernel, stride, padding },
+        };
+        Some(Linear { layer, weight, bias: self.bias(node, outputs)? })
+    }
+
+    fn transposed(&self, node: &NodeProto, input: ValueId) -> Option<Read> {
+        let (kernel, stride, padding) = self.window(node)?;
+        let (dims, weight) = self.numbers(node.input.get(1)?)?;
+        let (inputs, outputs) = (dims[0], dims[1]);
+        let added = ints(node, "output_padding");
+        let output_padding = usize::try_from(added.first().copied().unwrap_or(0)).ok()?;
+        if !ints(node, "output_shape").is_empty() || added.iter().any(|value| *value != output_padding as i64) {
+            return None;
+        }
+        let bias = self.bias(node, outputs)?;
+        let (_, height, width) = self.graph.values[input].shape.image();
+        let enough = |side: usize| (side - 1) * stride + kernel + output_padding > 2 * padding;
+        // rows that only the bias reaches
+        let covered = kernel + output_padding <= kernel.next_multiple_of(stride) + padding % stride;
+        if !enough(height) || !enough(width) || !covered || padding >= kernel {
+            return None;
+        }
+        let sizes = Transposed { inputs, outputs, kernel, stride, padding, output_padding };
+        if output_padding == 0 && (height, width) != (1, 1) {
+            let layer = Layer::ConvTranspose { inputs, outputs, kernel, stride, padding };
+            return Some(Read::Op(Op::Linear(Linear { layer, weight, bias }), None, input));
+        }
+        Some(Read::Transposed(sizes, weight, bias, input))
+    }
+
+    fn batch_norm(&self, node: &NodeProto, shape: Shape) -> Option<BatchNorm> {
+        let values = |index: usize| {
+            let (_, values) = self.numbers(node.input.get(index)?)?;
+            (values.len() == shape.channels()).then_some(values)
+        };
+        Some(BatchNorm {
+            scale: values(1)?,
+            shift: values(2)?,
+            mean: values(3)?,
+            variance: values(4)?,
+            epsilon: f64::from(float(node, "epsilon", 1e-5)),
+        })
+    }
+
+    fn depth_to_space(&self, node: &NodeProto, shape: Shape) -> Option<Shuffle> {
+        let block = usize::try_from(int(node, "blocksize", 0)).ok().filter(|block| *block > 0)?;
+        let Shape::Image(_, height, width) = shape else { return None };
+        let crd = string(node, "mode").is_some_and(|mode| mode == "CRD");
+        crd.then_some(Shuffle { block, first: 0, size: (height * block, width * block) })
+    }
+
+    /// A cut of rows and columns, as many at the top as at the left.
+    fn slice(&self, node: &NodeProto, shape: Shape) -> Option<Shuffle> {
+        let list = |index: usize| self.integers(node.input.get(index)?);
+        let (starts, ends, axes) = (list(1)?, list(2)?, list(3)?);
+        let plain = node.input.len() < 5 || list(4)?.iter().all(|step| *step == 1);
+        let Shape::Image(_, height, width) = shape else { return None };
+        if !plain || axes != [2, 3] || starts.len() != 2 || starts[0] != starts[1] || ends.len() != 2 {
+            return None;
+        }
+        let end = |end: i64, size: usize| {
+            let end = if end < 0 { end + size as i64 } else { end.min(size as i64) };
+            usize::try_from(end - starts[0]).ok().filter(|length| *length > 0)
+        };
+        let first = usize::try_from(starts[0]).ok()?;
+        Some(Shuffle { block: 1, first, size: (end(ends[0], height)?, end(ends[1], width)?) })
+    }
+
+    /// The shape behind a Reshape, Squeeze or Unsqueeze that leaves the batch axis alone.
+    fn reshaped(&self, node: &NodeProto, shape: Shape) -> Option<Shape> {
+        let sizes: Vec<i64> = match node.op_type.as_str() {
+            "Reshape" => self.integers(node.input.get(1)?)?,
+            "Squeeze" => {
+                let (_, height, width) = shape.image();
+                return ((height, width) == (1, 1)).then_some(Shape::Vector(shape.values()));
+            }
+            _ => vec![0, shape.values() as i64, 1, 1],
+        };
+        let (batch, rest) = sizes.split_first()?;
+        let known: i64 = rest.iter().filter(|size| **size > 0).product();
+        let values = shape.values() as i64;
+        let open = rest.iter().filter(|size| **size < 1).count();
+        // -1 for the batch, or one of the other sizes left to be found
+        if !matches!(batch, -1..=1) || open > 1 || known == 0 || values % known != 0 {
+            return None;
+        }
+        let sizes: Vec<usize> =
+            rest.iter().map(|size| if *size > 0 { *size as usize } else { (values / known) as usize }).collect();
+        let shape = match sizes[..] {
+            [features] => Shape::Vector(features),
+            [channels, height, width] => Shape::Image(channels, height, width),
+            _ => return None,
+        };
+        (shape.values() as i64 == values).then_some(shape)
+    }
+
+    fn foreign(&mut self, name: &str, node: &NodeProto, output: &str) -> Result<()> {
+        let (mut inputs, mut constants) = (Vec::new(), Vec::new());
+        for input in node.input.iter().filter(|input| !input.is_empty()) {
+            if let Some(value) = self.known.get(input) {
+                inputs.push(*value);
+            } else if let Some(tensor) = self.constants.get(input) {
+                constants.push(tensor.clone());
+            } else {
+                return Err(Error::Export(format!(
+                    "node {name:?} ({}) reads {input:?}, which is no float32 value of pictures; simplify the file first, for example with onnxsim",
+                    node.op_type
+                )));
+            }
+        }
+        if inputs.is_empty() {
+            return Err(Error::Export(format!("node {name:?} ({}) reads no value of pictures", node.op_type)));
+        }
+        let foreign = Foreign { node: node.clone(), constants };
+        let op = Op::Foreign(Box::new(foreign.clone()));
+        // one row of zeros tells the shape of what it makes
+        let zeros: Vec<Arc<Batch>> = inputs
+            .iter()
+            .map(|value| {
+                let shape = self.graph.values[*value].shape;
+                Arc::new(Batch::from_rows(&vec![0.0; shape.values()], shape))
+            })
+            .collect();
+        let made = self.graph.value(output, Shape::Vector(0));
+        let node = Node { name: name.into(), op, inputs, output: made };
+        let (_, shape) = foreign.run(&node, &zeros, self.graph.opset, None)?;
+        self.graph.values[made].shape = shape;
+        self.graph.nodes.push(node);
+        self.known.insert(output.into(), made);
+        Ok(())
+    }
+
+    fn numbers(&self, name: &str) -> Option<Numbers> {
+        numbers(self.constants.get(name)?)
+    }
+
+    fn integers(&self, name: &str) -> Option<Vec<i64>> {
+        let tensor = self.constants.get(name)?;
+        if tensor.data_type != DataType::Int64 as i32 {
+            return None;
+        }
+        let stored = tensor.raw_data.as_chunks::<8>().0.iter().map(|bytes| i64::from_le_bytes(*bytes));
+        Some(stored.chain(tensor.int64_data.iter().copied()).collect())
+    }
+}
+
+/// What a known node becomes.
+enum Read {
+    /// An operator behind a value; the shape that it makes, if it does not follow.
+    Op(Op, Option<Shape>, ValueId),
+    /// A transposed convolution that no [`Layer`] holds: weights (inputs, outputs, k, k), and bias.
+    Transposed(Transposed, Vec<f32>, Vec<f32>, ValueId),
+}
+
+/// A constant of any floating-point type.
+fn numbers(tensor: &TensorProto) -> Option<Numbers> {
+    let dims = tensor.dims.iter().map(|size| usize::try_from(*size).ok()).collect::<Option<Vec<_>>>()?;
+    let raw = &tensor.raw_data;
+    let values: Vec<f32> = match DataType::try_from(tensor.data_type).ok()? {
+        DataType::Float => {
+            let stored = raw.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes));
+            stored.chain(tensor.float_data.iter().copied()).collect()
+        }
+        DataType::Double => {
+            let stored = raw.as_chunks::<8>().0.iter().map(|bytes| f64::from_le_bytes(*bytes));
+            stored.chain(tensor.double_data.iter().copied()).map(|value| value as f32).collect()
+        }
+        DataType::Float16 => {
+            let stored = raw.as_chunks::<2>().0.iter().map(|bytes| f16::from_le_bytes(*bytes));
+            let listed = tensor.int32_data.iter().map(|bits| f16::from_bits(*bits as u16));
+            stored.chain(listed).map(f32::from).collect()
+        }
+        _ => return None,
+    };
+    (values.len() == dims.iter().product::<usize>()).then_some((dims, values))
+}
+
+fn find<'a>(node: &'a NodeProto, name: &str) -> Option<&'a AttributeProto> {
+    node.attribute.iter().find(|attribute| attribute.name == name)
+}
+
+fn int(node: &NodeProto, name: &str, default: i64) -> i64 {
+    find(node, name).map_or(default, |attribute| attribute.i)
+}
+
+fn float(node: &NodeProto, name: &str, default: f32) -> f32 {
+    find(node, name).map_or(default, |attribute| attribute.f)
+}
+
+fn ints<'a>(node: &'a NodeProto, name: &str) -> &'a [i64] {
+    find(node, name).map_or(&[], |attribute| &attribute.ints)
+}
+
+fn string<'a>(node: &'a NodeProto, name: &str) -> Option<&'a str> {
+    find(node, name).and_then(|attribute| std::str::from_utf8(&attribute.s).ok())
+}
+
+impl Graph {
+    /// Gives values and nodes that share a name names of their own.
+    fn unique_names(&mut self) {
+        let mut seen = HashSet::from([self.class_input.clone()]);
+        let outputs = self.outputs.clone();
+        let mut order: Vec<ValueId> = outputs;
+        order.push(self.input);
+        order.extend(0..self.values.len());
+        let mut done = HashSet::new();
+        for value in order.into_iter().filter(|value| done.insert(*value)) {
+            self.values[value].name = unique(&mut seen, &self.values[value].name);
+        }
+        let mut seen = HashSet::new();
+        for node in &mut self.nodes {
+            node.name = unique(&mut seen, &node.name);
+        }
+    }
+}
+
+fn unique(seen: &mut HashSet<String>, name: &str) -> String {
+    let mut candidate = name.to_string();
+    let mut number = 2;
+    while !seen.insert(candidate.clone()) {
+        candidate = format!("{name}.{number}");
+        number += 1;
+    }
+    candidate
+}
