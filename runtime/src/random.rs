@@ -40,6 +40,8 @@ pub enum Purpose {
     Augment = 10,
     /// First singular vectors of spectral normalisation; the index is the parameter's number.
     Spectral = 11,
+    /// Inputs of fine-tuning a quantised network; the index is the step.
+    Tune = 12,
 }
 
 /// A stream of random numbers that is fully determined by seed, purpose and index.

@@ -11,6 +11,7 @@
 //! - [`evaluate`]: likelihoods of held-out pictures; samples against pictures, on the features of any network
 //! - [`train`]: configuration, presets, loop, run folder, checkpoints, pictures
 //! - [`graph`]: a network with its values as files hold it, from a trained module or an ONNX file
+//! - [`quantize`]: a graph in float32 → the same in integers of 8 bits, and a report of what that costs
 //! - [`export`]: graph → ONNX → compared with the trainer's own through the runtime
 //!
 //! Guarantees: a step of a run depends on its configuration, its pictures and the step's number
@@ -26,6 +27,7 @@ pub mod gan;
 pub mod graph;
 pub mod network;
 pub mod nn;
+pub mod quantize;
 pub mod train;
 pub mod vae;
 

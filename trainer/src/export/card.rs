@@ -1,10 +1,13 @@
 //! The card beside a model: what it is, how it was made, how good it is.
 
 use std::fmt::Write;
+use std::path::Path;
 
+use edgegen_runtime::files::write_atomically;
 use edgegen_runtime::model::Manifest;
 use serde_json::{Map, Value};
 
+use crate::Result;
 use crate::gan::GanConfig;
 use crate::gan::loss::Loss;
 use crate::network::form::Normalisation;
@@ -40,17 +43,14 @@ pub(super) fn card(run: &TrainedRun, manifest: &Manifest, evaluation: Option<&Ma
         line("![samples](samples.png)\n".into());
     }
     line(format!("{}\n", introduction(run)));
-    line("| file | bytes | parameters | MACs per picture | max difference to the trained network |".into());
-    line("|---|---:|---:|---:|---:|".into());
-    for file in &manifest.files {
-        let part = file.part;
+    line("| part | parameters | MACs per picture | float32: max difference to the trained network |".into());
+    line("|---|---:|---:|---:|".into());
+    for part in &manifest.parts {
         line(format!(
-            "| `{}` | {} | {} | {} | {:.1e} |",
-            file.file,
-            file.bytes,
+            "| {part} | {} | {} | {:.1e} |",
             number(&format!("{part}_parameters")).unwrap_or_default(),
             number(&format!("{part}_macs")).unwrap_or_default(),
-            number(&format!("{part}_{}_max_difference", file.precision)).unwrap_or_default(),
+            number(&format!("{part}_fp32_max_difference")).unwrap_or_default(),
         ));
     }
     line("\n## How it was trained\n".into());
@@ -112,7 +112,47 @@ pub(super) fn card(run: &TrainedRun, manifest: &Manifest, evaluation: Option<&Ma
         line(format!("{gap}Samples, by `edgegen-train eval RUN --features …`:\n"));
         lines.iter().filter_map(Value::as_str).for_each(|text| line(format!("    {text}")));
     }
-    out
+    out + &precisions(manifest)
+}
+
+/// The heading of the card's last section.
+const PRECISIONS: &str = "\n## Files\n";
+
+/// The files, and how far each is from that in float32.
+fn precisions(manifest: &Manifest) -> String {
+    let mut text = format!("{PRECISIONS}\n| file | bytes | against float32 |\n|---|---:|---|\n");
+    for file in &manifest.files {
+        let key = format!("{}_{}", file.part, file.precision);
+        let found = manifest.metrics.get(&key).and_then(Value::as_object);
+        let _ = writeln!(
+            text,
+            "| `{}` | {} | {} |",
+            file.file,
+            file.bytes,
+            found.map_or_else(String::new, against_float32)
+        );
+    }
+    text
+}
+
+fn against_float32(found: &Map<String, Value>) -> String {
+    let number = |key: &str| found.get(key).and_then(Value::as_f64);
+    if let (Some(mean), Some(worst), Some(similar)) = (number("psnr_mean"), number("psnr_worst"), number("ssim_mean")) {
+        let count = number("pictures").unwrap_or_default();
+        return format!("PSNR {mean:.1} dB, worst of {count} pictures {worst:.1} dB; SSIM {similar:.4}");
+    }
+    let ratios = found.iter().filter_map(|(key, value)| Some((key.strip_suffix("_sqnr")?, value.as_f64()?)));
+    let each: Vec<String> = ratios.map(|(name, ratio)| format!("{name} {ratio:.1} dB")).collect();
+    format!("SQNR {}", each.join(", "))
+}
+
+/// Replaces the section of files in a card; adds it where there is none.
+pub(super) fn rewrite_precisions(path: &Path, manifest: &Manifest) -> Result<()> {
+    let text = std::fs::read_to_string(path).unwrap_or_else(|_| format!("# {}\n", manifest.name));
+    let before = text.split(PRECISIONS).next().unwrap_or_default();
+    let text = format!("{}\n{}", before.trim_end(), precisions(manifest));
+    write_atomically(path, |out| std::io::Write::write_all(out, text.as_bytes()))?;
+    Ok(())
 }
 
 /// What it is, in a paragraph.

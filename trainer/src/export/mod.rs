@@ -4,26 +4,32 @@
 pub(crate) mod builder;
 mod card;
 pub mod onnx;
+pub mod precisions;
 mod verify;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use edgegen_runtime::files::write_atomically;
 use edgegen_runtime::generate::Latents;
 use edgegen_runtime::model::{
-    MANIFEST, Manifest, ManifestFile, Metadata, Model, OpenOptions, Part, Precision, Range, file_name,
-    sha256_hex,
+    MANIFEST, Manifest, ManifestFile, Metadata, Model, ModelFolder, OpenOptions, Part, Precision, Range,
+    file_name, sha256_hex,
 };
 use serde_json::{Map, Value, json};
 
+use crate::data::{self, Dataset};
 use crate::evaluate::{HeldOut, verdicts};
 use crate::graph::prepare::Form;
 use crate::graph::{Graph, Heads};
 use crate::network::Shape;
 use crate::network::module::Module;
+use crate::quantize::Inputs;
 use crate::train::trained::{Trained, TrainedRun};
 use crate::{Error, Result};
+
+use precisions::{Made, Quality, Request, Source};
 
 pub use verify::TOLERANCE;
 
@@ -36,11 +42,26 @@ const CARD_SAMPLES: usize = 64;
 pub struct Report {
     /// Per part: largest difference between the trainer and the runtime.
     pub differences: Vec<(Part, f64)>,
+    /// Per file in another precision than float32: how far it is from that.
+    pub others: Vec<Other>,
     /// The files that were written.
     pub manifest: Manifest,
 }
 
-/// Writes `run`'s network as the model folder `out`.
+/// A file in another precision than float32.
+pub struct Other {
+    /// Which network.
+    pub part: Part,
+    /// Its precision.
+    pub precision: Precision,
+    /// How far it is from float32.
+    pub quality: Quality,
+    /// Of integers, layer by layer.
+    pub report: Option<crate::quantize::report::Report>,
+}
+
+/// Writes `run`'s network as the model folder `out`, in float32 and in the precisions of `request`; `tell` hears
+/// what is being done.
 ///
 /// `evaluation` is what `edgegen-train eval` found of these weights, for the card.
 ///
@@ -51,9 +72,19 @@ pub fn export(
     run: &TrainedRun,
     name: &str,
     evaluation: Option<&Map<String, Value>>,
-    out: &Path,
-    replace: bool,
+    (out, replace): (&Path, bool),
+    request: &Request,
+    tell: &dyn Fn(&str),
 ) -> Result<Report> {
+    check_out(out, replace)?;
+    let staging = Staging::beside(out)?;
+    let report = write_into(run, name, evaluation, &staging.path, request, tell)?;
+    staging.rename_to(out)?;
+    Ok(report)
+}
+
+/// Refuses an `out` that is something else than nothing, an empty folder, or a model folder to be replaced.
+fn check_out(out: &Path, replace: bool) -> Result<()> {
     let empty = fs::read_dir(out).is_ok_and(|mut entries| entries.next().is_none());
     if out.exists() && !empty && !replace {
         return Err(Error::Export(format!(
@@ -67,10 +98,7 @@ pub fn export(
             out.display()
         )));
     }
-    let staging = Staging::beside(out)?;
-    let report = write_into(run, name, evaluation, &staging.path)?;
-    staging.rename_to(out)?;
-    Ok(report)
+    Ok(())
 }
 
 fn write_into(
@@ -78,10 +106,12 @@ fn write_into(
     name: &str,
     evaluation: Option<&Map<String, Value>>,
     folder: &Path,
+    request: &Request,
+    tell: &dyn Fn(&str),
 ) -> Result<Report> {
     let mut files = Vec::new();
     let mut metrics = Map::new();
-    let mut differences = Vec::new();
+    let (mut differences, mut others) = (Vec::new(), Vec::new());
     for (part, module, input, heads) in parts(run) {
         let graph = Graph::of_module(module, &part.to_string(), input, &heads, metadata(run, part))?;
         let graph = graph.prepare(Form::Transposed)?;
@@ -93,15 +123,18 @@ fn write_into(
                 "{file} differs by {difference:.2e} from the trained network; at most {TOLERANCE:.0e} is accepted"
             )));
         }
-        let path = folder.join(&file);
-        write_atomically(&path, |out| std::io::Write::write_all(out, &bytes))?;
-        files.push(ManifestFile {
-            file,
-            part,
-            precision: Precision::Fp32,
-            bytes: bytes.len() as u64,
-            sha256: sha256_hex(&bytes),
-        });
+        files.push(write_file(folder, part, Precision::Fp32, &bytes)?);
+        if request.precisions.iter().any(|precision| *precision != Precision::Fp32) {
+            tell(&format!("{part}"));
+            let source = match part {
+                Part::Classifier => Source::classifier(bytes, &file, graph),
+                _ => Source::open(bytes, &file, &OpenOptions::default())?,
+            };
+            let inputs = source.latents(request).unwrap_or_else(|| pictures(run, request));
+            for made in source.make(request, &inputs, tell)? {
+                others.push(write_made(folder, part, made, &mut files, &mut metrics)?);
+            }
+        }
         let (parameters, macs) = size(module)?;
         metrics.insert(format!("{part}_parameters"), json!(parameters));
         metrics.insert(format!("{part}_macs"), json!(macs));
@@ -116,8 +149,8 @@ fn write_into(
         name: name.into(),
         kind: run.kind(),
         producer: format!("{} {}", PRODUCER.0, PRODUCER.1),
-        parts: files.iter().map(|file| file.part).collect(),
-        precisions: vec![Precision::Fp32],
+        parts: files.iter().map(|file| file.part).collect::<BTreeSet<_>>().into_iter().collect(),
+        precisions: files.iter().map(|file| file.precision).collect::<BTreeSet<_>>().into_iter().collect(),
         default_precision: Precision::Fp32,
         files,
         metrics,
@@ -127,7 +160,103 @@ fn write_into(
     draw_samples(&manifest, folder)?;
     let card = card::card(run, &manifest, evaluation);
     write_atomically(&folder.join("README.md"), |out| std::io::Write::write_all(out, card.as_bytes()))?;
-    Ok(Report { differences, manifest })
+    Ok(Report { differences, others, manifest })
+}
+
+/// Writes one network of the folder; returns its entry in the manifest.
+fn write_file(folder: &Path, part: Part, precision: Precision, bytes: &[u8]) -> Result<ManifestFile> {
+    let file = file_name(part, precision);
+    write_atomically(&folder.join(&file), |out| std::io::Write::write_all(out, bytes))?;
+    Ok(ManifestFile { file, part, precision, bytes: bytes.len() as u64, sha256: sha256_hex(bytes) })
+}
+
+/// Writes a file in another precision, and its report if it has one.
+fn write_made(
+    folder: &Path,
+    part: Part,
+    made: Made,
+    files: &mut Vec<ManifestFile>,
+    metrics: &mut Map<String, Value>,
+) -> Result<Other> {
+    let Made { precision, bytes, quality, report } = made;
+    files.retain(|file| (file.part, file.precision) != (part, precision));
+    files.push(write_file(folder, part, precision, &bytes)?);
+    metrics.insert(format!("{part}_{precision}"), quality.to_json());
+    if let Some(report) = &report {
+        report.write(&folder.join(format!("{part}.{precision}")))?;
+    }
+    Ok(Other { part, precision, quality, report })
+}
+
+/// Training pictures to calibrate on, and test pictures to compare on, as the network sees them.
+fn pictures(run: &TrainedRun, request: &Request) -> [Inputs; 2] {
+    let shape = run.dataset.shape;
+    let sets = [(&run.dataset.train, request.calibration), (&run.dataset.test, request.held_out)];
+    sets.map(|(pictures, count)| {
+        let count = count.min(pictures.count());
+        let rows = match &run.trained {
+            Trained::Vae(vae, objective) => HeldOut::new(vae, objective, shape, pictures, count).batch(0..count).1,
+            _ => data::batch(Range::Unit, shape, pictures, 0..count),
+        };
+        Inputs { shape: Shape::Image(shape.channels, shape.height, shape.width), rows, classes: None, count }
+    })
+}
+
+/// Adds files in other precisions to the model folder `folder`, as the folder `out`, which may be the same. `data` has
+/// the pictures that an encoder is calibrated on.
+///
+/// # Errors
+/// As [`Source::make`]; [`Error::Export`] if an encoder is there and no `data`.
+pub fn add_precisions(
+    folder: &ModelFolder,
+    dataset: Option<&Dataset>,
+    (out, replace): (&Path, bool),
+    request: &Request,
+    tell: &dyn Fn(&str),
+) -> Result<Report> {
+    check_out(out, replace)?;
+    let staging = Staging::beside(out)?;
+    let mut manifest = folder.manifest.clone();
+    for file in &manifest.files {
+        copy(&folder.path, &staging.path, &file.file)?;
+    }
+    for other in ["README.md", "samples.png"] {
+        if folder.path.join(other).is_file() {
+            copy(&folder.path, &staging.path, other)?;
+        }
+    }
+    let mut others = Vec::new();
+    for part in manifest.parts.clone() {
+        if part == Part::Classifier {
+            return Err(Error::Export(
+                "a classifier's folder is not quantised by itself; export its run again, with --precision".into(),
+            ));
+        }
+        let path = folder.path_of(part, Precision::Fp32)?;
+        let bytes = fs::read(&path).map_err(|e| Error::io("read", &path, e))?;
+        folder.open_part(part, Some(Precision::Fp32), &OpenOptions::default())?;
+        let source = Source::open(bytes, &file_name(part, Precision::Fp32), &OpenOptions::default())?;
+        tell(&format!("{part}"));
+        let inputs = match source.latents(request) {
+            Some(inputs) => inputs,
+            None => source.pictures(dataset, request)?,
+        };
+        for made in source.make(request, &inputs, tell)? {
+            others.push(write_made(&staging.path, part, made, &mut manifest.files, &mut manifest.metrics)?);
+        }
+    }
+    manifest.precisions = manifest.files.iter().map(|file| file.precision).collect::<BTreeSet<_>>().into_iter().collect();
+    manifest.files.sort_by_key(|file| (file.part, file.precision));
+    manifest.write(&staging.path)?;
+    card::rewrite_precisions(&staging.path.join("README.md"), &manifest)?;
+    staging.rename_to(out)?;
+    Ok(Report { differences: Vec::new(), others, manifest })
+}
+
+fn copy(from: &Path, to: &Path, name: &str) -> Result<()> {
+    let path = from.join(name);
+    fs::copy(&path, to.join(name)).map_err(|e| Error::io("copy", &path, e))?;
+    Ok(())
 }
 
 /// The networks that become files, with the names of their inputs.

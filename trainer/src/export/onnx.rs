@@ -47,14 +47,24 @@ fn check_half(graph: &Graph) -> Result<()> {
 }
 
 fn write(builder: &mut Builder, graph: &Graph, node: &Node) {
-    let name = |value: &usize| graph.values[*value].name.as_str();
-    let (input, output) = (name(&node.inputs[0]), name(&node.output));
+    let inputs: Vec<&str> = node.inputs.iter().map(|value| graph.values[*value].name.as_str()).collect();
+    write_op(builder, graph, node, &inputs, &graph.values[node.output].name);
+}
+
+/// Adds a node in float32 that reads the tensors `inputs` and makes `output`.
+pub(crate) fn write_op(builder: &mut Builder, graph: &Graph, node: &Node, inputs: &[&str], output: &str) {
+    let input = inputs[0];
     let own = |what: &str| format!("{}.{what}", node.name);
     match &node.op {
         Op::Linear(linear) => write_linear(builder, node, linear, input, output),
         Op::BatchNorm(norm) => {
             let mut inputs = vec![input.to_string()];
-            let values = [("scale", &norm.scale), ("shift", &norm.shift), ("mean", &norm.mean), ("variance", &norm.variance)];
+            let values = [
+                ("scale", &norm.scale),
+                ("shift", &norm.shift),
+                ("mean", &norm.mean),
+                ("variance", &norm.variance),
+            ];
             inputs.extend(values.map(|(name, values)| builder.floats(&own(name), &[values.len()], values)));
             let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
             builder.node("BatchNormalization", &inputs, vec![float("epsilon", norm.epsilon as f32)], output);
@@ -70,18 +80,18 @@ fn write(builder: &mut Builder, graph: &Graph, node: &Node) {
         }
         Op::ClassRow { classes, table } => {
             let table = builder.floats(&own("table"), &[*classes, table.len() / classes], table);
-            let row = builder.node("Gather", &[&table, &graph.class_input], vec![int("axis", 0)], &own("row"));
+            let gathered = [table.as_str(), &graph.class_input];
+            let row = builder.node("Gather", &gathered, vec![int("axis", 0)], &own("row"));
             builder.node("Add", &[input, &row], vec![], output);
         }
         Op::Foreign(foreign) => {
-            let inputs: Vec<&str> = node.inputs.iter().map(name).collect();
-            builder.foreign(foreign, &inputs, output);
+            builder.foreign(foreign, inputs, output);
         }
     }
 }
 
 /// Adds a linear operator in float32.
-pub(crate) fn write_linear(builder: &mut Builder, node: &Node, linear: &Linear, input: &str, output: &str) {
+fn write_linear(builder: &mut Builder, node: &Node, linear: &Linear, input: &str, output: &str) {
     let own = |what: &str| format!("{}.{what}", node.name);
     let dims = &linear.layer.parameters(None)[0].shape;
     let weight = builder.floats(&own("weight"), dims, &linear.weight);

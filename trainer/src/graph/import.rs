@@ -100,7 +100,12 @@ impl Reader<'_> {
         }
         let name = match node.name.as_str() {
             "" => format!("{}{index}", node.op_type.to_lowercase()),
-            name => name.strip_prefix("node.").unwrap_or(name).to_string(),
+            name => {
+                // edgegen's own: node.LAYER.OPERATOR
+                let operator = format!(".{}", node.op_type.to_lowercase());
+                let own = name.strip_prefix("node.").map(|own| own.strip_suffix(&operator).unwrap_or(own));
+                own.unwrap_or(name).to_string()
+            }
         };
         let output = match node.output.as_slice() {
             [output] => output.as_str(),

@@ -10,7 +10,7 @@
 //! before a convolution is such a transposed convolution, see [`crate::nn::upsample`]: 16 products instead of 36.
 
 use super::{BatchNorm, Graph, Linear, Node, Op, Shuffle, ValueId};
-use crate::network::{Layer, Shape};
+use crate::network::{Activation, Layer, Shape};
 use crate::nn::upsample;
 use crate::{Error, Result};
 
@@ -60,6 +60,30 @@ impl Graph {
             }
             index += 1;
         }
+    }
+
+    /// Moves every ReLU before the shuffles and reshapes that it follows: the same numbers, and next to the linear
+    /// operator, where other tools look for it.
+    pub fn rectified_first(mut self) -> Self {
+        for index in 0..self.nodes.len() {
+            let mut at = index;
+            while matches!(self.nodes[at].op, Op::Activation(Activation::Relu)) && at > 0 {
+                let input = self.nodes[at].inputs[0];
+                let before = at - 1;
+                let follows = self.nodes[before].output == input && self.nodes[before].op.moves();
+                if !follows || self.only_reader(input) != Some(at) {
+                    break;
+                }
+                // x → move → a → ReLU → b becomes x → ReLU → c → move → b
+                let (from, to) = (self.nodes[before].inputs[0], self.nodes[at].output);
+                let between = self.value(format!("{}.first", self.values[to].name), self.values[from].shape);
+                self.nodes.swap(before, at);
+                (self.nodes[before].inputs[0], self.nodes[before].output) = (from, between);
+                (self.nodes[at].inputs[0], self.nodes[at].output) = (between, to);
+                at = before;
+            }
+        }
+        self
     }
 
     /// Lets everything that reads `old` read `new`; an output's name moves along.

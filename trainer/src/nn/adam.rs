@@ -91,3 +91,38 @@ impl Adam {
         }
     }
 }
+
+/// The moments of values that no module holds.
+pub(crate) struct Moments {
+    first: Vec<f32>,
+    second: Vec<f32>,
+}
+
+impl Moments {
+    /// Zeros for `count` values.
+    pub(crate) fn new(count: usize) -> Self {
+        Self { first: vec![0.0; count], second: vec![0.0; count] }
+    }
+
+    /// Moves values against their gradient; `step` counts from 1.
+    pub(crate) fn update(
+        &mut self,
+        values: &mut [f32],
+        gradient: &[f32],
+        config: AdamConfig,
+        step: u64,
+        rate: f64,
+    ) {
+        let AdamConfig { beta1, beta2, epsilon } = config;
+        let first_scale = 1.0 / (1.0 - beta1.powf(step as f64));
+        let second_scale = 1.0 / (1.0 - beta2.powf(step as f64));
+        lanes::adam(
+            values,
+            gradient,
+            &mut self.first,
+            &mut self.second,
+            (beta1 as f32, beta2 as f32),
+            ((rate * first_scale) as f32, second_scale as f32, epsilon as f32),
+        );
+    }
+}

@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 
 use anyhow::Result;
+use edgegen_runtime::model::Precision;
 use edgegen_trainer::export::{TOLERANCE, export};
 
-use super::RunArguments;
+use super::{RunArguments, precisions};
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
@@ -20,6 +21,11 @@ pub(super) struct Arguments {
     /// Replace --out if it exists.
     #[arg(long)]
     force: bool,
+    /// Which files to write; fp32 is always written.
+    #[arg(long, value_name = "P,…", value_delimiter = ',', default_value = "fp32,fp16,int8")]
+    precision: Vec<Precision>,
+    #[command(flatten)]
+    precisions: precisions::Arguments,
 }
 
 /// Writes and checks a model folder.
@@ -28,19 +34,22 @@ pub(super) fn run(arguments: Arguments) -> Result<()> {
     let run = arguments.run.open(&folder)?;
     let name = arguments.name.or_else(|| Some(arguments.out.file_name()?.to_string_lossy().into_owned()));
     let evaluation = super::eval::stored(&folder, &run)?;
+    let request = arguments.precisions.request(arguments.precision)?;
+    let bar = precisions::spinner();
     let report = export(
         &run,
         name.as_deref().unwrap_or("model"),
         evaluation.as_ref(),
-        &arguments.out,
-        arguments.force,
-    )?;
-    for (part, difference) in report.differences {
+        (&arguments.out, arguments.force),
+        &request,
+        &|what| bar.set_message(what.to_string()),
+    );
+    bar.finish_and_clear();
+    let report = report?;
+    for (part, difference) in &report.differences {
         say!("{part}: trainer and runtime differ by at most {difference:.2e} (accepted: {TOLERANCE:.0e})");
     }
-    for file in report.manifest.files {
-        say!("{} {} bytes", arguments.out.join(file.file).display(), file.bytes);
-    }
+    precisions::show(&report.others, &report.manifest, &arguments.out);
     let out = arguments.out.display();
     match run.drawer() {
         Some(_) => say!("next: edgegen generate {out} --seed 7 --count 16 --out pictures.png"),

@@ -15,7 +15,9 @@ mod data;
 mod eval;
 mod export;
 mod judge;
+mod precisions;
 mod presets;
+mod quantize;
 mod sample;
 mod train;
 
@@ -46,6 +48,8 @@ enum Command {
     Sample(sample::Arguments),
     /// Write a run's network as a model folder: ONNX files, model.json, card.
     Export(export::Arguments),
+    /// Write a model in other precisions: float16, integers of 8 bits.
+    Quantize(quantize::Arguments),
     /// Show what is in a data set.
     Data(data::Arguments),
     /// Time a training step on this machine.
@@ -121,6 +125,7 @@ pub(crate) fn run() -> Result<()> {
         Command::Compare(arguments) => compare::run(arguments),
         Command::Sample(arguments) => sample::run(arguments),
         Command::Export(arguments) => export::run(arguments),
+        Command::Quantize(arguments) => quantize::run(arguments),
         Command::Data(arguments) => data::run(arguments),
         Command::Bench(arguments) => bench::run(arguments),
         Command::Presets => {

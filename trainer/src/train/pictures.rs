@@ -166,29 +166,69 @@ impl Panel {
 /// # Errors
 /// [`Error::Run`] if the drawing fails, or the file system's.
 pub fn write_curves(epochs: &[Epoch], panels: &[Panel], path: &Path) -> Result<()> {
-    let size = (900, 350 * panels.len().max(1) as u32);
-    let mut pixels = vec![0u8; (size.0 * size.1 * 3) as usize];
-    draw_curves(epochs, panels, &mut pixels, size).map_err(|problem| Error::run(path, problem))?;
-    let picture = image::RgbImage::from_raw(size.0, size.1, pixels)
-        .ok_or_else(|| Error::run(path, "the curves do not fill their picture"))?;
-    Ok(write_png(&picture.into(), path)?)
+    plot(path, (900, 350 * panels.len().max(1) as u32), |area| {
+        let areas = area.split_evenly((panels.len().max(1), 1));
+        areas.iter().zip(panels).try_for_each(|(area, panel)| draw_panel(area, panel, epochs))
+    })
 }
 
-fn draw_curves(
-    epochs: &[Epoch],
-    panels: &[Panel],
-    pixels: &mut [u8],
+/// Figures in a group: the group's name, and each figure's with its value.
+pub type Group = (String, Vec<(&'static str, f64)>);
+
+/// Draws a row of bars for each group, with `title` above and the values beside them; bars end at `most`.
+///
+/// # Errors
+/// [`Error::Run`] if the drawing fails, or the file system's.
+pub fn write_bars(groups: &[Group], title: &str, most: f64, path: &Path) -> Result<()> {
+    const COLORS: [RGBColor; 3] = [BLUE, GREEN, RED];
+    const ROW: i32 = 20;
+    const LEFT: i32 = 440;
+    const WIDTH: i32 = 400;
+    let rows: i32 = groups.iter().map(|(_, figures)| figures.len() as i32 + 1).sum();
+    plot(path, (LEFT as u32 + WIDTH as u32 + 90, (rows * ROW + 60) as u32), |area| {
+        let text = |size: u32| ("sans-serif", size).into_font();
+        area.draw(&Text::new(title.to_string(), (10, 10), text(22)))?;
+        let mut top = 50;
+        for (name, figures) in groups {
+            for (index, (figure, value)) in figures.iter().enumerate() {
+                let color = COLORS[index % COLORS.len()];
+                if index == 0 {
+                    area.draw(&Text::new(name.clone(), (10, top + 3), text(16)))?;
+                }
+                area.draw(&Text::new((*figure).to_string(), (220, top + 3), text(14)))?;
+                let length = (value.clamp(0.0, most) / most * f64::from(WIDTH)) as i32;
+                let corners = [(LEFT, top + 3), (LEFT + length, top + ROW - 3)];
+                area.draw(&Rectangle::new(corners, color.mix(0.7).filled()))?;
+                area.draw(&Text::new(format!("{value:.1}"), (LEFT + length + 6, top + 3), text(14)))?;
+                top += ROW;
+            }
+            top += ROW;
+        }
+        Ok(())
+    })
+}
+
+type PlotArea<'a> = DrawingArea<BitMapBackend<'a>, plotters::coord::Shift>;
+type PlotError<'a> = DrawingAreaErrorKind<<BitMapBackend<'a> as DrawingBackend>::ErrorType>;
+
+/// Writes what `draw` draws on white, as PNG of `size` (width, height).
+fn plot(
+    path: &Path,
     size: (u32, u32),
-) -> std::result::Result<(), String> {
-    let font = epaint_default_fonts::UBUNTU_LIGHT;
-    register_font("sans-serif", FontStyle::Normal, font)
-        .map_err(|_| "the font cannot be read".to_string())?;
-    let area = BitMapBackend::with_buffer(pixels, size).into_drawing_area();
-    area.fill(&WHITE).map_err(|e| e.to_string())?;
-    for (area, panel) in area.split_evenly((panels.len().max(1), 1)).iter().zip(panels) {
-        draw_panel(area, panel, epochs).map_err(|e| e.to_string())?;
+    draw: impl for<'a> FnOnce(&PlotArea<'a>) -> std::result::Result<(), PlotError<'a>>,
+) -> Result<()> {
+    let failed = |problem: String| Error::run(path, problem);
+    register_font("sans-serif", FontStyle::Normal, epaint_default_fonts::UBUNTU_LIGHT)
+        .map_err(|_| failed("the font cannot be read".into()))?;
+    let mut pixels = vec![0u8; (size.0 * size.1 * 3) as usize];
+    {
+        let area = BitMapBackend::with_buffer(&mut pixels, size).into_drawing_area();
+        let drawn = area.fill(&WHITE).and_then(|()| draw(&area)).and_then(|()| area.present());
+        drawn.map_err(|e| failed(e.to_string()))?;
     }
-    area.present().map_err(|e| e.to_string())
+    let picture = image::RgbImage::from_raw(size.0, size.1, pixels)
+        .ok_or_else(|| failed("the drawing does not fill its picture".into()))?;
+    Ok(write_png(&picture.into(), path)?)
 }
 
 fn draw_panel<B: DrawingBackend>(

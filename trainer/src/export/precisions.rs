@@ -1,0 +1,388 @@
+//! A file in float32 → the same network in float16 and in integers of 8 bits, each compared with it through the
+//! runtime.
+
+use edgegen_runtime::generate::Latents;
+use edgegen_runtime::model::{
+    Facts, FeatureNetwork, Metadata, Model, OpenOptions, OutputChoice, Part, Precision, sha256_hex,
+};
+use rayon::prelude::*;
+use serde_json::{Map, Value, json};
+
+use super::{PRODUCER, onnx};
+use crate::data::{self, Dataset};
+use crate::graph::prepare::Form;
+use crate::graph::{Graph, import};
+use crate::quantize::quality::{Measure, Ratios, psnr, sqnr, ssim};
+use crate::quantize::report::Report;
+use crate::quantize::{self, Inputs, Settings};
+use crate::{Error, Result};
+
+/// Seed of the latents that networks are calibrated on.
+const CALIBRATION_SEED: u64 = 1_000_003;
+/// Seed of the latents that files are compared on.
+const HELD_OUT_SEED: u64 = 0;
+/// Inputs that one task runs.
+const PIECE: usize = 64;
+
+/// What to make of a file in float32.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// In which precisions, besides float32.
+    pub precisions: Vec<Precision>,
+    /// How to quantise.
+    pub settings: Settings,
+    /// Inputs to calibrate on.
+    pub calibration: usize,
+    /// Inputs to compare on.
+    pub held_out: usize,
+    /// Least mean PSNR of pictures, least SQNR of other outputs, in dB; below it the export is refused.
+    pub least: f64,
+    /// Keep layers in float32, the most sensitive first, until [`Self::least`] is reached.
+    pub keep_automatically: bool,
+}
+
+impl Default for Request {
+    fn default() -> Self {
+        Self {
+            precisions: Vec::new(),
+            settings: Settings::default(),
+            calibration: 1024,
+            held_out: 1000,
+            least: 30.0,
+            keep_automatically: false,
+        }
+    }
+}
+
+/// A file in another precision.
+pub struct Made {
+    /// Its precision.
+    pub precision: Precision,
+    /// The ONNX file.
+    pub bytes: Vec<u8>,
+    /// How far it is from the file in float32.
+    pub quality: Quality,
+    /// Of a file in integers, layer by layer.
+    pub report: Option<Report>,
+}
+
+/// How far a file is from that in float32, on inputs that it was not calibrated on.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Quality {
+    /// Of what draws pictures.
+    Pictures {
+        /// Peak signal-to-noise ratio, dB.
+        psnr: Ratios,
+        /// Structural similarity.
+        ssim: Ratios,
+        /// Pictures.
+        count: usize,
+    },
+    /// Of anything else, each output's signal-to-quantisation-noise ratio, dB.
+    Numbers {
+        /// (output, dB)
+        sqnr: Vec<(String, f64)>,
+        /// Inputs.
+        count: usize,
+    },
+}
+
+impl Quality {
+    /// The figure that [`Request::least`] bounds.
+    pub fn score(&self) -> f64 {
+        match self {
+            Self::Pictures { psnr, .. } => psnr.mean,
+            Self::Numbers { sqnr, .. } => sqnr.iter().map(|(_, ratio)| *ratio).fold(f64::INFINITY, f64::min),
+        }
+    }
+
+    /// As metrics of a model folder.
+    pub fn to_json(&self) -> Value {
+        match self {
+            Self::Pictures { psnr, ssim, count } => json!({
+                "psnr_mean": psnr.mean, "psnr_worst": psnr.worst,
+                "ssim_mean": ssim.mean, "ssim_worst": ssim.worst, "pictures": count,
+            }),
+            Self::Numbers { sqnr, count } => {
+                let mut object: Map<String, Value> =
+                    sqnr.iter().map(|(name, ratio)| (format!("{name}_sqnr"), json!(ratio))).collect();
+                object.insert("inputs".into(), json!(count));
+                Value::Object(object)
+            }
+        }
+    }
+}
+
+impl std::fmt::Display for Quality {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Pictures { psnr, ssim, count } => write!(
+                f,
+                "PSNR {:.1} dB (worst of {count}: {:.1}), SSIM {:.4} (worst: {:.4})",
+                psnr.mean, psnr.worst, ssim.mean, ssim.worst
+            ),
+            Self::Numbers { sqnr, count } => {
+                let each: Vec<String> = sqnr.iter().map(|(name, ratio)| format!("{name} {ratio:.1} dB")).collect();
+                write!(f, "SQNR {} ({count} inputs)", each.join(", "))
+            }
+        }
+    }
+}
+
+/// A file in float32, read for being made into others.
+pub struct Source {
+    name: String,
+    bytes: Vec<u8>,
+    part: Part,
+    /// What the runtime knows of it; a classifier's file is no model to it.
+    facts: Option<Facts>,
+    graph: Graph,
+}
+
+impl Source {
+    /// Opens a file that draws pictures or encodes them.
+    ///
+    /// # Errors
+    /// If the runtime does not accept it, or its graph is not understood.
+    pub fn open(bytes: Vec<u8>, name: &str, options: &OpenOptions) -> Result<Self> {
+        let model = Model::from_bytes(&bytes, name, options)?;
+        let facts = model.facts().clone();
+        drop(model);
+        let graph = import::graph(&bytes, name, &facts)?;
+        Ok(Self { name: name.into(), bytes, part: facts.part, facts: Some(facts), graph })
+    }
+
+    /// A classifier's file with the graph that it was written from.
+    pub(super) fn classifier(bytes: Vec<u8>, name: &str, graph: Graph) -> Self {
+        Self { name: name.into(), bytes, part: Part::Classifier, facts: None, graph }
+    }
+
+    /// Which network it is.
+    pub fn part(&self) -> Part {
+        self.part
+    }
+
+    /// What the runtime knows of it.
+    pub fn facts(&self) -> Option<&Facts> {
+        self.facts.as_ref()
+    }
+
+    /// Latents to calibrate and to compare on, with classes in turn; `None` for what takes pictures.
+    pub fn latents(&self, request: &Request) -> Option<[Inputs; 2]> {
+        let facts = self.facts.as_ref().filter(|facts| facts.part.draws())?;
+        let classes = self.graph.classes() as u32;
+        let shape = self.graph.values[self.graph.input].shape;
+        let draw = |seed, count: usize| Inputs {
+            shape,
+            rows: Latents::from_seed(seed, 0, count, facts.latent_dim, 1.0).values().to_vec(),
+            classes: (classes > 0).then(|| (0..count as u32).map(|index| index % classes).collect()),
+            count,
+        };
+        Some([draw(CALIBRATION_SEED, request.calibration), draw(HELD_OUT_SEED, request.held_out)])
+    }
+
+    /// Pictures to calibrate and to compare on, for what takes pictures.
+    ///
+    /// # Errors
+    /// [`Error::Export`] if there is no data set, or it has pictures of another shape.
+    pub fn pictures(&self, dataset: Option<&Dataset>, request: &Request) -> Result<[Inputs; 2]> {
+        let Some(facts) = &self.facts else {
+            return Err(Error::Export(format!("{}: its input is not known", self.name)));
+        };
+        let Some(dataset) = dataset else {
+            return Err(Error::Export(format!(
+                "{}: an encoder is calibrated on pictures of {}; give them with --data",
+                self.name, facts.image
+            )));
+        };
+        if dataset.shape != facts.image {
+            return Err(Error::Export(format!(
+                "{}: it takes pictures of {}; those of {} are {}",
+                self.name, facts.image, dataset.name, dataset.shape
+            )));
+        }
+        let sets = [(&dataset.train, request.calibration), (&dataset.test, request.held_out)];
+        Ok(sets.map(|(pictures, count)| {
+            let count = count.min(pictures.count());
+            // evenly spread, so that every class is there
+            let chosen = (0..count).map(|index| index * pictures.count() / count);
+            let rows = data::batch(facts.range, dataset.shape, pictures, chosen);
+            Inputs { shape: self.graph.values[self.graph.input].shape, rows, classes: None, count }
+        }))
+    }
+
+    /// The file in float32 in the form that is quantised.
+    ///
+    /// # Errors
+    /// As [`onnx::model`].
+    pub fn prepared(&self) -> Result<Vec<u8>> {
+        let graph = Graph { metadata: self.metadata(), ..self.graph.clone() };
+        onnx::model(&graph.prepare(Form::Convolution)?.rectified_first(), Precision::Fp32)
+    }
+
+    fn measure(&self) -> Measure {
+        self.facts.as_ref().map_or(Measure::Numbers, |facts| Measure::of(facts.part, facts.image, facts.range))
+    }
+
+    /// Makes the files that are asked for; `tell` hears what is being done.
+    ///
+    /// # Errors
+    /// [`Error::Export`] if a file is further from this one than the request accepts, with the layer that is to
+    /// blame; and everything that [`quantize::quantize`] refuses.
+    pub fn make(&self, request: &Request, inputs: &[Inputs; 2], tell: &dyn Fn(&str)) -> Result<Vec<Made>> {
+        let [calibration, held_out] = inputs;
+        if held_out.count == 0 {
+            return Err(Error::Export("there is nothing to compare files on".into()));
+        }
+        let exact = self.outputs(&self.bytes, held_out)?;
+        let mut made = Vec::new();
+        for precision in &request.precisions {
+            made.push(match precision {
+                Precision::Fp32 => continue,
+                Precision::Fp16 => {
+                    tell("float16");
+                    let graph = Graph { metadata: self.metadata(), ..self.graph.clone() };
+                    let bytes = onnx::model(&graph, Precision::Fp16)?;
+                    let quality = self.quality(&exact, &self.outputs(&bytes, held_out)?, held_out.count);
+                    let refused = |_: &Option<Report>| "float16 does not hold its weights".to_string();
+                    self.check(request, &quality, &None, refused)?;
+                    Made { precision: Precision::Fp16, bytes, quality, report: None }
+                }
+                Precision::Int8 => self.integers(request, calibration, held_out, &exact, tell)?,
+            });
+        }
+        Ok(made)
+    }
+
+    fn integers(
+        &self,
+        request: &Request,
+        calibration: &Inputs,
+        held_out: &Inputs,
+        exact: &[Vec<f32>],
+        tell: &dyn Fn(&str),
+    ) -> Result<Made> {
+        let measure = self.measure();
+        let mut settings = request.settings.clone();
+        loop {
+            let graph = Graph { metadata: self.metadata(), ..self.graph.clone() };
+            let quantized = quantize::quantize(&graph, calibration, measure, &settings, tell)?;
+            let bytes = quantized.to_onnx(settings.format);
+            tell("compare");
+            let quality = self.quality(exact, &self.outputs(&bytes, held_out)?, held_out.count);
+            let report = quantized.report(held_out, measure)?;
+            let blamed = report.blamed().map(|layer| layer.name.clone());
+            if let (true, true, Some(layer)) =
+                (request.keep_automatically, quality.score() < request.least, blamed.clone())
+                && report.layers.iter().filter(|layer| !layer.float).count() > 1
+            {
+                tell(&format!("{layer} stays in float32"));
+                settings.keep_float.push(layer);
+                continue;
+            }
+            let report = Some(report);
+            self.check(request, &quality, &report, |report| {
+                let blamed = report.as_ref().and_then(Report::blamed);
+                blamed.map_or_else(String::new, |layer| {
+                    format!(
+                        "{} alone brings it down to {:.1} dB: --keep-float {} keeps it in float32, --qat 500 trains the rounded network on",
+                        layer.name, layer.sensitivity, layer.name
+                    )
+                })
+            })?;
+            return Ok(Made { precision: Precision::Int8, bytes, quality, report });
+        }
+    }
+
+    fn check(
+        &self,
+        request: &Request,
+        quality: &Quality,
+        report: &Option<Report>,
+        remedy: impl Fn(&Option<Report>) -> String,
+    ) -> Result<()> {
+        if quality.score() >= request.least {
+            return Ok(());
+        }
+        Err(Error::Export(format!(
+            "{}: {quality}, below the {:.1} dB of --least-quality; {}",
+            self.name,
+            request.least,
+            remedy(report)
+        )))
+    }
+
+    /// What the files made of this one say about themselves.
+    fn metadata(&self) -> Metadata {
+        Metadata {
+            parent_sha256: Some(sha256_hex(&self.bytes)),
+            producer_name: Some(PRODUCER.0.into()),
+            producer_version: Some(PRODUCER.1.into()),
+            ..self.graph.metadata.clone()
+        }
+    }
+
+    fn quality(&self, exact: &[Vec<f32>], found: &[Vec<f32>], count: usize) -> Quality {
+        match (self.measure(), &self.facts) {
+            (Measure::Pictures { values, peak }, Some(facts)) => {
+                let pictures: Vec<_> = exact[0].chunks(values).zip(found[0].chunks(values)).collect();
+                let alike: Vec<f64> =
+                    pictures.par_iter().map(|(exact, found)| ssim(exact, found, facts.image, peak)).collect();
+                Quality::Pictures {
+                    psnr: Ratios::of(&psnr(&exact[0], &found[0], values, peak)),
+                    ssim: Ratios::of(&alike),
+                    count,
+                }
+            }
+            _ => {
+                let names = self.graph.outputs.iter().map(|output| self.graph.values[*output].name.clone());
+                let ratios = exact.iter().zip(found).map(|(exact, found)| sqnr(exact, found));
+                Quality::Numbers { sqnr: names.zip(ratios).collect(), count }
+            }
+        }
+    }
+
+    /// What a file made of this one puts out through the runtime: each output's rows.
+    pub(super) fn outputs(&self, bytes: &[u8], inputs: &Inputs) -> Result<Vec<Vec<f32>>> {
+        let width = inputs.rows.len() / inputs.count;
+        let pieces: Vec<(usize, &[f32])> = inputs.rows.chunks(PIECE * width).enumerate().collect();
+        let options = OpenOptions {
+            range: self.facts.as_ref().map(|facts| facts.range),
+            ..OpenOptions::default()
+        };
+        let run = |(index, rows): &(usize, &[f32])| -> Result<Vec<Vec<f32>>> {
+            let count = rows.len() / width;
+            let classes = inputs.classes.as_ref().map(|classes| &classes[index * PIECE..][..count]);
+            let open = || Model::from_bytes(bytes, &self.name, &options);
+            Ok(match self.part {
+                Part::Encoder => {
+                    let posterior = open()?.into_encoder(count.min(16))?.run(rows)?;
+                    // in the order of the graph's outputs
+                    let first = &self.graph.values[self.graph.outputs[0]].name;
+                    let (mean, log_variance) = (posterior.mean, posterior.log_variance);
+                    if first == "mean" { vec![mean, log_variance] } else { vec![log_variance, mean] }
+                }
+                Part::Classifier => {
+                    let output = |value: &usize| -> Result<Vec<f32>> {
+                        let named = OutputChoice::Named(&self.graph.values[*value].name);
+                        let network = FeatureNetwork::from_bytes(bytes, &self.name, named)?;
+                        let mut found = vec![0f32; count * network.dimension()];
+                        network.runner()?.run(rows, &mut found)?;
+                        Ok(found)
+                    };
+                    self.graph.outputs.iter().map(output).collect::<Result<_>>()?
+                }
+                Part::Decoder | Part::Generator => {
+                    let mut generator = open()?.into_generator(1)?;
+                    vec![generator.run(rows, classes.unwrap_or_default())?.to_vec()]
+                }
+            })
+        };
+        let parts: Vec<Vec<Vec<f32>>> = pieces.par_iter().map(run).collect::<Result<_>>()?;
+        let mut all = vec![Vec::new(); self.graph.outputs.len()];
+        for part in parts {
+            all.iter_mut().zip(part).for_each(|(all, rows)| all.extend(rows));
+        }
+        Ok(all)
+    }
+}

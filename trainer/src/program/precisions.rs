@@ -1,0 +1,175 @@
+//! How files in float16 and in integers are made: the arguments that `export` and `quantize` share.
+
+use std::path::Path;
+
+use anyhow::{Result, bail};
+use clap::ValueEnum;
+use edgegen_runtime::model::{Manifest, Precision};
+use edgegen_trainer::export::Other;
+use edgegen_trainer::export::precisions::Request;
+use edgegen_trainer::quantize::report::Report;
+use edgegen_trainer::quantize::{Calibrator, Format, Rounding, Settings};
+use indicatif::{ProgressBar, ProgressStyle};
+
+/// Most inputs of a calibration or a comparison, and most steps of fine-tuning.
+const MOST_INPUTS: usize = 100_000;
+const MOST_STEPS: usize = 1_000_000;
+
+#[derive(Clone, Copy, ValueEnum)]
+enum FormatName {
+    /// QLinearConv: integers in any runtime.
+    Qlinear,
+    /// QuantizeLinear and DequantizeLinear around float operators.
+    Qdq,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum RoundingName {
+    /// Each weight to the nearest level.
+    Nearest,
+    /// Such that each layer's sums are kept.
+    Reconstruct,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Unknown {
+    /// Name it and stop.
+    Refuse,
+    /// Keep it in float32.
+    Float,
+}
+
+/// How integers are chosen.
+#[derive(clap::Args)]
+pub(super) struct Arguments {
+    /// How activations' ranges are chosen: minmax, percentile or percentile=P, entropy, mse.
+    #[arg(long, value_name = "HOW", default_value = "mse", value_parser = calibrator)]
+    calibrator: Calibrator,
+    /// Latents, or pictures for an encoder, that ranges are found on.
+    #[arg(long, value_name = "N", default_value_t = Request::default().calibration)]
+    calibration: usize,
+    /// Latents or pictures that the files are compared on.
+    #[arg(long, value_name = "N", default_value_t = Request::default().held_out)]
+    held_out: usize,
+    /// One scale for all weights of a layer instead of one for each output channel.
+    #[arg(long)]
+    per_tensor: bool,
+    /// How weights are rounded.
+    #[arg(long, value_enum, default_value_t = RoundingName::Reconstruct)]
+    rounding: RoundingName,
+    /// Do not try cross-layer equalisation.
+    #[arg(long)]
+    no_equalize: bool,
+    /// Leave biases as they are.
+    #[arg(long)]
+    no_bias_correction: bool,
+    /// Layers that stay in float32, by their names in the report; auto: as many as --least-quality needs, the most
+    /// sensitive first.
+    #[arg(long, value_name = "LAYER,…", value_delimiter = ',')]
+    keep_float: Vec<String>,
+    /// Operators that edgegen does not know.
+    #[arg(long, value_enum, default_value_t = Unknown::Refuse)]
+    unknown: Unknown,
+    /// Steps of quantisation-aware fine-tuning, towards what the float32 network puts out.
+    #[arg(long, value_name = "STEPS", default_value_t = 0)]
+    qat: usize,
+    /// How an int8 file holds its integers.
+    #[arg(long, value_enum, default_value_t = FormatName::Qlinear)]
+    format: FormatName,
+    /// Least mean PSNR of pictures, or SQNR of an encoder's outputs, against float32, in dB; 0 accepts anything.
+    #[arg(long, value_name = "DB", default_value_t = Request::default().least)]
+    least_quality: f64,
+}
+
+impl Arguments {
+    /// The request for files in `precisions`.
+    pub(super) fn request(&self, precisions: Vec<Precision>) -> Result<Request> {
+        for (name, count) in [("--calibration", self.calibration), ("--held-out", self.held_out)] {
+            if !(1..=MOST_INPUTS).contains(&count) {
+                bail!("{name} is {count}; it takes 1 to {MOST_INPUTS}");
+            }
+        }
+        if self.qat > MOST_STEPS {
+            bail!("--qat is {}; it takes 0 to {MOST_STEPS}", self.qat);
+        }
+        if !self.least_quality.is_finite() {
+            bail!("--least-quality is {}", self.least_quality);
+        }
+        let automatic = self.keep_float.iter().any(|name| name == "auto");
+        Ok(Request {
+            precisions,
+            settings: Settings {
+                calibrator: self.calibrator,
+                per_tensor: self.per_tensor,
+                equalize: !self.no_equalize,
+                correct_bias: !self.no_bias_correction,
+                rounding: match self.rounding {
+                    RoundingName::Nearest => Rounding::Nearest,
+                    RoundingName::Reconstruct => Rounding::Reconstruct,
+                },
+                keep_float: self.keep_float.iter().filter(|name| *name != "auto").cloned().collect(),
+                refuse_unknown: matches!(self.unknown, Unknown::Refuse),
+                tune: self.qat,
+                format: match self.format {
+                    FormatName::Qlinear => Format::Qlinear,
+                    FormatName::Qdq => Format::Qdq,
+                },
+            },
+            calibration: self.calibration,
+            held_out: self.held_out,
+            least: self.least_quality,
+            keep_automatically: automatic,
+        })
+    }
+}
+
+fn calibrator(text: &str) -> std::result::Result<Calibrator, String> {
+    Ok(match text {
+        "minmax" => Calibrator::MinMax,
+        "percentile" => Calibrator::Percentile(99.99),
+        "entropy" => Calibrator::Entropy,
+        "mse" => Calibrator::Mse,
+        _ => {
+            let kept = text.strip_prefix("percentile=").and_then(|kept| kept.parse().ok());
+            Calibrator::Percentile(kept.ok_or("use minmax, percentile, percentile=99.9, entropy or mse")?)
+        }
+    })
+}
+
+/// Prints how far files are from those in float32, layer by layer, and what was written.
+pub(super) fn show(others: &[Other], manifest: &Manifest, out: &Path) {
+    for Other { part, precision, quality, report } in others {
+        say!("{part}, {precision} against fp32: {quality}");
+        if let Some(report) = report {
+            show_report(report);
+        }
+    }
+    for file in &manifest.files {
+        let fp32 = manifest.find(file.part, Precision::Fp32).map_or(file.bytes, |fp32| fp32.bytes);
+        let part = 100.0 * file.bytes as f64 / fp32 as f64;
+        say!("{} {} bytes, {part:.1} % of fp32", out.join(&file.file).display(), file.bytes);
+    }
+}
+
+/// Prints a report layer by layer.
+pub(super) fn show_report(report: &Report) {
+    for line in report.table().lines() {
+        say!("  {line}");
+    }
+    match report.equalized {
+        Some(alpha) => say!("  cross-layer equalisation with exponent {alpha} paid"),
+        None if report.settings.equalize => say!("  cross-layer equalisation did not pay"),
+        None => {}
+    }
+    for label in &report.foreign {
+        say!("  {label} stays in float32: edgegen does not know it");
+    }
+}
+
+/// A line that says what is being done.
+pub(super) fn spinner() -> ProgressBar {
+    let style = ProgressStyle::with_template("{spinner} {elapsed} {msg}");
+    let bar = ProgressBar::new_spinner().with_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
+    bar.enable_steady_tick(std::time::Duration::from_millis(200));
+    bar
+}

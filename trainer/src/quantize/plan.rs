@@ -1,0 +1,198 @@
+//! What of a graph becomes integers.
+//!
+//! A linear operator that is quantised reads one tensor of uint8 and makes another. Values that are the same numbers
+//! in other places (behind a reshape or a shuffle) share an encoding: they form a *tensor* here. A ReLU behind a
+//! linear operator vanishes into it: its tensor begins at zero, and saturation does the rest. So does the row of a
+//! class, which becomes further columns of the weights.
+
+use super::Settings;
+use crate::graph::{Graph, Op, ValueId};
+use crate::network::{Activation, Layer};
+use crate::{Error, Result};
+
+/// Numbers that share an encoding.
+#[derive(Clone, Debug)]
+pub(super) struct TensorPlan {
+    /// The values, first to last.
+    pub(super) values: Vec<ValueId>,
+    /// Whether uint8 is needed of it anywhere.
+    pub(super) encoded: bool,
+    /// Its first value that is not negative by a ReLU which vanished.
+    pub(super) rectified: Option<ValueId>,
+    /// What its numbers enter and nothing else does: decides which error of them counts.
+    pub(super) enters: Option<Activation>,
+}
+
+impl TensorPlan {
+    /// The value whose numbers all reach what is behind the tensor: no border is still to be cut off.
+    pub(super) fn settled(&self) -> ValueId {
+        self.values[self.values.len() - 1]
+    }
+
+    /// Whether value `id`, one of its own, holds what the encoding holds: a ReLU that vanished is behind it.
+    pub(super) fn holds(&self, id: ValueId) -> bool {
+        self.rectified.is_none_or(|first| {
+            let place = |wanted| self.values.iter().position(|value| *value == wanted);
+            place(id) >= place(first)
+        })
+    }
+}
+
+/// Which nodes are quantised, and the tensors between them.
+#[derive(Clone, Debug)]
+pub(super) struct Plan {
+    /// For each node: a linear operator that is computed in integers.
+    pub(super) quantized: Vec<bool>,
+    /// For each node: it vanishes into the linear operator before it.
+    pub(super) absorbed: Vec<bool>,
+    /// For each value its tensor.
+    pub(super) tensor: Vec<usize>,
+    pub(super) tensors: Vec<TensorPlan>,
+    /// Operators that stay in float32 because edgegen does not know them: labels.
+    pub(super) foreign: Vec<String>,
+}
+
+impl Plan {
+    /// Decides for a graph in the form of convolutions.
+    pub(super) fn new(graph: &Graph, settings: &Settings) -> Result<Self> {
+        let kept = kept(graph, settings)?;
+        let mut quantized = vec![false; graph.nodes.len()];
+        let mut foreign = Vec::new();
+        for (index, node) in graph.nodes.iter().enumerate() {
+            match &node.op {
+                Op::Linear(linear) => {
+                    let known = matches!(linear.layer, Layer::Dense { .. } | Layer::Conv { .. });
+                    quantized[index] = known && !kept[index];
+                }
+                Op::Foreign(_) | Op::BatchNorm(_) => foreign.push(graph.label(index)),
+                _ => {}
+            }
+        }
+        if let (Some(first), true) = (foreign.first(), settings.refuse_unknown) {
+            return Err(Error::Export(format!(
+                "{first} is no operator that is quantised; --unknown float keeps it in float32"
+            )));
+        }
+        if !quantized.contains(&true) {
+            return Err(Error::Export(
+                "nothing of this network can be quantised: it has no dense layer and no convolution that is not kept in float".into(),
+            ));
+        }
+        let mut plan = Self {
+            absorbed: vec![false; graph.nodes.len()],
+            tensor: (0..graph.values.len()).collect(),
+            tensors: Vec::new(),
+            quantized,
+            foreign,
+        };
+        let mut rectified = vec![None; graph.values.len()];
+        for (index, node) in graph.nodes.iter().enumerate() {
+            let input = node.inputs[0];
+            // the linear operator that makes the input, moved or with a class's row added, for this node alone
+            let linear = plan.linear_alone_before(graph, input);
+            let absorbs = match node.op {
+                Op::Activation(Activation::Relu) => linear.is_some() && rectified[plan.tensor[input]].is_none(),
+                Op::ClassRow { .. } => {
+                    graph.maker(input).is_some_and(|maker| plan.quantized[maker] && linear == Some(maker))
+                }
+                _ => false,
+            };
+            if absorbs || node.op.moves() {
+                plan.absorbed[index] = absorbs;
+                plan.tensor[node.output] = plan.tensor[input];
+                if matches!(node.op, Op::Activation(_)) {
+                    rectified[plan.tensor[input]] = Some(node.output);
+                }
+            }
+        }
+        plan.collect(graph, &rectified);
+        Ok(plan)
+    }
+
+    fn linear_alone_before(&self, graph: &Graph, mut value: ValueId) -> Option<usize> {
+        loop {
+            graph.only_reader(value)?;
+            let maker = graph.maker(value)?;
+            match &graph.nodes[maker].op {
+                Op::Linear(_) if self.quantized[maker] => return Some(maker),
+                op if op.moves() || self.absorbed[maker] && matches!(op, Op::ClassRow { .. }) => {
+                    value = graph.nodes[maker].inputs[0];
+                }
+                _ => return None,
+            }
+        }
+    }
+
+    /// Renumbers tensors, and finds out which are needed in uint8.
+    fn collect(&mut self, graph: &Graph, rectified: &[Option<ValueId>]) {
+        let mut number = vec![None; graph.values.len()];
+        // in the order in which values are made
+        let order = std::iter::once(graph.input).chain(graph.nodes.iter().map(|node| node.output));
+        for value in order {
+            let first = self.tensor[value];
+            let tensor = *number[first].get_or_insert_with(|| {
+                let rectified = rectified[first];
+                self.tensors.push(TensorPlan { values: Vec::new(), encoded: false, rectified, enters: None });
+                self.tensors.len() - 1
+            });
+            self.tensor[value] = tensor;
+            self.tensors[tensor].values.push(value);
+        }
+        for (index, node) in graph.nodes.iter().enumerate().filter(|(index, _)| self.quantized[*index]) {
+            for value in [node.inputs[0], node.output] {
+                let tensor = self.tensor[value];
+                self.tensors[tensor].encoded = true;
+            }
+            debug_assert!(matches!(graph.nodes[index].op, Op::Linear(_)));
+        }
+        for tensor in &mut self.tensors {
+            let reader = graph.only_reader(tensor.settled()).map(|reader| &graph.nodes[reader].op);
+            if let Some(Op::Activation(activation)) = reader {
+                tensor.enters = Some(*activation);
+            }
+        }
+    }
+
+    /// The quantised linear operators, first to last.
+    pub(super) fn layers(&self) -> impl Iterator<Item = usize> {
+        (0..self.quantized.len()).filter(|index| self.quantized[*index])
+    }
+
+    /// The tensor that node `index` reads.
+    pub(super) fn read_by(&self, graph: &Graph, index: usize) -> usize {
+        self.tensor[graph.nodes[index].inputs[0]]
+    }
+
+    /// The tensor that node `index` makes.
+    pub(super) fn made_by(&self, graph: &Graph, index: usize) -> usize {
+        self.tensor[graph.nodes[index].output]
+    }
+
+    /// The class's row that vanishes into linear operator `index`.
+    pub(super) fn row_of(&self, graph: &Graph, index: usize) -> Option<usize> {
+        let reader = graph.only_reader(graph.nodes[index].output)?;
+        (self.absorbed[reader] && matches!(graph.nodes[reader].op, Op::ClassRow { .. })).then_some(reader)
+    }
+}
+
+/// Which nodes are kept in float32 by name.
+fn kept(graph: &Graph, settings: &Settings) -> Result<Vec<bool>> {
+    let mut kept = vec![false; graph.nodes.len()];
+    for name in &settings.keep_float {
+        let found = graph.nodes.iter().position(|node| node.name == *name && matches!(node.op, Op::Linear(_)));
+        let Some(index) = found else {
+            let names: Vec<&str> = graph
+                .nodes
+                .iter()
+                .filter(|node| matches!(node.op, Op::Linear(_)))
+                .map(|node| node.name.as_str())
+                .collect();
+            return Err(Error::Config(format!(
+                "--keep-float {name}: there is no such layer; there are {}",
+                names.join(", ")
+            )));
+        };
+        kept[index] = true;
+    }
+    Ok(kept)
+}

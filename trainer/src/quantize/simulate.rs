@@ -1,0 +1,86 @@
+//! The quantised network in float32: every weight and every number between layers is one that integers hold.
+//!
+//! Sums are those of float32, so a level may come out one off the integer result where a sum lies half-way between
+//! two: good enough to choose and to correct by. What a file is worth is measured with the file itself.
+
+use rayon::prelude::*;
+
+use super::calibrate::Encoding;
+use super::plan::Plan;
+use crate::Result;
+use crate::graph::{Graph, ValueId};
+use crate::network::Shape;
+use crate::nn::batch::Batch;
+
+/// Values that one task rounds.
+const PIECE: usize = 1 << 15;
+/// Rows of one run.
+const BATCH: usize = 64;
+
+/// Inputs of a network: (count, input…) row-major, and what classes they are of.
+#[derive(Clone, Debug)]
+pub struct Inputs {
+    /// Of one row.
+    pub shape: Shape,
+    /// Row-major.
+    pub rows: Vec<f32>,
+    /// (count), if the network is told classes.
+    pub classes: Option<Vec<u32>>,
+    /// Rows.
+    pub count: usize,
+}
+
+impl Inputs {
+    /// The first `count` of them, or all.
+    pub(super) fn first(&self, count: usize) -> Self {
+        let count = count.min(self.count);
+        let width = self.rows.len() / self.count.max(1);
+        let classes = self.classes.as_ref().map(|classes| classes[..count].to_vec());
+        Self { shape: self.shape, rows: self.rows[..count * width].to_vec(), classes, count }
+    }
+
+    /// In pieces that one run takes.
+    pub(super) fn batches(&self) -> impl Iterator<Item = (&[f32], Option<&[u32]>)> {
+        let width = self.rows.len() / self.count.max(1);
+        let classes = self.classes.as_deref();
+        self.rows.chunks(BATCH * width.max(1)).enumerate().map(move |(index, rows)| {
+            let first = index * BATCH;
+            let count = rows.len() / width;
+            (rows, classes.map(|classes| &classes[first..first + count]))
+        })
+    }
+}
+
+/// Which numbers are rounded, in a graph whose weights are rounded already as far as they are to be.
+pub(super) struct Simulation<'a> {
+    pub(super) graph: &'a Graph,
+    pub(super) plan: &'a Plan,
+    /// For each tensor, how it is held; `None`: in float32.
+    pub(super) encodings: &'a [Option<Encoding>],
+}
+
+impl Simulation<'_> {
+    /// Rounds value `id` as it is held.
+    pub(super) fn round(&self, id: ValueId, batch: &mut Batch) {
+        let tensor = self.plan.tensor[id];
+        if let Some(encoding) = self.encodings[tensor]
+            && self.plan.tensors[tensor].holds(id)
+        {
+            batch.values.par_chunks_mut(PIECE).for_each(|values| encoding.round_all(values));
+        }
+    }
+
+    /// Runs on all inputs; `visit` sees every value of every batch, as the next layer sees it. Returns each output's
+    /// rows.
+    pub(super) fn run(&self, inputs: &Inputs, mut visit: impl FnMut(ValueId, &Batch)) -> Result<Vec<Vec<f32>>> {
+        let mut rows = vec![Vec::new(); self.graph.outputs.len()];
+        for (batch, classes) in inputs.batches() {
+            let outputs = self.graph.run(batch, classes, |id, batch| {
+                self.round(id, batch);
+                visit(id, batch);
+            })?;
+            rows.iter_mut().zip(outputs).for_each(|(rows, output)| rows.extend(output.to_rows()));
+        }
+        Ok(rows)
+    }
+}
