@@ -24,8 +24,7 @@
 //! - What is not supported is an error that names it. There is no silent fallback.
 //!
 //! # Not implemented
-//! Conditional models (a `class` input), inputs and outputs other than float32, several inputs,
-//! weights outside of the ONNX file, ONNX local functions and sparse weights, GPUs.
+//! Inputs and outputs other than float32 (and one int64 input that tells classes), several inputs, weights outside of the ONNX file, ONNX local functions and sparse weights, GPUs.
 //!
 //! # Example
 //! ```no_run

@@ -4,7 +4,8 @@ use edgegen_runtime::generate::Latents;
 use edgegen_runtime::model::{Metadata, Model, OpenOptions, Precision, Range};
 use edgegen_trainer::export::{TOLERANCE, onnx};
 use edgegen_trainer::graph::prepare::Form;
-use edgegen_trainer::graph::{Graph, Heads, Op, import};
+use edgegen_trainer::graph::import::{self, Ports};
+use edgegen_trainer::graph::{Graph, Heads, Op};
 use edgegen_trainer::network::module::Module;
 use edgegen_trainer::network::{Activation, Layer, Network, Shape};
 use edgegen_trainer::nn::batch::Batch;
@@ -46,7 +47,7 @@ fn check(name: &str, network: Network, range: Range) {
         let bytes = onnx::model(&graph, Precision::Fp32).unwrap();
     let options = OpenOptions { range: Some(range), ..OpenOptions::default() };
     let model = Model::from_bytes(&bytes, name, &options).unwrap();
-    let read = import::graph(&bytes, name, model.facts()).unwrap();
+    let read = import::graph(&bytes, name, &Ports::of(model.facts()).unwrap()).unwrap();
     assert!(!read.nodes.iter().any(|node| matches!(node.op, Op::Foreign(_))), "{name} {form}");
     let again = read.run(&latents.values()[..BATCH * LATENT], None, |_, _| ()).unwrap().remove(0).to_rows();
     let worst = again.iter().zip(&expected).map(|(a, b)| f64::from((a - b).abs())).fold(0.0, f64::max);

@@ -120,6 +120,8 @@ pub(super) struct Evidence<'a> {
     pub(super) file_bytes: u64,
     pub(super) opset: u64,
     pub(super) proto: &'a ModelProto,
+    /// The graph before weights were widened.
+    pub(super) stored: graph::Stored,
     pub(super) metadata: Metadata,
     pub(super) options: &'a OpenOptions,
     pub(super) selection: &'a Selection,
@@ -168,16 +170,16 @@ impl Evidence<'_> {
             image,
             range,
             pixel_format,
-            precision: self.metadata.precision.unwrap_or_else(|| graph::stored_precision(graph)),
+            precision: self.metadata.precision.unwrap_or(self.stored.precision),
             opset: self.opset,
             ir_version: self.proto.ir_version.unsigned_abs(),
-            parameters: graph::count_parameters(graph),
+            parameters: self.stored.parameters,
             file_bytes: self.file_bytes,
             class_input: selection.class.as_ref().map(|port| port.name.clone()),
             inputs: std::iter::once(&selection.input).chain(&selection.class).map(TensorFact::of).collect(),
             outputs: selection.outputs.iter().map(TensorFact::of).collect(),
             macs,
-            operators: graph::count_operators(graph),
+            operators: self.stored.operators,
             metadata: self.metadata,
         })
     }

@@ -84,6 +84,9 @@ impl FeatureNetwork {
             let problem = format!("its output needs {:?} beside the picture", class.name);
             return Err(Error::unsupported(name, problem));
         }
+        if let Some(graph) = &mut proto.graph {
+            super::constants::widen(graph, name)?;
+        }
         let (fixed_batch, image) = picture(&selection.input, name)?;
         limits::check_count(fixed_batch.unwrap_or(1), image.values())?;
         let output = &selection.outputs[0].name;

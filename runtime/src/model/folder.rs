@@ -164,6 +164,22 @@ impl ModelFolder {
         precision: Option<Precision>,
         options: &OpenOptions,
     ) -> Result<Model> {
+        let bytes = self.read_part(part, precision)?;
+        let path = self.path_of(part, precision.unwrap_or(self.manifest.default_precision))?;
+        let model = Model::from_bytes(&bytes, &path.display().to_string(), options)?;
+        if model.facts().metadata.part.is_some_and(|said| said != part) {
+            let problem = format!("{MANIFEST} calls it {part}, its own metadata something else");
+            return Err(Error::malformed(path.display(), problem));
+        }
+        Ok(model)
+    }
+
+    /// Reads a part's file, in the default precision unless another is asked for, after comparing it with its
+    /// SHA-256 in the manifest.
+    ///
+    /// # Errors
+    /// If the part is not listed, or its file is missing, too large or changed.
+    pub fn read_part(&self, part: Part, precision: Option<Precision>) -> Result<Vec<u8>> {
         let entry = self.entry(part, precision.unwrap_or(self.manifest.default_precision))?;
         let path = self.path.join(&entry.file);
         let bytes = limits::read_bounded(&path, limits::MAX_MODEL_BYTES)?;
@@ -172,12 +188,7 @@ impl ModelFolder {
                 format!("its SHA-256 is not the one in {MANIFEST}: the file is damaged or was changed");
             return Err(Error::malformed(path.display(), problem));
         }
-        let model = Model::from_bytes(&bytes, &path.display().to_string(), options)?;
-        if model.facts().metadata.part.is_some_and(|said| said != part) {
-            let problem = format!("{MANIFEST} calls it {part}, its own metadata something else");
-            return Err(Error::malformed(path.display(), problem));
-        }
-        Ok(model)
+        Ok(bytes)
     }
 
     /// The part that turns latents into pictures: decoder or generator.

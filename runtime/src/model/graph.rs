@@ -389,8 +389,27 @@ pub(super) fn range_of_last_node(graph: &GraphProto, output: &str) -> Option<Ran
     None
 }
 
-/// What the weights are stored in, for files that do not say.
-pub(super) fn stored_precision(graph: &GraphProto) -> Precision {
+/// What is in a file as it is stored.
+pub(super) struct Stored {
+    /// What the weights are stored in, for files that do not say.
+    pub(super) precision: Precision,
+    /// Elements of all weights.
+    pub(super) parameters: u64,
+    /// How often each operator occurs.
+    pub(super) operators: BTreeMap<String, usize>,
+}
+
+impl Stored {
+    pub(super) fn of(graph: &GraphProto) -> Self {
+        Self {
+            precision: stored_precision(graph),
+            parameters: count_parameters(graph),
+            operators: count_operators(graph),
+        }
+    }
+}
+
+fn stored_precision(graph: &GraphProto) -> Precision {
     let holds = |dtype: DataType| graph.initializer.iter().any(|tensor| tensor.data_type == dtype as i32);
     let quantised =
         |node: &NodeProto| node.op_type.contains("QLinear") || node.op_type.contains("QuantizeLinear");
@@ -405,7 +424,7 @@ pub(super) fn stored_precision(graph: &GraphProto) -> Precision {
 
 /// Elements of all weights: initializers and constants that are not single numbers, shapes or
 /// indices (int64), or the factors of a Resize.
-pub(super) fn count_parameters(graph: &GraphProto) -> u64 {
+fn count_parameters(graph: &GraphProto) -> u64 {
     let resizes = graph.node.iter().filter(|node| node.op_type == "Resize");
     let factors: HashSet<&String> = resizes.flat_map(|node| node.input.iter().skip(1)).collect();
     let initializers = graph.initializer.iter().filter(|tensor| !factors.contains(&tensor.name));
@@ -424,8 +443,7 @@ fn elements(tensor: &TensorProto) -> Option<u64> {
     tensor.dims.iter().try_fold(1u64, |product, dim| product.checked_mul(u64::try_from(*dim).ok()?))
 }
 
-/// How often each operator occurs.
-pub(super) fn count_operators(graph: &GraphProto) -> BTreeMap<String, usize> {
+fn count_operators(graph: &GraphProto) -> BTreeMap<String, usize> {
     let mut counts = BTreeMap::new();
     for node in &graph.node {
         *counts.entry(node.op_type.clone()).or_insert(0) += 1;

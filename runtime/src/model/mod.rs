@@ -4,6 +4,7 @@
 //! (typed with one picture, which settles all shapes) → [`Facts`] → bound to a batch and optimised.
 //! Each step has a limit on what it takes ([`limits`]).
 
+mod constants;
 mod facts;
 mod features;
 mod folder;
@@ -86,6 +87,9 @@ impl Model {
         }
         let selection = graph::select(&mut proto, options, &metadata, name)?;
         let input = facts::Input::of(&selection.input, &metadata, name)?;
+        let graph = proto.graph.as_mut().ok_or_else(|| Error::malformed(name, "it holds no graph"))?;
+        let stored = graph::Stored::of(graph);
+        constants::widen(graph, name)?;
         let typed_batch = input.fixed_batch.unwrap_or(1);
         let typed = plan::typed(&proto, &shape_of(typed_batch, &input.row))
             .map_err(|reason| Error::unsupported(name, reason))?;
@@ -94,6 +98,7 @@ impl Model {
             file_bytes: bytes.len() as u64,
             opset,
             proto: &proto,
+            stored,
             metadata,
             options,
             selection: &selection,

@@ -13,9 +13,9 @@ use crate::graph::{Foreign, Graph, Shuffle};
 use crate::network::{Activation, Layer, Shape};
 
 /// Operator set that files declare.
-pub const OPSET: i64 = 17;
+pub(crate) const OPSET: i64 = 17;
 /// ONNX IR version that files declare.
-pub const IR_VERSION: i64 = 8;
+pub(crate) const IR_VERSION: i64 = 8;
 /// Name of the symbolic batch size.
 const BATCH: &str = "N";
 

@@ -126,10 +126,7 @@ fn write_into(
         files.push(write_file(folder, part, Precision::Fp32, &bytes)?);
         if request.precisions.iter().any(|precision| *precision != Precision::Fp32) {
             tell(&format!("{part}"));
-            let source = match part {
-                Part::Classifier => Source::classifier(bytes, &file, graph),
-                _ => Source::open(bytes, &file, &OpenOptions::default())?,
-            };
+            let source = Source::open(bytes, &file, &OpenOptions::default())?;
             let inputs = source.latents(request).unwrap_or_else(|| pictures(run, request));
             for made in source.make(request, &inputs, tell)? {
                 others.push(write_made(folder, part, made, &mut files, &mut metrics)?);
@@ -198,7 +195,7 @@ fn pictures(run: &TrainedRun, request: &Request) -> [Inputs; 2] {
             Trained::Vae(vae, objective) => HeldOut::new(vae, objective, shape, pictures, count).batch(0..count).1,
             _ => data::batch(Range::Unit, shape, pictures, 0..count),
         };
-        Inputs { shape: Shape::Image(shape.channels, shape.height, shape.width), rows, classes: None, count }
+        Inputs { shape: Shape::of_image(shape), rows, classes: None, count }
     })
 }
 
@@ -227,14 +224,7 @@ pub fn add_precisions(
     }
     let mut others = Vec::new();
     for part in manifest.parts.clone() {
-        if part == Part::Classifier {
-            return Err(Error::Export(
-                "a classifier's folder is not quantised by itself; export its run again, with --precision".into(),
-            ));
-        }
-        let path = folder.path_of(part, Precision::Fp32)?;
-        let bytes = fs::read(&path).map_err(|e| Error::io("read", &path, e))?;
-        folder.open_part(part, Some(Precision::Fp32), &OpenOptions::default())?;
+        let bytes = folder.read_part(part, Some(Precision::Fp32))?;
         let source = Source::open(bytes, &file_name(part, Precision::Fp32), &OpenOptions::default())?;
         tell(&format!("{part}"));
         let inputs = match source.latents(request) {
@@ -262,7 +252,7 @@ fn copy(from: &Path, to: &Path, name: &str) -> Result<()> {
 /// The networks that become files, with the names of their inputs.
 fn parts(run: &TrainedRun) -> Vec<(Part, &Module, &'static str, Heads<'static>)> {
     let shape = run.dataset.shape;
-    let image = Shape::Image(shape.channels, shape.height, shape.width);
+    let image = Shape::of_image(shape);
     let latent = Shape::Vector(run.config.network.latent);
     let draws = || Heads { outputs: vec![("image", image)], tap: None };
     match &run.trained {

@@ -3,15 +3,20 @@
 
 use edgegen_runtime::generate::Latents;
 use edgegen_runtime::model::{
-    Facts, FeatureNetwork, Metadata, Model, OpenOptions, OutputChoice, Part, Precision, sha256_hex,
+    FeatureNetwork, ImageShape, Metadata, Model, OpenOptions, OutputChoice, Part, Precision, Range, keys,
+    sha256_hex,
 };
+use prost::Message;
 use rayon::prelude::*;
 use serde_json::{Map, Value, json};
+use tract_onnx::pb::ModelProto;
 
 use super::{PRODUCER, onnx};
 use crate::data::{self, Dataset};
+use crate::graph::Graph;
+use crate::graph::import::{self, Ports};
 use crate::graph::prepare::Form;
-use crate::graph::{Graph, import};
+use crate::network::Shape;
 use crate::quantize::quality::{Measure, Ratios, psnr, sqnr, ssim};
 use crate::quantize::report::Report;
 use crate::quantize::{self, Inputs, Settings};
@@ -134,27 +139,46 @@ pub struct Source {
     name: String,
     bytes: Vec<u8>,
     part: Part,
-    /// What the runtime knows of it; a classifier's file is no model to it.
-    facts: Option<Facts>,
+    /// Of the pictures that it draws or takes.
+    image: ImageShape,
+    range: Range,
     graph: Graph,
 }
 
 impl Source {
-    /// Opens a file that draws pictures or encodes them.
+    /// Opens a file that draws pictures, encodes them or classifies them.
     ///
     /// # Errors
     /// If the runtime does not accept it, or its graph is not understood.
     pub fn open(bytes: Vec<u8>, name: &str, options: &OpenOptions) -> Result<Self> {
+        let proto = ModelProto::decode(bytes.as_slice()).unwrap_or_default();
+        let says = proto.metadata_props.iter().find(|entry| entry.key == keys::PART);
+        let part = says.and_then(|entry| entry.value.parse().ok());
+        if part == Some(Part::Classifier) {
+            return Self::classifier(bytes, name, proto);
+        }
+        drop(proto);
         let model = Model::from_bytes(&bytes, name, options)?;
         let facts = model.facts().clone();
         drop(model);
-        let graph = import::graph(&bytes, name, &facts)?;
-        Ok(Self { name: name.into(), bytes, part: facts.part, facts: Some(facts), graph })
+        let graph = import::graph(&bytes, name, &Ports::of(&facts)?)?;
+        Ok(Self { name: name.into(), bytes, part: facts.part, image: facts.image, range: facts.range, graph })
     }
 
-    /// A classifier's file with the graph that it was written from.
-    pub(super) fn classifier(bytes: Vec<u8>, name: &str, graph: Graph) -> Self {
-        Self { name: name.into(), bytes, part: Part::Classifier, facts: None, graph }
+    /// Opens edgegen's classifier, which is no model to the runtime.
+    fn classifier(bytes: Vec<u8>, name: &str, proto: ModelProto) -> Result<Self> {
+        let network = FeatureNetwork::from_bytes(&bytes, name, OutputChoice::Prefer(&[]))?;
+        let (image, metadata) = (network.image_shape(), network.metadata().clone());
+        let graph = proto.graph.unwrap_or_default();
+        let range = metadata.range.unwrap_or(Range::Unit);
+        let ports = Ports {
+            input: (graph.input.first().map(|input| input.name.clone()).unwrap_or_default(), Shape::of_image(image)),
+            class_input: None,
+            outputs: graph.output.iter().map(|output| output.name.clone()).collect(),
+            metadata,
+        };
+        let graph = import::graph(&bytes, name, &ports)?;
+        Ok(Self { name: name.into(), bytes, part: Part::Classifier, image, range, graph })
     }
 
     /// Which network it is.
@@ -162,19 +186,21 @@ impl Source {
         self.part
     }
 
-    /// What the runtime knows of it.
-    pub fn facts(&self) -> Option<&Facts> {
-        self.facts.as_ref()
+    /// Size of the pictures that it draws or takes.
+    pub fn image(&self) -> ImageShape {
+        self.image
     }
 
     /// Latents to calibrate and to compare on, with classes in turn; `None` for what takes pictures.
     pub fn latents(&self, request: &Request) -> Option<[Inputs; 2]> {
-        let facts = self.facts.as_ref().filter(|facts| facts.part.draws())?;
+        if !self.part.draws() {
+            return None;
+        }
         let classes = self.graph.classes() as u32;
         let shape = self.graph.values[self.graph.input].shape;
         let draw = |seed, count: usize| Inputs {
             shape,
-            rows: Latents::from_seed(seed, 0, count, facts.latent_dim, 1.0).values().to_vec(),
+            rows: Latents::from_seed(seed, 0, count, shape.values(), 1.0).values().to_vec(),
             classes: (classes > 0).then(|| (0..count as u32).map(|index| index % classes).collect()),
             count,
         };
@@ -186,19 +212,16 @@ impl Source {
     /// # Errors
     /// [`Error::Export`] if there is no data set, or it has pictures of another shape.
     pub fn pictures(&self, dataset: Option<&Dataset>, request: &Request) -> Result<[Inputs; 2]> {
-        let Some(facts) = &self.facts else {
-            return Err(Error::Export(format!("{}: its input is not known", self.name)));
-        };
         let Some(dataset) = dataset else {
             return Err(Error::Export(format!(
-                "{}: an encoder is calibrated on pictures of {}; give them with --data",
-                self.name, facts.image
+                "{}: what takes pictures is calibrated on pictures, of {}; give them with --data",
+                self.name, self.image
             )));
         };
-        if dataset.shape != facts.image {
+        if dataset.shape != self.image {
             return Err(Error::Export(format!(
                 "{}: it takes pictures of {}; those of {} are {}",
-                self.name, facts.image, dataset.name, dataset.shape
+                self.name, self.image, dataset.name, dataset.shape
             )));
         }
         let sets = [(&dataset.train, request.calibration), (&dataset.test, request.held_out)];
@@ -206,7 +229,7 @@ impl Source {
             let count = count.min(pictures.count());
             // evenly spread, so that every class is there
             let chosen = (0..count).map(|index| index * pictures.count() / count);
-            let rows = data::batch(facts.range, dataset.shape, pictures, chosen);
+            let rows = data::batch(self.range, dataset.shape, pictures, chosen);
             Inputs { shape: self.graph.values[self.graph.input].shape, rows, classes: None, count }
         }))
     }
@@ -221,7 +244,7 @@ impl Source {
     }
 
     fn measure(&self) -> Measure {
-        self.facts.as_ref().map_or(Measure::Numbers, |facts| Measure::of(facts.part, facts.image, facts.range))
+        Measure::of(self.part, self.image, self.range)
     }
 
     /// Makes the files that are asked for; `tell` hears what is being done.
@@ -323,18 +346,18 @@ impl Source {
     }
 
     fn quality(&self, exact: &[Vec<f32>], found: &[Vec<f32>], count: usize) -> Quality {
-        match (self.measure(), &self.facts) {
-            (Measure::Pictures { values, peak }, Some(facts)) => {
+        match self.measure() {
+            Measure::Pictures { values, peak } => {
                 let pictures: Vec<_> = exact[0].chunks(values).zip(found[0].chunks(values)).collect();
                 let alike: Vec<f64> =
-                    pictures.par_iter().map(|(exact, found)| ssim(exact, found, facts.image, peak)).collect();
+                    pictures.par_iter().map(|(exact, found)| ssim(exact, found, self.image, peak)).collect();
                 Quality::Pictures {
                     psnr: Ratios::of(&psnr(&exact[0], &found[0], values, peak)),
                     ssim: Ratios::of(&alike),
                     count,
                 }
             }
-            _ => {
+            Measure::Numbers => {
                 let names = self.graph.outputs.iter().map(|output| self.graph.values[*output].name.clone());
                 let ratios = exact.iter().zip(found).map(|(exact, found)| sqnr(exact, found));
                 Quality::Numbers { sqnr: names.zip(ratios).collect(), count }
@@ -346,10 +369,7 @@ impl Source {
     pub(super) fn outputs(&self, bytes: &[u8], inputs: &Inputs) -> Result<Vec<Vec<f32>>> {
         let width = inputs.rows.len() / inputs.count;
         let pieces: Vec<(usize, &[f32])> = inputs.rows.chunks(PIECE * width).enumerate().collect();
-        let options = OpenOptions {
-            range: self.facts.as_ref().map(|facts| facts.range),
-            ..OpenOptions::default()
-        };
+        let options = OpenOptions { range: Some(self.range), ..OpenOptions::default() };
         let run = |(index, rows): &(usize, &[f32])| -> Result<Vec<Vec<f32>>> {
             let count = rows.len() / width;
             let classes = inputs.classes.as_ref().map(|classes| &classes[index * PIECE..][..count]);

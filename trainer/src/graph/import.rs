@@ -6,7 +6,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use edgegen_runtime::model::Facts;
+use edgegen_runtime::model::{Facts, Metadata};
 use half::f16;
 use prost::Message;
 use tract_onnx::pb::{AttributeProto, ModelProto, NodeProto, TensorProto, tensor_proto::DataType};
@@ -17,32 +17,60 @@ use crate::network::{Activation, Layer, Shape};
 use crate::nn::batch::Batch;
 use crate::{Error, Result};
 
-/// Reads a file that the runtime has opened and described as `facts`.
+/// What a file takes and gives.
+pub struct Ports {
+    /// The float32 input.
+    pub input: (String, Shape),
+    /// The int64 input that tells classes, if there is one.
+    pub class_input: Option<String>,
+    /// Float32.
+    pub outputs: Vec<String>,
+    /// What the file says about itself.
+    pub metadata: Metadata,
+}
+
+impl Ports {
+    /// Those of a file that the runtime has opened.
+    ///
+    /// # Errors
+    /// [`Error::Export`] if it has no input.
+    pub fn of(facts: &Facts) -> Result<Self> {
+        let input = facts.inputs.first().ok_or_else(|| Error::Export("it has no input".into()))?;
+        let shape = match (facts.part.draws(), input.shape.split(',').count()) {
+            (true, 2) => Shape::Vector(facts.latent_dim),
+            (true, _) => Shape::Image(facts.latent_dim, 1, 1),
+            (false, _) => Shape::of_image(facts.image),
+        };
+        Ok(Self {
+            input: (input.name.clone(), shape),
+            class_input: facts.class_input.clone(),
+            outputs: facts.outputs.iter().map(|output| output.name.clone()).collect(),
+            metadata: facts.metadata.clone(),
+        })
+    }
+}
+
+/// Reads a file that the runtime has checked.
 ///
 /// # Errors
 /// [`Error::Export`] that names what is not understood: values that are neither (N, L) nor (N, C, H, W), operators
 /// with several outputs, quantised files.
-pub fn graph(bytes: &[u8], file: &str, facts: &Facts) -> Result<Graph> {
+pub fn graph(bytes: &[u8], file: &str, ports: &Ports) -> Result<Graph> {
     let refused = |problem: String| Error::Export(format!("{file}: {problem}"));
     let proto = ModelProto::decode(bytes).map_err(|_| refused("this is not an ONNX model".into()))?;
+    let own = |domain: &str| domain.is_empty() || domain == "ai.onnx";
+    let opset = proto.opset_import.iter().find(|import| own(&import.domain)).map_or(0, |import| import.version);
     let onnx = proto.graph.ok_or_else(|| refused("it holds no graph".into()))?;
-    let input = facts.inputs.first().ok_or_else(|| refused("it has no input".into()))?;
-    let rank = input.shape.split(',').count();
-    let image = Shape::Image(facts.image.channels, facts.image.height, facts.image.width);
-    let shape = match (facts.part.draws(), rank) {
-        (true, 2) => Shape::Vector(facts.latent_dim),
-        (true, _) => Shape::Image(facts.latent_dim, 1, 1),
-        (false, _) => image,
-    };
-    let mut graph = Graph::new(&onnx.name, (&input.name, shape), facts.metadata.clone());
-    graph.opset = facts.opset as i64;
-    if let Some(class) = &facts.class_input {
+    let (name, shape) = &ports.input;
+    let mut graph = Graph::new(&onnx.name, (name, *shape), ports.metadata.clone());
+    graph.opset = opset;
+    if let Some(class) = &ports.class_input {
         graph.class_input.clone_from(class);
     }
-    let outputs: Vec<&str> = facts.outputs.iter().map(|output| output.name.as_str()).collect();
+    let outputs: Vec<&str> = ports.outputs.iter().map(String::as_str).collect();
     let needed = needed(&onnx.node, &outputs);
     let mut reader = Reader {
-        known: HashMap::from([(input.name.clone(), graph.input)]),
+        known: HashMap::from([(name.clone(), graph.input)]),
         graph,
         constants: onnx.initializer.into_iter().map(|tensor| (tensor.name.clone(), tensor)).collect(),
         rows: HashMap::new(),

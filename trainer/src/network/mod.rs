@@ -6,6 +6,8 @@ pub mod module;
 
 use std::fmt;
 
+use edgegen_runtime::model::ImageShape;
+
 pub use crate::nn::activation::Activation;
 use crate::nn::geometry::{Geometry, Role};
 use crate::nn::upsample;
@@ -24,6 +26,11 @@ pub enum Shape {
 }
 
 impl Shape {
+    /// That of pictures.
+    pub fn of_image(image: ImageShape) -> Self {
+        Self::Image(image.channels, image.height, image.width)
+    }
+
     /// Number of values.
     pub fn values(self) -> usize {
         match self {

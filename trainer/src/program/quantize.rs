@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use edgegen_runtime::files::{check_writable, write_atomically};
-use edgegen_runtime::model::{ModelFolder, OpenOptions, Precision, Range};
+use edgegen_runtime::model::{ImageShape, ModelFolder, OpenOptions, Precision, Range};
 use edgegen_runtime::pictures::write_npy;
 use edgegen_trainer::data::{self, Dataset, LoadOptions};
 use edgegen_trainer::export::add_precisions;
@@ -52,8 +52,8 @@ fn folder(arguments: &Arguments, request: &Request) -> Result<()> {
     let dataset = match &arguments.data {
         Some(path) => {
             let part = model.manifest.parts.first().copied().context("the folder holds no network")?;
-            let facts = model.open_part(part, Some(Precision::Fp32), &OpenOptions::default())?.facts().clone();
-            Some(load(path, facts.image.height, facts.image.channels == 1)?)
+            let bytes = model.read_part(part, Some(Precision::Fp32))?;
+            Some(load(path, Source::open(bytes, &part.to_string(), &OpenOptions::default())?.image())?)
         }
         None => None,
     };
@@ -83,8 +83,7 @@ fn file(arguments: &Arguments, request: &Request) -> Result<()> {
     let inputs = match source.latents(request) {
         Some(inputs) => inputs,
         None => {
-            let image = source.facts().context("its input is not known")?.image;
-            let dataset = arguments.data.as_ref().map(|path| load(path, image.height, image.channels == 1));
+            let dataset = arguments.data.as_ref().map(|path| load(path, source.image()));
             source.pictures(dataset.transpose()?.as_ref(), request)?
         }
     };
@@ -127,6 +126,6 @@ fn keep([calibration, held_out]: &[Inputs; 2], folder: &Path) -> Result<()> {
     Ok(())
 }
 
-fn load(path: &Path, side: usize, gray: bool) -> Result<Dataset> {
-    Ok(data::load(Some(path), LoadOptions { side, gray })?)
+fn load(path: &Path, image: ImageShape) -> Result<Dataset> {
+    Ok(data::load(Some(path), LoadOptions { side: image.height, gray: image.channels == 1 })?)
 }

@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 
 pub use calibrate::{Calibrator, Encoding};
 use calibrate::Histogram;
-use layer::{IntegerLayer, Matrix, Places};
+use layer::{Counts, IntegerLayer, Matrix, Places};
 use plan::Plan;
 use quality::Measure;
 use simulate::Simulation;
@@ -37,10 +37,8 @@ use crate::network::{Layer, Shape};
 use crate::nn::batch::Batch;
 use crate::{Error, Result};
 
-/// Calibration inputs that reconstruction looks at.
-const RECONSTRUCTION_ROWS: usize = 256;
 /// Places of a layer that reconstruction looks at, for each column of its weights; and at least, at most.
-const PLACES_PER_COLUMN: usize = 4;
+const PLACES_PER_COLUMN: usize = 8;
 const FEWEST_PLACES: usize = 2048;
 const MOST_PLACES: usize = 8192;
 /// Inputs that choices are compared on.
@@ -192,7 +190,7 @@ pub fn quantize(
     };
     quantized.round_layers(calibration, tell)?;
     if settings.tune > 0 {
-        quantized.tune(calibration, tell)?;
+        quantized.tune(calibration, (&trial, measure), tell)?;
     }
     Ok(quantized)
 }
@@ -384,7 +382,6 @@ fn put(graph: &mut Graph, plan: &Plan, encodings: &[Option<Encoding>], index: us
 impl Quantized {
     /// Rounds one layer after the other.
     fn round_layers(&mut self, calibration: &Inputs, tell: &dyn Fn(&str)) -> Result<()> {
-        let rows = calibration.first(RECONSTRUCTION_ROWS);
         for index in self.plan.layers().collect::<Vec<_>>() {
             tell(&format!("round {}", self.exact.nodes[index].name));
             let matrix = matrix(&self.exact, &self.plan, &self.encodings, index);
@@ -393,11 +390,13 @@ impl Quantized {
             let (weight, bias) = match self.settings.rounding {
                 Rounding::Nearest => (matrix.nearest(&scales), matrix.bias.clone()),
                 Rounding::Reconstruct => {
+                    let made = &self.plan.tensors[self.plan.made_by(&self.exact, index)];
+                    let counts = if made.rectified { Counts::Positive } else { Counts::All };
                     let places = Places {
-                        exact: self.places(&self.exact, &vec![None; self.encodings.len()], index, &rows)?,
-                        found: self.places(&self.graph, &self.encodings, index, &rows)?,
+                        exact: self.places(&self.exact, &vec![None; self.encodings.len()], index, calibration)?,
+                        found: self.places(&self.graph, &self.encodings, index, calibration)?,
                     };
-                    let (weight, moved) = layer::reconstruct(&matrix, &scales, places)?;
+                    let (weight, moved) = layer::reconstruct(&matrix, &scales, places, counts)?;
                     (weight, if self.settings.correct_bias { moved } else { matrix.bias.clone() })
                 }
             };

@@ -17,8 +17,10 @@ pub(super) struct TensorPlan {
     pub(super) values: Vec<ValueId>,
     /// Whether uint8 is needed of it anywhere.
     pub(super) encoded: bool,
-    /// Its first value that is not negative by a ReLU which vanished.
-    pub(super) rectified: Option<ValueId>,
+    /// The first value that holds what uint8 holds: behind every ReLU and class's row that vanished.
+    pub(super) first: ValueId,
+    /// Whether a ReLU vanished into the layer that makes it.
+    pub(super) rectified: bool,
     /// What its numbers enter and nothing else does: decides which error of them counts.
     pub(super) enters: Option<Activation>,
 }
@@ -29,12 +31,10 @@ impl TensorPlan {
         self.values[self.values.len() - 1]
     }
 
-    /// Whether value `id`, one of its own, holds what the encoding holds: a ReLU that vanished is behind it.
+    /// Whether value `id`, one of its own, holds what the encoding holds.
     pub(super) fn holds(&self, id: ValueId) -> bool {
-        self.rectified.is_none_or(|first| {
-            let place = |wanted| self.values.iter().position(|value| *value == wanted);
-            place(id) >= place(first)
-        })
+        let place = |wanted| self.values.iter().position(|value| *value == wanted);
+        place(id) >= place(self.first)
     }
 }
 
@@ -85,13 +85,16 @@ impl Plan {
             quantized,
             foreign,
         };
-        let mut rectified = vec![None; graph.values.len()];
+        // for each tensor, by its first value: what vanished into it last, and whether that was a ReLU
+        let mut vanished: Vec<Option<(ValueId, bool)>> = vec![None; graph.values.len()];
         for (index, node) in graph.nodes.iter().enumerate() {
             let input = node.inputs[0];
             // the linear operator that makes the input, moved or with a class's row added, for this node alone
             let linear = plan.linear_alone_before(graph, input);
             let absorbs = match node.op {
-                Op::Activation(Activation::Relu) => linear.is_some() && rectified[plan.tensor[input]].is_none(),
+                Op::Activation(Activation::Relu) => {
+                    linear.is_some() && !vanished[plan.tensor[input]].is_some_and(|(_, relu)| relu)
+                }
                 Op::ClassRow { .. } => {
                     graph.maker(input).is_some_and(|maker| plan.quantized[maker] && linear == Some(maker))
                 }
@@ -100,12 +103,12 @@ impl Plan {
             if absorbs || node.op.moves() {
                 plan.absorbed[index] = absorbs;
                 plan.tensor[node.output] = plan.tensor[input];
-                if matches!(node.op, Op::Activation(_)) {
-                    rectified[plan.tensor[input]] = Some(node.output);
+                if absorbs {
+                    vanished[plan.tensor[input]] = Some((node.output, matches!(node.op, Op::Activation(_))));
                 }
             }
         }
-        plan.collect(graph, &rectified);
+        plan.collect(graph, &vanished);
         Ok(plan)
     }
 
@@ -124,15 +127,15 @@ impl Plan {
     }
 
     /// Renumbers tensors, and finds out which are needed in uint8.
-    fn collect(&mut self, graph: &Graph, rectified: &[Option<ValueId>]) {
+    fn collect(&mut self, graph: &Graph, vanished: &[Option<(ValueId, bool)>]) {
         let mut number = vec![None; graph.values.len()];
         // in the order in which values are made
         let order = std::iter::once(graph.input).chain(graph.nodes.iter().map(|node| node.output));
         for value in order {
             let first = self.tensor[value];
             let tensor = *number[first].get_or_insert_with(|| {
-                let rectified = rectified[first];
-                self.tensors.push(TensorPlan { values: Vec::new(), encoded: false, rectified, enters: None });
+                let (first, rectified) = vanished[first].unwrap_or((value, false));
+                self.tensors.push(TensorPlan { values: Vec::new(), encoded: false, first, rectified, enters: None });
                 self.tensors.len() - 1
             });
             self.tensor[value] = tensor;

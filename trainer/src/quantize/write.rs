@@ -4,6 +4,8 @@
 //! `QuantizeLinear`. Between them pixels are moved as uint8. What is not quantised is computed in float32 between a
 //! `DequantizeLinear` and a `QuantizeLinear`.
 
+use std::collections::HashSet;
+
 use edgegen_runtime::model::Precision;
 
 use super::calibrate::Encoding;
@@ -25,6 +27,7 @@ impl Quantized {
             levels: vec![None; self.graph.values.len()],
             floats: vec![None; self.graph.values.len()],
             encodings: vec![None; self.encodings.len()],
+            reshaped: HashSet::new(),
         };
         let input = self.graph.input;
         writer.floats[input] = Some(self.graph.values[input].name.clone());
@@ -58,6 +61,8 @@ struct Writer<'a> {
     floats: Vec<Option<String>>,
     /// Names of each tensor's scale and zero point.
     encodings: Vec<Option<(String, String)>>,
+    /// What was made by changing a shape.
+    reshaped: HashSet<String>,
 }
 
 impl Writer<'_> {
@@ -74,7 +79,7 @@ impl Writer<'_> {
             self.levels[output] = Some(match &node.op {
                 Op::Shuffle(shuffle) => {
                     let before = self.graph.values[input].shape;
-                    let from = self.shaped(&held, before, input);
+                    let from = self.shaped(&held, before);
                     let name = format!("{}.levels", self.graph.values[output].name);
                     let name = self.builder.shuffle(shuffle, before, &from, &name);
                     Levels { name, shape: self.graph.values[output].shape }
@@ -130,7 +135,7 @@ impl Writer<'_> {
             true => self.graph.values[value].name.clone(),
             false => format!("{}.float", self.graph.values[value].name),
         };
-        let held = self.shaped(&levels, shape, value);
+        let held = self.shaped(&levels, shape);
         let name = self.builder.node("DequantizeLinear", &[&held, &scale, &zero], vec![], &name);
         self.floats[value] = Some(name.clone());
         name
@@ -146,16 +151,19 @@ impl Writer<'_> {
             self.levels[value] = Some(Levels { name, shape: self.graph.values[value].shape });
         }
         let levels = self.levels[value].clone().expect("it was just made");
-        self.shaped(&levels, shape, value)
+        self.shaped(&levels, shape)
     }
 
     /// A tensor of the file in another shape.
-    fn shaped(&mut self, levels: &Levels, shape: Shape, value: ValueId) -> String {
+    fn shaped(&mut self, levels: &Levels, shape: Shape) -> String {
         if levels.shape == shape {
             return levels.name.clone();
         }
-        let name = format!("{}.as.{shape}.{value}", levels.name);
-        self.builder.reshape(&name.clone(), shape, &levels.name, &name)
+        let name = format!("{}.as.{shape}", levels.name);
+        if self.reshaped.insert(name.clone()) {
+            self.builder.reshape(&name, shape, &levels.name, &name);
+        }
+        name
     }
 
     fn layer(&mut self, index: usize, linear: &Linear, layer: &IntegerLayer) {
