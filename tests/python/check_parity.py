@@ -1,5 +1,6 @@
 """check_parity.py MODEL.onnx INPUT.npy [OUTPUT.npy …] [CLASS,CLASS,…]: onnx.checker with full check, then the
-largest difference between onnxruntime's outputs and the given ones, in the graph's output order. Classes, int64,
+largest difference between onnxruntime's outputs and the given ones, and their signal-to-noise ratio in dB, in the
+graph's output order. Classes, int64,
 are for a second input."""
 
 import json
@@ -21,14 +22,17 @@ session = onnxruntime.InferenceSession(model_path, options, providers=["CPUExecu
 values = np.load(input_path)
 told = [np.array(text.split(","), np.int64) for text in classes]
 found = session.run(None, dict(zip([entry.name for entry in session.get_inputs()], [values, *told], strict=True)))
-differences = []
+differences, ratios = [], []
 for path, ours in zip(output_paths, found, strict=True):
     theirs = np.load(path)
     assert theirs.shape == ours.shape, (theirs.shape, ours.shape)
-    differences.append(float(np.abs(theirs.astype(np.float64) - ours).max()))
+    error = theirs.astype(np.float64) - ours
+    differences.append(float(np.abs(error).max()))
+    ratios.append(float(10 * np.log10((ours.astype(np.float64) ** 2).sum() / max((error**2).sum(), 1e-20))))
 opset = next(entry.version for entry in model.opset_import if entry.domain == "")
 print(json.dumps({
     "differences": differences,
+    "sqnr": ratios,
     "opset": opset,
     "ir_version": model.ir_version,
     "producer": model.producer_name,

@@ -85,7 +85,7 @@ fn damaged_runs_are_refused_by_name() {
     for (name, bytes, expected) in cases {
         fs::write(&best, bytes).unwrap();
         let line = refused(
-            &mut command(folder, "edgegen-train", "export run --out model"),
+            &mut command(folder, "edgegen-train", "export run --out model --precision fp32"),
             &["best.safetensors", expected],
         );
         assert!(!folder.join("model").exists(), "{name}: {line}");
@@ -133,11 +133,11 @@ fn outputs_that_cannot_be_written_are_refused_before_the_work() {
     refused(&mut command(folder, "edgegen-train", "export run --out taken"), &["taken", "exists"]);
     // --force replaces models, nothing else
     refused(
-        &mut command(folder, "edgegen-train", "export run --out taken --force"),
+        &mut command(folder, "edgegen-train", "export run --out taken --force --precision fp32"),
         &["taken", "no model folder"],
     );
-    succeeds(folder, "edgegen-train", "export run --out model");
-    succeeds(folder, "edgegen-train", "export run --out model --force");
+    succeeds(folder, "edgegen-train", "export run --out model --precision fp32");
+    succeeds(folder, "edgegen-train", "export run --out model --force --precision fp32");
     refused(&mut command(folder, "edgegen-train", "sample run --out nowhere/s.png"), &["nowhere/s.png"]);
     refused(&mut command(folder, "edgegen-train", "sample run --count 0"), &["--count is 0"]);
     refused(&mut command(folder, "edgegen-train", "sample run --count 4000000000"), &["--count"]);
@@ -174,10 +174,13 @@ fn a_full_disk_leaves_the_last_good_files() {
         &["safetensors"],
     );
     assert!(fs::read(&last).unwrap() == before, "the last good checkpoint is gone");
-    refused(&mut with_full_disk(folder, "edgegen-train", "export run --out model", 64), &[".onnx"]);
+    refused(
+        &mut with_full_disk(folder, "edgegen-train", "export run --out model --precision fp32", 64),
+        &[".onnx"],
+    );
     assert_eq!(files_below(folder), files, "something half-written was left");
 
-    succeeds(folder, "edgegen-train", "export run --out model");
+    succeeds(folder, "edgegen-train", "export run --out model --precision fp32");
     let files = files_below(folder);
     let pictures = "generate model --seed 1 --count 400 --out many.png";
     refused(&mut with_full_disk(folder, "edgegen", pictures, 8), &["many.png"]);

@@ -41,7 +41,7 @@ fn a_conditional_gan_goes_the_whole_way() {
     succeeds(folder, "edgegen-train", "train classifier --steps 60 --set network.base=8 --out judge-run");
     let accuracy = json(&succeeds(folder, "edgegen-train", "eval judge-run --json"));
     assert!(accuracy["accuracy"].as_f64().unwrap() > 0.5, "{accuracy}");
-    succeeds(folder, "edgegen-train", "export judge-run --out judge");
+    succeeds(folder, "edgegen-train", "export judge-run --out judge --precision fp32");
     let judge = "judge/classifier.fp32.onnx";
     let eval = format!(
         "eval run --features {judge} --classifier {judge} --count 200 --resamples 2 --neighbours near.png --no-cache --json"
@@ -51,7 +51,7 @@ fn a_conditional_gan_goes_the_whole_way() {
     assert!(found["report"]["modes"]["as_requested"].is_f64(), "{found}");
     assert!(folder.join("near.png").is_file());
 
-    succeeds(folder, "edgegen-train", "export run --out model");
+    succeeds(folder, "edgegen-train", "export run --out model --precision fp32");
     let card = std::fs::read_to_string(folder.join("model/README.md")).unwrap();
     for text in ["discriminator", "Fréchet distance on judge features", "--conditional"] {
         assert!(card.contains(text), "{text:?} is missing from the card:\n{card}");
@@ -171,7 +171,7 @@ fn a_conditional_vae_is_told_the_class_when_it_decodes() {
         let found =
             json(&succeeds(folder, "edgegen-train", &format!("eval {run} --samples 5 --limit 20 --json")));
         assert!(found["log_likelihood"].is_f64());
-        succeeds(folder, "edgegen-train", &format!("export {run} --out {model}"));
+        succeeds(folder, "edgegen-train", &format!("export {run} --out {model} --precision fp32"));
         succeeds(folder, "edgegen", &format!("generate {model} --class 3 --out one.png"));
         succeeds(folder, "edgegen", &format!("reconstruct {model} one.png --class 3 --out again.png"));
         let call = format!("reconstruct {model} one.png --out lost.png");
@@ -198,23 +198,29 @@ fn exported_generators_and_classifiers_agree_with_onnxruntime() {
         &format!("{GAN} --steps 25 --set network.architecture=upsample --out run"),
     );
     succeeds(folder, "edgegen-train", "export run --out model");
-    let file = path("model/generator.fp32.onnx");
-    let model = Model::open(&file, &OpenOptions::default()).unwrap();
     let latents = Latents::from_seed(2, 0, COUNT, 16, 1.0);
     let classes = [3u32, 0, 9, 9, 1, 5];
     write_npy(&path("latent.npy"), &[COUNT, 16], latents.values()).unwrap();
-    let images = model.into_generator(COUNT).unwrap().run(latents.values(), &classes).unwrap().to_vec();
-    write_npy(&path("image.npy"), &[COUNT, 1, 28, 28], &images).unwrap();
     let listed = classes.map(|class| class.to_string()).join(",");
-    let report = oracle(
-        &python,
-        "check_parity.py",
-        &[&file, &path("latent.npy"), &path("image.npy"), Path::new(&listed)],
-    );
-    check(&json(&report), TOLERANCE);
+    let draw = |file: &Path| {
+        let mut generator =
+            Model::open(file, &OpenOptions::default()).unwrap().into_generator(COUNT).unwrap();
+        let images = generator.run(latents.values(), &classes).unwrap().to_vec();
+        write_npy(&path("image.npy"), &[COUNT, 1, 28, 28], &images).unwrap();
+        let arguments = [file, &path("latent.npy"), &path("image.npy"), Path::new(&listed)];
+        (images, json(&oracle(&python, "check_parity.py", &arguments)))
+    };
+    let (images, report) = draw(&path("model/generator.fp32.onnx"));
+    check(&report, TOLERANCE);
+    check(&draw(&path("model/generator.fp16.onnx")).1, TOLERANCE);
+    // the class is part of the first layer's integers
+    let (integers, report) = draw(&path("model/generator.int8.onnx"));
+    assert!(report["sqnr"][0].as_f64().unwrap() > 50.0, "{report}");
+    let far = images.iter().zip(&integers).map(|(a, b)| f64::from((a - b).abs())).sum::<f64>();
+    assert!(far / (images.len() as f64) < 0.03, "{far}");
 
     succeeds(folder, "edgegen-train", "train classifier --steps 25 --set network.base=8 --out judge-run");
-    succeeds(folder, "edgegen-train", "export judge-run --out judge");
+    succeeds(folder, "edgegen-train", "export judge-run --out judge --precision fp32");
     let file = path("judge/classifier.fp32.onnx");
     let unit: Vec<f32> = images.iter().map(|value| (value + 1.0) / 2.0).collect();
     write_npy(&path("unit.npy"), &[COUNT, 1, 28, 28], &unit).unwrap();

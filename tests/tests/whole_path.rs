@@ -42,14 +42,32 @@ fn a_newcomer_trains_exports_and_shows_a_model_without_any_data() {
     succeeds(folder, "edgegen-train", "export run --out model");
     assert_eq!(
         files_below(&folder.join("model")).iter().map(|path| path.display().to_string()).collect::<Vec<_>>(),
-        ["README.md", "decoder.fp32.onnx", "encoder.fp32.onnx", "model.json", "samples.png"]
+        [
+            "README.md",
+            "decoder.fp16.onnx",
+            "decoder.fp32.onnx",
+            "decoder.int8.json",
+            "decoder.int8.onnx",
+            "decoder.int8.png",
+            "encoder.fp16.onnx",
+            "encoder.fp32.onnx",
+            "encoder.int8.json",
+            "encoder.int8.onnx",
+            "encoder.int8.png",
+            "model.json",
+            "samples.png",
+        ]
     );
+    succeeds(folder, "edgegen", "generate model --precision int8 --seed 7 --count 9 --out integers.png");
+    succeeds(folder, "edgegen", "generate model --precision fp16 --seed 7 --count 9 --out halves.png");
     succeeds(folder, "edgegen", "generate model --seed 7 --count 9 --out pictures.png");
     succeeds(folder, "edgegen", "reconstruct model pictures.png --out rebuilt.png");
     succeeds(folder, "edgegen", "walk model --seed 1 --to 2 --frames 8 --out walk.gif");
     succeeds(folder, "edgegen-sim", "--model model --panel st7789 --seed 7 --out panel.png");
     succeeds(folder, "edgegen-sim", "--model model --panel ssd1306 --seed 7 --out mono.png");
-    for picture in ["pictures.png", "rebuilt.png", "walk.gif", "panel.png", "mono.png"] {
+    for picture in
+        ["pictures.png", "integers.png", "halves.png", "rebuilt.png", "walk.gif", "panel.png", "mono.png"]
+    {
         let decoded = image::open(folder.join(picture)).unwrap_or_else(|e| panic!("{picture}: {e}"));
         let values = decoded.to_luma8();
         let brightest = values.iter().max().unwrap();
@@ -63,7 +81,11 @@ fn the_same_seed_gives_the_same_files() {
     let folder = folder.path();
     for name in ["a", "b"] {
         succeeds(folder, "edgegen-train", &format!("train vae-mlp --out run-{name} --steps 20 --seed 5"));
-        succeeds(folder, "edgegen-train", &format!("export run-{name} --out model-{name} --name same"));
+        succeeds(
+            folder,
+            "edgegen-train",
+            &format!("export run-{name} --out model-{name} --name same --precision int8"),
+        );
         succeeds(folder, "edgegen", &format!("generate model-{name} --seed 3 --count 4 --out {name}.png"));
         succeeds(folder, "edgegen-sim", &format!("--model model-{name} --seed 3 --out panel-{name}.png"));
     }
@@ -71,6 +93,8 @@ fn the_same_seed_gives_the_same_files() {
         |a: &str, b: &str| std::fs::read(folder.join(a)).unwrap() == std::fs::read(folder.join(b)).unwrap();
     assert!(same("a.png", "b.png"));
     assert!(same("model-a/decoder.fp32.onnx", "model-b/decoder.fp32.onnx"));
+    assert!(same("model-a/decoder.int8.onnx", "model-b/decoder.int8.onnx"));
+    assert!(same("model-a/encoder.int8.onnx", "model-b/encoder.int8.onnx"));
     assert!(same("panel-a.png", "panel-b.png"));
     assert!(folder.join("run-a/latent-grid.png").is_file());
     succeeds(folder, "edgegen", "generate model-a --seed 4 --count 4 --out c.png");
@@ -86,7 +110,7 @@ fn a_denoiser_is_trained_and_run_like_any_model() {
         "edgegen-train",
         "train vae-conv --out run --steps 30 --batch 32 --denoise 0.3 --set network.base=8",
     );
-    succeeds(folder, "edgegen-train", "export run --out model");
+    succeeds(folder, "edgegen-train", "export run --out model --precision fp32");
     assert!(std::fs::read_to_string(folder.join("model/README.md")).unwrap().contains("denoiser"));
     succeeds(folder, "edgegen", "generate model --seed 1 --out one.png");
     succeeds(folder, "edgegen", "reconstruct model one.png --out clean.png");
@@ -108,7 +132,11 @@ fn exported_files_pass_the_checker_and_onnxruntime_agrees() {
         [("vae-conv", "--set network.base=8"), ("vae-mlp-50", "--batch 20"), ("vae-mlp", "")]
     {
         succeeds(folder, "edgegen-train", &format!("train {preset} --out run-{preset} --steps 25 {extra}"));
-        succeeds(folder, "edgegen-train", &format!("export run-{preset} --out model-{preset}"));
+        succeeds(
+            folder,
+            "edgegen-train",
+            &format!("export run-{preset} --out model-{preset} --precision fp32"),
+        );
         let model = folder.join(format!("model-{preset}"));
         let open = |file: &str| Model::open(&model.join(file), &OpenOptions::default()).unwrap();
         let path = |name: &str| folder.join(format!("{preset}-{name}.npy"));

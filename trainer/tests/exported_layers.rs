@@ -3,8 +3,8 @@
 use edgegen_runtime::generate::Latents;
 use edgegen_runtime::model::{Metadata, Model, OpenOptions, Precision, Range};
 use edgegen_trainer::export::{TOLERANCE, onnx};
-use edgegen_trainer::graph::prepare::Form;
 use edgegen_trainer::graph::import::{self, Ports};
+use edgegen_trainer::graph::prepare::Form;
 use edgegen_trainer::graph::{Graph, Heads, Op};
 use edgegen_trainer::network::module::Module;
 use edgegen_trainer::network::{Activation, Layer, Network, Shape};
@@ -45,18 +45,19 @@ fn check(name: &str, network: Network, range: Range) {
         ("convolution", prepared(Form::Convolution)),
     ] {
         let bytes = onnx::model(&graph, Precision::Fp32).unwrap();
-    let options = OpenOptions { range: Some(range), ..OpenOptions::default() };
-    let model = Model::from_bytes(&bytes, name, &options).unwrap();
-    let read = import::graph(&bytes, name, &Ports::of(model.facts()).unwrap()).unwrap();
-    assert!(!read.nodes.iter().any(|node| matches!(node.op, Op::Foreign(_))), "{name} {form}");
-    let again = read.run(&latents.values()[..BATCH * LATENT], None, |_, _| ()).unwrap().remove(0).to_rows();
-    let worst = again.iter().zip(&expected).map(|(a, b)| f64::from((a - b).abs())).fold(0.0, f64::max);
-    assert!(worst < TOLERANCE, "{name} {form}, read back: {worst:e}");
-    let mut generator = model.into_generator(BATCH).unwrap();
-    let found = generator.run(&latents.values()[..BATCH * LATENT], &[]).unwrap();
-    assert_eq!(found.len(), expected.len(), "{name}");
-    let worst = found.iter().zip(&expected).map(|(a, b)| f64::from((a - b).abs())).fold(0.0, f64::max);
-    assert!(worst < TOLERANCE, "{name} {form}: {worst:e}");
+        let options = OpenOptions { range: Some(range), ..OpenOptions::default() };
+        let model = Model::from_bytes(&bytes, name, &options).unwrap();
+        let read = import::graph(&bytes, name, &Ports::of(model.facts()).unwrap()).unwrap();
+        assert!(!read.nodes.iter().any(|node| matches!(node.op, Op::Foreign(_))), "{name} {form}");
+        let again =
+            read.run(&latents.values()[..BATCH * LATENT], None, |_, _| ()).unwrap().remove(0).to_rows();
+        let worst = again.iter().zip(&expected).map(|(a, b)| f64::from((a - b).abs())).fold(0.0, f64::max);
+        assert!(worst < TOLERANCE, "{name} {form}, read back: {worst:e}");
+        let mut generator = model.into_generator(BATCH).unwrap();
+        let found = generator.run(&latents.values()[..BATCH * LATENT], &[]).unwrap();
+        assert_eq!(found.len(), expected.len(), "{name}");
+        let worst = found.iter().zip(&expected).map(|(a, b)| f64::from((a - b).abs())).fold(0.0, f64::max);
+        assert!(worst < TOLERANCE, "{name} {form}: {worst:e}");
     }
 }
 
@@ -99,4 +100,3 @@ fn every_layer_means_the_same_in_onnx() {
         check(name, network, range);
     }
 }
-

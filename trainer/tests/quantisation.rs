@@ -61,7 +61,8 @@ fn graph(layers: Vec<Layer>, input: Shape, outputs: &[(&str, Shape)], classes: u
     }
     let heads = Heads { outputs: outputs.to_vec(), tap: None };
     let name = if matches!(input, Shape::Vector(_)) { "latent" } else { "image" };
-    let metadata = Metadata { classes: (0..classes).map(|class| class.to_string()).collect(), ..Metadata::default() };
+    let metadata =
+        Metadata { classes: (0..classes).map(|class| class.to_string()).collect(), ..Metadata::default() };
     Graph::of_module(&module, "network", name, &heads, metadata).unwrap()
 }
 
@@ -93,7 +94,9 @@ fn through_runtime(bytes: &[u8], held_out: &Inputs) -> Vec<Vec<f32>> {
     assert_eq!(model.facts().precision, Precision::Int8);
     if model.facts().part.draws() {
         let mut generator = model.into_generator(4).unwrap();
-        return vec![generator.run(&held_out.rows, held_out.classes.as_deref().unwrap_or_default()).unwrap().to_vec()];
+        return vec![
+            generator.run(&held_out.rows, held_out.classes.as_deref().unwrap_or_default()).unwrap().to_vec(),
+        ];
     }
     let posterior = model.into_encoder(4).unwrap().run(&held_out.rows).unwrap();
     vec![posterior.mean, posterior.log_variance]
@@ -127,7 +130,10 @@ fn files_in_integers_compute_nearly_what_float32_computes() {
                 // what differs are sums half-way between two levels
                 for (what, other) in [("simulation", &simulated[output]), ("QDQ", &float[output])] {
                     let near = sqnr(&integers[output], other);
-                    assert!(near > ratio + 10.0, "{name}, per tensor {per_tensor}, {what}: {near:.1} dB, {ratio:.1} dB");
+                    assert!(
+                        near > ratio + 10.0,
+                        "{name}, per tensor {per_tensor}, {what}: {near:.1} dB, {ratio:.1} dB"
+                    );
                 }
             }
         }
@@ -159,7 +165,9 @@ fn each_remedy_beats_going_without() {
     }
     let held_out = inputs(&graph, 6, 128);
     let exact = exact(&graph, &held_out);
-    let score = |settings: &Settings| MEASURE.score(&exact, &quantized(&graph, settings).simulate(&held_out).unwrap());
+    let score = |settings: &Settings| {
+        MEASURE.score(&exact, &quantized(&graph, settings).simulate(&held_out).unwrap())
+    };
     let plain = Settings {
         rounding: Rounding::Nearest,
         equalize: false,
@@ -174,7 +182,11 @@ fn each_remedy_beats_going_without() {
     };
     better("a scale a channel", 1.0, Settings { per_tensor: false, ..plain.clone() });
     better("equalisation", 1.0, Settings { equalize: true, ..plain.clone() });
-    better("reconstruction", 0.3, Settings { rounding: Rounding::Reconstruct, correct_bias: true, ..plain.clone() });
+    better(
+        "reconstruction",
+        0.3,
+        Settings { rounding: Rounding::Reconstruct, correct_bias: true, ..plain.clone() },
+    );
     better("fine-tuning", 0.2, Settings { tune: 600, ..plain.clone() });
     better("everything", 2.0, settings());
 }
@@ -203,7 +215,8 @@ fn dead_channels_and_constant_outputs_are_held() {
     }
     let constant = self::quantized(&graph, &settings());
     let found = through_runtime(&constant.to_onnx(Format::Qlinear), &held_out);
-    let worst = found[0].iter().zip(&exact(&graph, &held_out)[0]).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    let worst =
+        found[0].iter().zip(&exact(&graph, &held_out)[0]).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
     assert!(worst < 0.02, "{worst}");
 }
 
@@ -236,8 +249,18 @@ fn what_cannot_be_quantised_is_refused_by_name() {
     let mut nan = calibration.clone();
     nan.rows[7] = f32::NAN;
     refuse(&graph, &nan, settings(), &["NaN"]);
-    refuse(&graph, &calibration, Settings { keep_float: vec!["layer99".into()], ..settings() }, &["layer99", "layer0"]);
-    refuse(&graph, &calibration, Settings { calibrator: Calibrator::Percentile(3.0), ..settings() }, &["percentile of 3"]);
+    refuse(
+        &graph,
+        &calibration,
+        Settings { keep_float: vec!["layer99".into()], ..settings() },
+        &["layer99", "layer0"],
+    );
+    refuse(
+        &graph,
+        &calibration,
+        Settings { calibrator: Calibrator::Percentile(3.0), ..settings() },
+        &["percentile of 3"],
+    );
     let plain = generator(0, Activation::Relu);
     let every = ["layer0", "layer4", "layer6"].map(String::from).to_vec();
     let kept = Settings { keep_float: every, ..settings() };
@@ -267,12 +290,8 @@ fn foreign_file() -> Vec<u8> {
 fn unknown_operators_are_refused_or_kept_in_float_as_asked() {
     let options = OpenOptions { range: Some(Range::Signed), ..OpenOptions::default() };
     let source = Source::open(foreign_file(), "foreign.onnx", &options).unwrap();
-    let mut request = Request {
-        precisions: vec![Precision::Int8],
-        calibration: 128,
-        held_out: 50,
-        ..Request::default()
-    };
+    let mut request =
+        Request { precisions: vec![Precision::Int8], calibration: 128, held_out: 50, ..Request::default() };
     let latents = source.latents(&request).unwrap();
     let Err(error) = source.make(&request, &latents, &|_| ()) else { panic!("accepted") };
     let line = error.to_string();
@@ -299,7 +318,10 @@ fn a_file_below_the_bound_is_refused_with_the_layer_to_blame_or_mended_by_keepin
     request.least = first.quality.score() + 0.1;
     let Err(error) = source.make(&request, &latents, &|_| ()) else { panic!("accepted") };
     let line = error.to_string();
-    assert!(line.contains(&blamed) && line.contains("--keep-float") && line.contains("generator.onnx"), "{line}");
+    assert!(
+        line.contains(&blamed) && line.contains("--keep-float") && line.contains("generator.onnx"),
+        "{line}"
+    );
     request.keep_automatically = true;
     let mended = source.make(&request, &latents, &|_| ()).unwrap().remove(0);
     assert!(mended.quality.score() >= request.least);

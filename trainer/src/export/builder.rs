@@ -176,8 +176,11 @@ impl Builder {
         if graph.classes() > 0 {
             input.push(declare(&graph.class_input, DataType::Int64, &[]));
         }
-        let metadata_props =
-            metadata.to_props().into_iter().map(|(key, value)| StringStringEntryProto { key, value }).collect();
+        let metadata_props = metadata
+            .to_props()
+            .into_iter()
+            .map(|(key, value)| StringStringEntryProto { key, value })
+            .collect();
         let proto = ModelProto {
             ir_version: IR_VERSION,
             opset_import: vec![OperatorSetIdProto { domain: String::new(), version: OPSET.max(graph.opset) }],
@@ -228,9 +231,8 @@ pub(crate) fn window(kernel: usize, stride: usize, padding: usize) -> Vec<Attrib
 /// The window of a convolution layer; that of a dense layer as a convolution of one pixel.
 pub(crate) fn window_of(layer: &Layer) -> Vec<AttributeProto> {
     match *layer {
-        Layer::Conv { kernel, stride, padding, .. } | Layer::ConvTranspose { kernel, stride, padding, .. } => {
-            window(kernel, stride, padding)
-        }
+        Layer::Conv { kernel, stride, padding, .. }
+        | Layer::ConvTranspose { kernel, stride, padding, .. } => window(kernel, stride, padding),
         Layer::UpsampleConv { kernel, .. } => window(kernel, 1, kernel / 2),
         _ => window(1, 1, 0),
     }

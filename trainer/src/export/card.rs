@@ -137,7 +137,9 @@ fn precisions(manifest: &Manifest) -> String {
 
 fn against_float32(found: &Map<String, Value>) -> String {
     let number = |key: &str| found.get(key).and_then(Value::as_f64);
-    if let (Some(mean), Some(worst), Some(similar)) = (number("psnr_mean"), number("psnr_worst"), number("ssim_mean")) {
+    if let (Some(mean), Some(worst), Some(similar)) =
+        (number("psnr_mean"), number("psnr_worst"), number("ssim_mean"))
+    {
         let count = number("pictures").unwrap_or_default();
         return format!("PSNR {mean:.1} dB, worst of {count} pictures {worst:.1} dB; SSIM {similar:.4}");
     }

@@ -192,7 +192,9 @@ fn pictures(run: &TrainedRun, request: &Request) -> [Inputs; 2] {
     sets.map(|(pictures, count)| {
         let count = count.min(pictures.count());
         let rows = match &run.trained {
-            Trained::Vae(vae, objective) => HeldOut::new(vae, objective, shape, pictures, count).batch(0..count).1,
+            Trained::Vae(vae, objective) => {
+                HeldOut::new(vae, objective, shape, pictures, count).batch(0..count).1
+            }
             _ => data::batch(Range::Unit, shape, pictures, 0..count),
         };
         Inputs { shape: Shape::of_image(shape), rows, classes: None, count }
@@ -235,7 +237,8 @@ pub fn add_precisions(
             others.push(write_made(&staging.path, part, made, &mut manifest.files, &mut manifest.metrics)?);
         }
     }
-    manifest.precisions = manifest.files.iter().map(|file| file.precision).collect::<BTreeSet<_>>().into_iter().collect();
+    manifest.precisions =
+        manifest.files.iter().map(|file| file.precision).collect::<BTreeSet<_>>().into_iter().collect();
     manifest.files.sort_by_key(|file| (file.part, file.precision));
     manifest.write(&staging.path)?;
     card::rewrite_precisions(&staging.path.join("README.md"), &manifest)?;

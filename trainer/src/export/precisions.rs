@@ -19,13 +19,17 @@ use crate::graph::prepare::Form;
 use crate::network::Shape;
 use crate::quantize::quality::{Measure, Ratios, psnr, sqnr, ssim};
 use crate::quantize::report::Report;
-use crate::quantize::{self, Inputs, Settings};
+use crate::quantize::{self, Format, Inputs, Settings};
 use crate::{Error, Result};
 
 /// Seed of the latents that networks are calibrated on.
 const CALIBRATION_SEED: u64 = 1_000_003;
 /// Seed of the latents that files are compared on.
 const HELD_OUT_SEED: u64 = 0;
+/// Inputs that a file of integers itself is run on.
+const DIRECT: usize = 16;
+/// How much nearer a file of integers has to be to its own float operators than those are to float32, dB.
+const INTEGER_MARGIN: f64 = 6.0;
 /// Inputs that one task runs.
 const PIECE: usize = 64;
 
@@ -127,7 +131,8 @@ impl std::fmt::Display for Quality {
                 psnr.mean, psnr.worst, ssim.mean, ssim.worst
             ),
             Self::Numbers { sqnr, count } => {
-                let each: Vec<String> = sqnr.iter().map(|(name, ratio)| format!("{name} {ratio:.1} dB")).collect();
+                let each: Vec<String> =
+                    sqnr.iter().map(|(name, ratio)| format!("{name} {ratio:.1} dB")).collect();
                 write!(f, "SQNR {} ({count} inputs)", each.join(", "))
             }
         }
@@ -172,7 +177,10 @@ impl Source {
         let graph = proto.graph.unwrap_or_default();
         let range = metadata.range.unwrap_or(Range::Unit);
         let ports = Ports {
-            input: (graph.input.first().map(|input| input.name.clone()).unwrap_or_default(), Shape::of_image(image)),
+            input: (
+                graph.input.first().map(|input| input.name.clone()).unwrap_or_default(),
+                Shape::of_image(image),
+            ),
             class_input: None,
             outputs: graph.output.iter().map(|output| output.name.clone()).collect(),
             metadata,
@@ -292,7 +300,16 @@ impl Source {
             let quantized = quantize::quantize(&graph, calibration, measure, &settings, tell)?;
             let bytes = quantized.to_onnx(settings.format);
             tell("compare");
-            let quality = self.quality(exact, &self.outputs(&bytes, held_out)?, held_out.count);
+            let found = match settings.format {
+                Format::Qdq => self.outputs(&bytes, held_out)?,
+                // the same integers as float operators are faster to run in the runtime, so far
+                Format::Qlinear => {
+                    let found = self.outputs(&quantized.to_onnx(Format::Qdq), held_out)?;
+                    self.check_integers(&bytes, held_out, &found, exact)?;
+                    found
+                }
+            };
+            let quality = self.quality(exact, &found, held_out.count);
             let report = quantized.report(held_out, measure)?;
             let blamed = report.blamed().map(|layer| layer.name.clone());
             if let (true, true, Some(layer)) =
@@ -315,6 +332,33 @@ impl Source {
             })?;
             return Ok(Made { precision: Precision::Int8, bytes, quality, report });
         }
+    }
+
+    /// Refuses a file of integers that does not put out, on a few inputs, what its float operators do: but for sums
+    /// half-way between two levels, which add far less error than rounding has.
+    fn check_integers(
+        &self,
+        bytes: &[u8],
+        inputs: &Inputs,
+        found: &[Vec<f32>],
+        exact: &[Vec<f32>],
+    ) -> Result<()> {
+        let few = inputs.first(DIRECT);
+        let measure = self.measure();
+        let head = |outputs: &[Vec<f32>]| -> Vec<Vec<f32>> {
+            let part = |rows: &Vec<f32>| rows[..rows.len() / inputs.count * few.count].to_vec();
+            outputs.iter().map(part).collect()
+        };
+        let (found, exact) = (head(found), head(exact));
+        let near = measure.score(&found, &self.outputs(bytes, &few)?);
+        let far = measure.score(&exact, &found);
+        if near >= far + INTEGER_MARGIN {
+            return Ok(());
+        }
+        Err(Error::Export(format!(
+            "{}: the file of integers is {near:.1} dB from its own float operators, which are {far:.1} dB from float32",
+            self.name
+        )))
     }
 
     fn check(

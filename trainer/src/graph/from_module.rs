@@ -57,7 +57,8 @@ impl Graph {
             }
         }
         let found = graph.outputs.iter().skip(usize::from(heads.tap.is_some()));
-        let fit = found.map(|output| graph.values[*output].shape).eq(heads.outputs.iter().map(|(_, shape)| *shape));
+        let fit =
+            found.map(|output| graph.values[*output].shape).eq(heads.outputs.iter().map(|(_, shape)| *shape));
         if !fit {
             return Err(misfit());
         }
@@ -96,7 +97,13 @@ fn op(layer: &Layer, mut own: Vec<Vec<f32>>) -> Result<Op> {
         Layer::Reshape(_) => Op::Reshape,
         Layer::BatchNorm { .. } => {
             let mut next = || own.remove(0);
-            Op::BatchNorm(BatchNorm { scale: next(), shift: next(), mean: next(), variance: next(), epsilon: EPSILON })
+            Op::BatchNorm(BatchNorm {
+                scale: next(),
+                shift: next(),
+                mean: next(),
+                variance: next(),
+                epsilon: EPSILON,
+            })
         }
         Layer::ClassEmbedding { classes, .. } => Op::ClassRow { classes, table: own.remove(0) },
         Layer::ClassProjection { .. } => {

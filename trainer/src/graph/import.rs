@@ -59,7 +59,8 @@ pub fn graph(bytes: &[u8], file: &str, ports: &Ports) -> Result<Graph> {
     let refused = |problem: String| Error::Export(format!("{file}: {problem}"));
     let proto = ModelProto::decode(bytes).map_err(|_| refused("this is not an ONNX model".into()))?;
     let own = |domain: &str| domain.is_empty() || domain == "ai.onnx";
-    let opset = proto.opset_import.iter().find(|import| own(&import.domain)).map_or(0, |import| import.version);
+    let opset =
+        proto.opset_import.iter().find(|import| own(&import.domain)).map_or(0, |import| import.version);
     let onnx = proto.graph.ok_or_else(|| refused("it holds no graph".into()))?;
     let (name, shape) = &ports.input;
     let mut graph = Graph::new(&onnx.name, (name, *shape), ports.metadata.clone());
@@ -278,11 +279,19 @@ impl Reader<'_> {
             "Reshape" | "Squeeze" | "Unsqueeze" => {
                 Ok(self.reshaped(node, shape).map(|shape| Read::Op(Op::Reshape, Some(shape), input)))
             }
-            "Gemm" | "MatMul" => Ok(self.dense(node, shape).map(|linear| Read::Op(Op::Linear(linear), None, input))),
-            "Conv" => Ok(self.conv(node, enlarged.is_some()).map(|linear| Read::Op(Op::Linear(linear), None, input))),
+            "Gemm" | "MatMul" => {
+                Ok(self.dense(node, shape).map(|linear| Read::Op(Op::Linear(linear), None, input)))
+            }
+            "Conv" => Ok(self
+                .conv(node, enlarged.is_some())
+                .map(|linear| Read::Op(Op::Linear(linear), None, input))),
             "ConvTranspose" => Ok(self.transposed(node, input)),
-            "BatchNormalization" => Ok(self.batch_norm(node, shape).map(|norm| Read::Op(Op::BatchNorm(norm), None, input))),
-            "DepthToSpace" => Ok(self.depth_to_space(node, shape).map(|shuffle| Read::Op(Op::Shuffle(shuffle), None, input))),
+            "BatchNormalization" => {
+                Ok(self.batch_norm(node, shape).map(|norm| Read::Op(Op::BatchNorm(norm), None, input)))
+            }
+            "DepthToSpace" => Ok(self
+                .depth_to_space(node, shape)
+                .map(|shuffle| Read::Op(Op::Shuffle(shuffle), None, input))),
             "Slice" => Ok(self.slice(node, shape).map(|shuffle| Read::Op(Op::Shuffle(shuffle), None, input))),
             "Add" => Ok(self.add(node)),
             _ => Ok(None),
@@ -300,7 +309,9 @@ impl Reader<'_> {
         let (_, bias) = self.numbers(other)?;
         let maker = self.graph.maker(input).filter(|_| self.read_once(value))?;
         match &mut self.graph.nodes[maker].op {
-            Op::Linear(linear @ Linear { layer: Layer::Dense { .. }, .. }) if linear.bias.len() == bias.len() => {
+            Op::Linear(linear @ Linear { layer: Layer::Dense { .. }, .. })
+                if linear.bias.len() == bias.len() =>
+            {
                 linear.bias.iter_mut().zip(bias).for_each(|(sum, bias)| *sum += bias);
                 Some(Read::Op(Op::Reshape, Some(self.graph.values[input].shape), input))
             }
@@ -311,7 +322,9 @@ impl Reader<'_> {
     fn dense(&self, node: &NodeProto, shape: Shape) -> Option<Linear> {
         let (dims, values) = self.numbers(node.input.get(1)?)?;
         let [rows, columns] = dims[..] else { return None };
-        let plain = float(node, "alpha", 1.0) == 1.0 && float(node, "beta", 1.0) == 1.0 && int(node, "transA", 0) == 0;
+        let plain = float(node, "alpha", 1.0) == 1.0
+            && float(node, "beta", 1.0) == 1.0
+            && int(node, "transA", 0) == 0;
         let Shape::Vector(features) = shape else { return None };
         let turned = node.op_type == "Gemm" && int(node, "transB", 0) == 1;
         let (inputs, outputs) = if turned { (columns, rows) } else { (rows, columns) };
@@ -370,7 +383,8 @@ impl Reader<'_> {
         let (inputs, outputs) = (dims[0], dims[1]);
         let added = ints(node, "output_padding");
         let output_padding = usize::try_from(added.first().copied().unwrap_or(0)).ok()?;
-        if !ints(node, "output_shape").is_empty() || added.iter().any(|value| *value != output_padding as i64) {
+        if !ints(node, "output_shape").is_empty() || added.iter().any(|value| *value != output_padding as i64)
+        {
             return None;
         }
         let bias = self.bias(node, outputs)?;
@@ -445,8 +459,10 @@ impl Reader<'_> {
         if !matches!(batch, -1..=1) || open > 1 || known == 0 || values % known != 0 {
             return None;
         }
-        let sizes: Vec<usize> =
-            rest.iter().map(|size| if *size > 0 { *size as usize } else { (values / known) as usize }).collect();
+        let sizes: Vec<usize> = rest
+            .iter()
+            .map(|size| if *size > 0 { *size as usize } else { (values / known) as usize })
+            .collect();
         let shape = match sizes[..] {
             [features] => Shape::Vector(features),
             [channels, height, width] => Shape::Image(channels, height, width),
@@ -470,7 +486,10 @@ impl Reader<'_> {
             }
         }
         if inputs.is_empty() {
-            return Err(Error::Export(format!("node {name:?} ({}) reads no value of pictures", node.op_type)));
+            return Err(Error::Export(format!(
+                "node {name:?} ({}) reads no value of pictures",
+                node.op_type
+            )));
         }
         let foreign = Foreign { node: node.clone(), constants };
         let op = Op::Foreign(Box::new(foreign.clone()));

@@ -168,9 +168,9 @@ impl Op {
             Self::Linear(linear) => Some(linear.layer.output(shape)?),
             Self::BatchNorm(norm) => Some(Layer::BatchNorm { channels: norm.scale.len() }.output(shape)?),
             Self::Activation(_) => Some(shape),
-            Self::ClassRow { classes, table } => {
-                Some(Layer::ClassEmbedding { classes: *classes, features: table.len() / classes }.output(shape)?)
-            }
+            Self::ClassRow { classes, table } => Some(
+                Layer::ClassEmbedding { classes: *classes, features: table.len() / classes }.output(shape)?,
+            ),
             Self::Shuffle(shuffle) => Some(shuffle.output(shape)?),
             Self::Reshape | Self::Foreign(_) => None,
         })
@@ -254,7 +254,8 @@ impl Graph {
         let before = self.values[input].shape;
         let misfit = |problem: String| Error::Export(format!("node {name:?}: {problem}"));
         let made = op.output(before).map_err(misfit)?;
-        let Some(shape) = made.or(shape).filter(|shape| !matches!(op, Op::Reshape) || shape.values() == before.values())
+        let Some(shape) =
+            made.or(shape).filter(|shape| !matches!(op, Op::Reshape) || shape.values() == before.values())
         else {
             return Err(misfit(format!("{} cannot follow a shape of {before}", op.kind())));
         };

@@ -205,7 +205,12 @@ impl Graph {
             let bias = bias.iter().flat_map(|bias| std::iter::repeat_n(*bias, area)).collect();
             let layer = Layer::Dense { inputs: columns, outputs: rows };
             let features = add(self, "", Op::Linear(Linear { layer, weight: dense, bias }), flat, None)?;
-            self.nodes.push(Node { name: format!("{name}.picture"), op: Op::Reshape, inputs: vec![features], output });
+            self.nodes.push(Node {
+                name: format!("{name}.picture"),
+                op: Op::Reshape,
+                inputs: vec![features],
+                output,
+            });
             return Ok(());
         }
         let block = t.stride;
@@ -215,15 +220,21 @@ impl Graph {
         let (padding, first) = (taps - 1 - skipped, t.padding - skipped * block);
         let mut conv = vec![0f32; t.outputs * block * block * t.inputs * taps * taps];
         for (index, value) in weight.iter().enumerate() {
-            let (input, rest) = (index / (t.outputs * t.kernel * t.kernel), index % (t.outputs * t.kernel * t.kernel));
+            let (input, rest) =
+                (index / (t.outputs * t.kernel * t.kernel), index % (t.outputs * t.kernel * t.kernel));
             let (output, a, b) = (rest / (t.kernel * t.kernel), rest / t.kernel % t.kernel, rest % t.kernel);
             let row = output * block * block + a % block * block + b % block;
             let (a, b) = (taps - 1 - a / block, taps - 1 - b / block);
             conv[((row * t.inputs + input) * taps + a) * taps + b] = *value;
         }
         let bias = bias.iter().flat_map(|bias| std::iter::repeat_n(*bias, block * block)).collect();
-        let layer =
-            Layer::Conv { inputs: t.inputs, outputs: t.outputs * block * block, kernel: taps, stride: 1, padding };
+        let layer = Layer::Conv {
+            inputs: t.inputs,
+            outputs: t.outputs * block * block,
+            kernel: taps,
+            stride: 1,
+            padding,
+        };
         let linear = Op::Linear(Linear { layer, weight: conv, bias });
         if block == 1 {
             // one phase: an ordinary convolution with its kernel turned round
@@ -235,7 +246,12 @@ impl Graph {
         let phases = add(self, "", linear, input, None)?;
         let shuffle = Shuffle { block, first, size: (out_height, out_width) };
         shuffle.output(self.values[phases].shape).map_err(|_| misfit())?;
-        self.nodes.push(Node { name: format!("{name}.shuffle"), op: Op::Shuffle(shuffle), inputs: vec![phases], output });
+        self.nodes.push(Node {
+            name: format!("{name}.shuffle"),
+            op: Op::Shuffle(shuffle),
+            inputs: vec![phases],
+            output,
+        });
         Ok(())
     }
 }

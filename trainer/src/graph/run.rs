@@ -68,7 +68,8 @@ impl Graph {
             Op::Linear(linear) => linear.run(&x, shape),
             Op::BatchNorm(norm) => {
                 // the trainer's own epsilon is added by `normalize`
-                let variance = norm.variance.iter().map(|v| (f64::from(*v) + norm.epsilon - batch_norm::EPSILON) as f32);
+                let variance =
+                    norm.variance.iter().map(|v| (f64::from(*v) + norm.epsilon - batch_norm::EPSILON) as f32);
                 let statistics = Statistics { mean: norm.mean.clone(), variance: variance.collect() };
                 batch_norm::normalize(&x, &statistics, &norm.scale, &norm.shift)
             }
@@ -163,7 +164,11 @@ impl Foreign {
         let shape = match shape.as_slice() {
             [n, features] if *n == count => Shape::Vector(*features),
             [n, channels, height, width] if *n == count => Shape::Image(*channels, *height, *width),
-            other => return Err(refused(format!("it makes a tensor of shape {other:?} from {count} rows; (N, L) and (N, C, H, W) are known"))),
+            other => {
+                return Err(refused(format!(
+                    "it makes a tensor of shape {other:?} from {count} rows; (N, L) and (N, C, H, W) are known"
+                )));
+            }
         };
         if expected.is_some_and(|expected| expected != shape) {
             return Err(refused(format!("it makes {shape} where {expected:?} is expected")));
@@ -217,12 +222,16 @@ impl Foreign {
 
 fn port(name: &str, dims: &[usize]) -> ValueInfoProto {
     use tensor_shape_proto::{Dimension, dimension::Value};
-    let size = |length: &usize| Dimension { value: Some(Value::DimValue(*length as i64)), ..Dimension::default() };
+    let size =
+        |length: &usize| Dimension { value: Some(Value::DimValue(*length as i64)), ..Dimension::default() };
     let shape = TensorShapeProto { dim: dims.iter().map(size).collect() };
     let tensor = type_proto::Tensor { elem_type: DataType::Float as i32, shape: Some(shape) };
     ValueInfoProto {
         name: name.into(),
-        r#type: Some(TypeProto { value: Some(type_proto::Value::TensorType(tensor)), ..TypeProto::default() }),
+        r#type: Some(TypeProto {
+            value: Some(type_proto::Value::TensorType(tensor)),
+            ..TypeProto::default()
+        }),
         ..ValueInfoProto::default()
     }
 }

@@ -58,9 +58,10 @@ fn folder(arguments: &Arguments, request: &Request) -> Result<()> {
         None => None,
     };
     let bar = precisions::spinner();
-    let report = add_precisions(&model, dataset.as_ref(), (&arguments.out, arguments.force), request, &|what| {
-        bar.set_message(what.to_string());
-    });
+    let report =
+        add_precisions(&model, dataset.as_ref(), (&arguments.out, arguments.force), request, &|what| {
+            bar.set_message(what.to_string());
+        });
     bar.finish_and_clear();
     let report = report?;
     precisions::show(&report.others, &report.manifest, &arguments.out);

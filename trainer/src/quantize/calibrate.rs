@@ -273,7 +273,8 @@ mod tests {
     }
 
     fn error(values: &[f32], encoding: Encoding) -> f64 {
-        values.iter().map(|value| f64::from(encoding.round(*value) - value).powi(2)).sum::<f64>() / values.len() as f64
+        values.iter().map(|value| f64::from(encoding.round(*value) - value).powi(2)).sum::<f64>()
+            / values.len() as f64
     }
 
     #[test]
@@ -283,7 +284,9 @@ mod tests {
             assert_eq!(encoding.round(0.0), 0.0, "{low} {high}");
             let (held_low, held_high) = encoding.range();
             let level = f64::from(encoding.scale) * 0.51;
-            assert!(f64::from(held_low) <= low.max(0.0) + level && f64::from(held_high) >= high.min(0.0) - level);
+            assert!(
+                f64::from(held_low) <= low.max(0.0) + level && f64::from(held_high) >= high.min(0.0) - level
+            );
         }
         assert_eq!(Encoding::of_range(0.0, 1.0), Encoding { scale: 1.0 / 255.0, zero_point: 0 });
         assert_eq!(Encoding::of_range(0.0, 0.0).round(0.0), 0.0);
@@ -292,7 +295,8 @@ mod tests {
     #[test]
     fn levels_are_rounded_half_to_even_and_saturate() {
         let encoding = Encoding { scale: 0.5, zero_point: 3 };
-        let cases = [(0.25, 0.0), (0.75, 1.0), (-0.25, 0.0), (-0.75, -1.0), (-9.0, -1.5), (500.0, 126.0), (1.1, 1.0)];
+        let cases =
+            [(0.25, 0.0), (0.75, 1.0), (-0.25, 0.0), (-0.75, -1.0), (-9.0, -1.5), (500.0, 126.0), (1.1, 1.0)];
         for (value, expected) in cases {
             assert_eq!(encoding.round(value), expected, "{value}");
         }
@@ -312,7 +316,11 @@ mod tests {
         }
         // its error counts too
         let mse = of(Calibrator::Mse);
-        assert!(mse.range().1 < 57.0 && error(&values, mse) < 0.95 * error(&values, minmax), "{:?}", mse.range());
+        assert!(
+            mse.range().1 < 57.0 && error(&values, mse) < 0.95 * error(&values, minmax),
+            "{:?}",
+            mse.range()
+        );
     }
 
     #[test]

@@ -128,7 +128,10 @@ impl Pair {
     /// Scales between the layers; `ranges` is the largest magnitude of each channel of the value between.
     pub(super) fn apply(&self, graph: &mut Graph, ranges: &[f32], alpha: f32) {
         let mut activations = vec![0f32; self.groups];
-        self.read.iter().zip(ranges).for_each(|(group, range)| activations[*group] = activations[*group].max(*range));
+        self.read
+            .iter()
+            .zip(ranges)
+            .for_each(|(group, range)| activations[*group] = activations[*group].max(*range));
         let Op::Linear(next) = &mut graph.nodes[self.reader].op else { return };
         let area = next.weight.len() / next.outputs() / next.inputs();
         let columns = next.inputs() * area;

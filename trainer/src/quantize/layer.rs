@@ -51,7 +51,8 @@ impl Matrix {
     pub(super) fn scales(&self, input_scale: f32, per_tensor: bool) -> Vec<f32> {
         let largest = |row: &[f32]| row.iter().fold(0f32, |largest, weight| largest.max(weight.abs()));
         let held = |bias: &f32| (f64::from(bias.abs()) / f64::from(input_scale) / LARGEST_BIAS) as f32;
-        let scale = |row: &[f32], bias: &f32| (largest(row) / LARGEST).max(held(bias)).max(f32::MIN_POSITIVE * 256.0);
+        let scale =
+            |row: &[f32], bias: &f32| (largest(row) / LARGEST).max(held(bias)).max(f32::MIN_POSITIVE * 256.0);
         let each: Vec<f32> = self.rows().zip(&self.bias).map(|(row, bias)| scale(row, bias)).collect();
         match per_tensor {
             true => vec![each.iter().copied().fold(0.0, f32::max)],
@@ -101,7 +102,8 @@ impl Places {
 
     /// The first and the last of them.
     fn split(self, at: usize) -> [Self; 2] {
-        let part = |values: &DMatrix<f32>, first: usize, count: usize| values.columns(first, count).into_owned();
+        let part =
+            |values: &DMatrix<f32>, first: usize, count: usize| values.columns(first, count).into_owned();
         let rest = self.count() - at;
         [(0, at), (at, rest)].map(|(first, count)| Self {
             exact: part(&self.exact, first, count),
@@ -144,7 +146,11 @@ impl Matrix {
         let mean = |values: &DMatrix<f32>| values.column_mean();
         let exact = DMatrix::from_row_slice(self.outputs, self.columns(), &self.weight) * mean(&places.exact);
         let found = self.held(levels, scales) * mean(&places.found);
-        self.bias.iter().zip(exact.iter().zip(found.iter())).map(|(bias, (exact, found))| bias + exact - found).collect()
+        self.bias
+            .iter()
+            .zip(exact.iter().zip(found.iter()))
+            .map(|(bias, (exact, found))| bias + exact - found)
+            .collect()
     }
 
     /// Σ of squared errors over places and outputs.
@@ -212,8 +218,11 @@ fn rounded(matrix: &Matrix, scales: &[f32], places: Places) -> Result<Levels> {
                 levels[order[column]] = level;
                 sum += held * f64::from(found_mean[order[column]]);
             }
-            let exact: f64 =
-                matrix.weight[row * columns..][..columns].iter().zip(&mean).map(|(w, x)| f64::from(w * x)).sum();
+            let exact: f64 = matrix.weight[row * columns..][..columns]
+                .iter()
+                .zip(&mean)
+                .map(|(w, x)| f64::from(w * x))
+                .sum();
             (levels, (f64::from(matrix.bias[row]) + exact - sum) as f32)
         })
         .collect();
@@ -247,15 +256,26 @@ mod tests {
     }
 
     /// Mean squared error of the sums over places.
-    fn error(matrix: &Matrix, levels: &[i8], scales: &[f32], bias: &[f32], exact: &[f32], found: &[f32]) -> f64 {
+    fn error(
+        matrix: &Matrix,
+        levels: &[i8],
+        scales: &[f32],
+        bias: &[f32],
+        exact: &[f32],
+        found: &[f32],
+    ) -> f64 {
         let columns = matrix.columns();
         let mut sum = 0f64;
         for (x, y) in exact.chunks(columns).zip(found.chunks(columns)) {
             for row in 0..matrix.outputs {
                 let weights = &matrix.weight[row * columns..][..columns];
-                let wanted: f64 = weights.iter().zip(x).map(|(w, x)| f64::from(w * x)).sum::<f64>() + f64::from(matrix.bias[row]);
-                let held = levels[row * columns..][..columns].iter().map(|l| f64::from(*l) * f64::from(scales[row.min(scales.len() - 1)]));
-                let got: f64 = held.zip(y).map(|(w, y)| w * f64::from(*y)).sum::<f64>() + f64::from(bias[row]);
+                let wanted: f64 = weights.iter().zip(x).map(|(w, x)| f64::from(w * x)).sum::<f64>()
+                    + f64::from(matrix.bias[row]);
+                let held = levels[row * columns..][..columns]
+                    .iter()
+                    .map(|l| f64::from(*l) * f64::from(scales[row.min(scales.len() - 1)]));
+                let got: f64 =
+                    held.zip(y).map(|(w, y)| w * f64::from(*y)).sum::<f64>() + f64::from(bias[row]);
                 sum += (wanted - got).powi(2);
             }
         }
@@ -271,7 +291,9 @@ mod tests {
         let exact: Vec<f32> = (0..2 * count)
             .flat_map(|place| {
                 let hidden = drawn(5, 10 + place as u64);
-                (0..columns).map(|column| (0..5).map(|k| mix[column * 5 + k] * hidden[k]).sum::<f32>()).collect::<Vec<_>>()
+                (0..columns)
+                    .map(|column| (0..5).map(|k| mix[column * 5 + k] * hidden[k]).sum::<f32>())
+                    .collect::<Vec<_>>()
             })
             .collect();
         let found: Vec<f32> = exact.iter().map(|value| (value * 4.0).round() / 4.0 + 0.05).collect();
@@ -286,14 +308,16 @@ mod tests {
             let (levels, bias) = reconstruct(&matrix, &scales, places, Counts::All).unwrap();
             let held_out = (&exact[seen..], &found[seen..]);
             let better = error(&matrix, &levels, &scales, &bias, held_out.0, held_out.1);
-            let nearest = error(&matrix, &matrix.nearest(&scales), &scales, &matrix.bias, held_out.0, held_out.1);
+            let nearest =
+                error(&matrix, &matrix.nearest(&scales), &scales, &matrix.bias, held_out.0, held_out.1);
             assert!(better < 0.3 * nearest, "{better} {nearest}");
         }
     }
 
     #[test]
     fn weights_stay_within_127_and_dead_rows_keep_their_bias() {
-        let matrix = Matrix { outputs: 3, weight: vec![1.0, -2.0, 0.0, 0.0, 1e-30, 0.0], bias: vec![0.5, 3.0, -7.0] };
+        let matrix =
+            Matrix { outputs: 3, weight: vec![1.0, -2.0, 0.0, 0.0, 1e-30, 0.0], bias: vec![0.5, 3.0, -7.0] };
         let scales = matrix.scales(0.01, false);
         assert_eq!(matrix.nearest(&scales)[..2], [64, -127]);
         let bias = integer_bias(&matrix.bias, 0.01, &scales);

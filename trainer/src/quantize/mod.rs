@@ -22,8 +22,8 @@ pub mod write;
 use nalgebra::DMatrix;
 use serde::{Deserialize, Serialize};
 
-pub use calibrate::{Calibrator, Encoding};
 use calibrate::Histogram;
+pub use calibrate::{Calibrator, Encoding};
 use layer::{Counts, IntegerLayer, Matrix, Places};
 use plan::Plan;
 use quality::Measure;
@@ -214,7 +214,9 @@ fn check_inputs(graph: &Graph, inputs: &Inputs) -> Result<()> {
     let told = inputs.classes.as_ref();
     let fits = |told: &Vec<u32>| told.len() == inputs.count && told.iter().all(|class| *class < classes);
     if classes > 0 && !told.is_some_and(fits) {
-        return Err(Error::Export(format!("the calibration set has to tell one of {classes} classes for each input")));
+        return Err(Error::Export(format!(
+            "the calibration set has to tell one of {classes} classes for each input"
+        )));
     }
     Ok(())
 }
@@ -303,7 +305,8 @@ fn histograms(graph: &Graph, plan: &Plan, inputs: &Inputs) -> Result<Vec<Option<
         }
     })?;
     for (tensor, histogram) in plan.tensors.iter().zip(&found) {
-        let infinite = histogram.as_ref().is_some_and(|found| !(found.low.is_finite() && found.high.is_finite()));
+        let infinite =
+            histogram.as_ref().is_some_and(|found| !(found.low.is_finite() && found.high.is_finite()));
         if infinite {
             let name = &graph.values[tensor.settled()].name;
             return Err(Error::Export(format!("{name} is not finite on the calibration set")));
@@ -335,7 +338,8 @@ fn encodings(
 fn matrix(graph: &Graph, plan: &Plan, encodings: &[Option<Encoding>], index: usize) -> Matrix {
     let Op::Linear(linear) = &graph.nodes[index].op else { unreachable!("a quantised layer is linear") };
     let outputs = linear.outputs();
-    let Some(Op::ClassRow { classes, table }) = plan.row_of(graph, index).map(|row| &graph.nodes[row].op) else {
+    let Some(Op::ClassRow { classes, table }) = plan.row_of(graph, index).map(|row| &graph.nodes[row].op)
+    else {
         return Matrix { outputs, weight: linear.weight.clone(), bias: linear.bias.clone() };
     };
     let unit = class_unit(graph, plan, encodings, index);
@@ -365,7 +369,10 @@ fn put(graph: &mut Graph, plan: &Plan, encodings: &[Option<Encoding>], index: us
     let (all, own) = (layer.weight.len() / outputs, linear.weight.len() / outputs);
     for (output, levels) in layer.weight.chunks(all).enumerate() {
         let weights = &mut linear.weight[output * own..][..own];
-        weights.iter_mut().zip(levels).for_each(|(weight, level)| *weight = f32::from(*level) * scale(output));
+        weights
+            .iter_mut()
+            .zip(levels)
+            .for_each(|(weight, level)| *weight = f32::from(*level) * scale(output));
         linear.bias[output] =
             (f64::from(layer.bias[output]) * f64::from(input) * f64::from(scale(output))) as f32;
     }
@@ -385,7 +392,8 @@ impl Quantized {
         for index in self.plan.layers().collect::<Vec<_>>() {
             tell(&format!("round {}", self.exact.nodes[index].name));
             let matrix = matrix(&self.exact, &self.plan, &self.encodings, index);
-            let input = self.encodings[self.plan.read_by(&self.exact, index)].map_or(1.0, |encoding| encoding.scale);
+            let input =
+                self.encodings[self.plan.read_by(&self.exact, index)].map_or(1.0, |encoding| encoding.scale);
             let scales = matrix.scales(input, self.settings.per_tensor);
             let (weight, bias) = match self.settings.rounding {
                 Rounding::Nearest => (matrix.nearest(&scales), matrix.bias.clone()),
@@ -393,7 +401,12 @@ impl Quantized {
                     let made = &self.plan.tensors[self.plan.made_by(&self.exact, index)];
                     let counts = if made.rectified { Counts::Positive } else { Counts::All };
                     let places = Places {
-                        exact: self.places(&self.exact, &vec![None; self.encodings.len()], index, calibration)?,
+                        exact: self.places(
+                            &self.exact,
+                            &vec![None; self.encodings.len()],
+                            index,
+                            calibration,
+                        )?,
                         found: self.places(&self.graph, &self.encodings, index, calibration)?,
                     };
                     let (weight, moved) = layer::reconstruct(&matrix, &scales, places, counts)?;

@@ -135,7 +135,13 @@ impl Plan {
             let first = self.tensor[value];
             let tensor = *number[first].get_or_insert_with(|| {
                 let (first, rectified) = vanished[first].unwrap_or((value, false));
-                self.tensors.push(TensorPlan { values: Vec::new(), encoded: false, first, rectified, enters: None });
+                self.tensors.push(TensorPlan {
+                    values: Vec::new(),
+                    encoded: false,
+                    first,
+                    rectified,
+                    enters: None,
+                });
                 self.tensors.len() - 1
             });
             self.tensor[value] = tensor;
@@ -182,7 +188,8 @@ impl Plan {
 fn kept(graph: &Graph, settings: &Settings) -> Result<Vec<bool>> {
     let mut kept = vec![false; graph.nodes.len()];
     for name in &settings.keep_float {
-        let found = graph.nodes.iter().position(|node| node.name == *name && matches!(node.op, Op::Linear(_)));
+        let found =
+            graph.nodes.iter().position(|node| node.name == *name && matches!(node.op, Op::Linear(_)));
         let Some(index) = found else {
             let names: Vec<&str> = graph
                 .nodes

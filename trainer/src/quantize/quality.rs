@@ -146,7 +146,8 @@ mod tests {
         let shape = ImageShape { channels: 3, height: 16, width: 20 };
         let picture: Vec<f32> = (0..shape.values()).map(|i| ((i * 37) % 101) as f32 / 100.0).collect();
         assert!((ssim(&picture, &picture, shape, 1.0) - 1.0).abs() < 1e-12);
-        let noisy: Vec<f32> = picture.iter().enumerate().map(|(i, v)| v + ((i % 3) as f32 - 1.0) * 0.05).collect();
+        let noisy: Vec<f32> =
+            picture.iter().enumerate().map(|(i, v)| v + ((i % 3) as f32 - 1.0) * 0.05).collect();
         let inverted: Vec<f32> = picture.iter().map(|v| 1.0 - v).collect();
         let (noisy, inverted) = (ssim(&picture, &noisy, shape, 1.0), ssim(&picture, &inverted, shape, 1.0));
         assert!(noisy > 0.9 && noisy < 0.999 && inverted < 0.0, "{noisy} {inverted}");

@@ -10,9 +10,9 @@ use serde::{Deserialize, Serialize};
 use super::quality::{Measure, sqnr};
 use super::simulate::{Inputs, Simulation};
 use super::{Encoding, Quantized, Settings};
+use crate::graph::{Graph, Op};
 use crate::train::pictures::{self, Group};
 use crate::{Error, Result};
-use crate::graph::{Graph, Op};
 
 /// Inputs that sensitivities are found on.
 const INPUTS: usize = 128;
@@ -81,7 +81,8 @@ impl Report {
             name.push(extension);
             PathBuf::from(name)
         };
-        let text = serde_json::to_string_pretty(self).map_err(|e| Error::Export(format!("the report: {e}")))?;
+        let text =
+            serde_json::to_string_pretty(self).map_err(|e| Error::Export(format!("the report: {e}")))?;
         write_atomically(&named(".json"), |out| writeln!(out, "{text}"))?;
         let title = format!("Signal to quantisation noise by layer; {} of the network; dB", self.measure);
         pictures::write_bars(&self.groups(), &title, MOST_DECIBELS, &named(".png"))
@@ -106,7 +107,17 @@ impl Report {
         let _ = writeln!(
             text,
             "{:<12} {:<6} {:>11} {:>9} {:>19} {:>19} {:>9} {:>8} {:>8} {:>8} {:>5}",
-            "layer", "kind", "output", "kMAC", "range", "held", "clipped", "weights", "output", "alone", "dead"
+            "layer",
+            "kind",
+            "output",
+            "kMAC",
+            "range",
+            "held",
+            "clipped",
+            "weights",
+            "output",
+            "alone",
+            "dead"
         );
         for layer in &self.layers {
             let held = match (layer.float, layer.encoding) {
@@ -170,7 +181,9 @@ impl Quantized {
         let mut layers = Vec::new();
         for index in linear {
             let node = &graph.nodes[index];
-            let (Op::Linear(exact), Op::Linear(held)) = (&node.op, &self.graph.nodes[index].op) else { continue };
+            let (Op::Linear(exact), Op::Linear(held)) = (&node.op, &self.graph.nodes[index].op) else {
+                continue;
+            };
             let tensor = plan.made_by(graph, index);
             let value = settled(index);
             let shape = graph.values[value].shape;
@@ -181,7 +194,8 @@ impl Quantized {
                 for (live, values) in live.iter_mut().zip(row.chunks(per_channel)) {
                     *live |= values.iter().any(|value| *value != 0.0);
                 }
-                (low, high) = row.iter().fold((low, high), |(low, high), value| (low.min(*value), high.max(*value)));
+                (low, high) =
+                    row.iter().fold((low, high), |(low, high), value| (low.min(*value), high.max(*value)));
             }
             let histogram = self.histograms[tensor].as_ref();
             let encoding = self.encodings[tensor];
@@ -194,10 +208,16 @@ impl Quantized {
                 float,
                 range: histogram.map_or((low, high), |histogram| (histogram.low, histogram.high)),
                 encoding,
-                clipped: histogram.zip(encoding).map_or(0.0, |(histogram, encoding)| histogram.clipped(encoding)),
+                clipped: histogram
+                    .zip(encoding)
+                    .map_or(0.0, |(histogram, encoding)| histogram.clipped(encoding)),
                 weight_sqnr: sqnr(&exact.weight, &held.weight),
                 sqnr: sqnr(&exact_rows[value], &found_rows[value]),
-                sensitivity: if float { super::quality::EQUAL } else { self.alone(index, &inputs, measure, &expected)? },
+                sensitivity: if float {
+                    super::quality::EQUAL
+                } else {
+                    self.alone(index, &inputs, measure, &expected)?
+                },
                 dead: live.iter().filter(|live| !**live).count(),
             });
         }

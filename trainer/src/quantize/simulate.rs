@@ -32,7 +32,7 @@ pub struct Inputs {
 
 impl Inputs {
     /// The first `count` of them, or all.
-    pub(super) fn first(&self, count: usize) -> Self {
+    pub(crate) fn first(&self, count: usize) -> Self {
         let count = count.min(self.count);
         let width = self.rows.len() / self.count.max(1);
         let classes = self.classes.as_ref().map(|classes| classes[..count].to_vec());
@@ -72,7 +72,11 @@ impl Simulation<'_> {
 
     /// Runs on all inputs; `visit` sees every value of every batch, as the next layer sees it. Returns each output's
     /// rows.
-    pub(super) fn run(&self, inputs: &Inputs, mut visit: impl FnMut(ValueId, &Batch)) -> Result<Vec<Vec<f32>>> {
+    pub(super) fn run(
+        &self,
+        inputs: &Inputs,
+        mut visit: impl FnMut(ValueId, &Batch),
+    ) -> Result<Vec<Vec<f32>>> {
         let mut rows = vec![Vec::new(); self.graph.outputs.len()];
         for (batch, classes) in inputs.batches() {
             let outputs = self.graph.run(batch, classes, |id, batch| {

@@ -41,7 +41,8 @@ impl Quantized {
         let nothing = vec![None; self.encodings.len()];
         let float = Simulation { graph: &self.exact, plan: &self.plan, encodings: &nothing };
         let expected = float.run(trial, |_, _| ())?;
-        let mut best = (measure.score(&expected, &self.simulate(trial)?), self.graph.clone(), self.layers.clone());
+        let mut best =
+            (measure.score(&expected, &self.simulate(trial)?), self.graph.clone(), self.layers.clone());
         let layers: Vec<usize> = self.plan.layers().collect();
         // what learns: starts where rounding ended
         let mut learning = self.graph.clone();
@@ -57,8 +58,9 @@ impl Quantized {
         let width = inputs.rows.len() / inputs.count;
         for step in 0..steps {
             let mut stream = Stream::new(0, Purpose::Tune, step as u64);
-            let chosen: Vec<usize> =
-                (0..BATCH).map(|_| ((stream.uniform() * inputs.count as f32) as usize).min(inputs.count - 1)).collect();
+            let chosen: Vec<usize> = (0..BATCH)
+                .map(|_| ((stream.uniform() * inputs.count as f32) as usize).min(inputs.count - 1))
+                .collect();
             let rows: Vec<f32> =
                 chosen.iter().flat_map(|row| &inputs.rows[row * width..(row + 1) * width]).copied().collect();
             let classes: Option<Vec<u32>> =
@@ -76,7 +78,11 @@ impl Quantized {
             }
             if (step + 1) % LOOK == 0 || step + 1 == steps {
                 let score = measure.score(&expected, &self.simulate(trial)?);
-                tell(&format!("tune, step {} of {steps}: {score:.1} dB, best {:.1} dB", step + 1, best.0.max(score)));
+                tell(&format!(
+                    "tune, step {} of {steps}: {score:.1} dB, best {:.1} dB",
+                    step + 1,
+                    best.0.max(score)
+                ));
                 if score > best.0 {
                     best = (score, self.graph.clone(), self.layers.clone());
                 }
@@ -115,7 +121,11 @@ impl Quantized {
             let (_, found) = value(*output);
             let mut gradient = found.as_ref().clone();
             let factor = 2.0 / (found.count * found.shape.values()) as f32;
-            gradient.values.iter_mut().zip(teacher.values.iter()).for_each(|(g, exact)| *g = (*g - exact) * factor);
+            gradient
+                .values
+                .iter_mut()
+                .zip(teacher.values.iter())
+                .for_each(|(g, exact)| *g = (*g - exact) * factor);
             gradient.clear_unused();
             add(&mut gradients[*output], gradient);
         }
@@ -134,7 +144,13 @@ impl Quantized {
                             Role::Fine => (&gradient, input.as_ref()),
                         };
                         let mut weight = vec![0f32; linear.weight.len()];
-                        correlate::weight_gradient(&geometry, &fine.values, &coarse.values, &mut weight, false);
+                        correlate::weight_gradient(
+                            &geometry,
+                            &fine.values,
+                            &coarse.values,
+                            &mut weight,
+                            false,
+                        );
                         found.push((index, (weight, batch_norm::channel_sums(&gradient))));
                     }
                     let mut before = input.like(input.shape);
@@ -184,7 +200,9 @@ impl Quantized {
             let (low, high) = encoding.range();
             let (low, high) = (low - 0.5 * encoding.scale, high + 0.5 * encoding.scale);
             let values = gradient.values.iter_mut().zip(before.values.iter());
-            values.filter(|(_, value)| !(low..=high).contains(*value)).for_each(|(gradient, _)| *gradient = 0.0);
+            values
+                .filter(|(_, value)| !(low..=high).contains(*value))
+                .for_each(|(gradient, _)| *gradient = 0.0);
         }
     }
 }

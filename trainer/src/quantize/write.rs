@@ -198,19 +198,26 @@ impl Writer<'_> {
             Format::Qlinear => {
                 let zeros = vec![0i8; layer.scales.len()];
                 let w_zero = self.builder.int8s(&own("weight.zero_point"), axis, &zeros);
-                let inputs =
-                    [&x, &x_scale, &x_zero, &weight, &w_scale, &w_zero, &y_scale, &y_zero, &bias].map(String::as_str);
+                let inputs = [&x, &x_scale, &x_zero, &weight, &w_scale, &w_zero, &y_scale, &y_zero, &bias]
+                    .map(String::as_str);
                 self.builder.node("QLinearConv", &inputs, window, &name)
             }
             Format::Qdq => {
-                let by_axis = |axis: i64| if layer.scales.len() == 1 { vec![] } else { vec![int("axis", axis)] };
-                let x = self.builder.node("DequantizeLinear", &[&x, &x_scale, &x_zero], vec![], &own("input.float"));
+                let by_axis =
+                    |axis: i64| if layer.scales.len() == 1 { vec![] } else { vec![int("axis", axis)] };
+                let x = self.builder.node(
+                    "DequantizeLinear",
+                    &[&x, &x_scale, &x_zero],
+                    vec![],
+                    &own("input.float"),
+                );
                 let w = [weight.as_str(), &w_scale];
                 let weight = self.builder.node("DequantizeLinear", &w, by_axis(0), &own("weight.float"));
                 let scale = self.held(input).scale;
                 let steps: Vec<f32> = layer.scales.iter().map(|weight| scale * weight).collect();
                 let steps = self.builder.floats32(&own("bias.scale"), axis, &steps);
-                let bias = self.builder.node("DequantizeLinear", &[&bias, &steps], by_axis(0), &own("bias.float"));
+                let bias =
+                    self.builder.node("DequantizeLinear", &[&bias, &steps], by_axis(0), &own("bias.float"));
                 let sums = self.builder.node("Conv", &[&x, &weight, &bias], window, &own("sums"));
                 self.builder.node("QuantizeLinear", &[&sums, &y_scale, &y_zero], vec![], &name)
             }
@@ -222,13 +229,21 @@ impl Writer<'_> {
 
     /// The latent's levels with those of its class behind them: [`CLASS_LEVEL`] for its own, the zero point, which
     /// is nothing, for the others.
-    fn with_class(&mut self, latent: &str, width: usize, classes: usize, held: Encoding, name: &str) -> String {
+    fn with_class(
+        &mut self,
+        latent: &str,
+        width: usize,
+        classes: usize,
+        held: Encoding,
+        name: &str,
+    ) -> String {
         let mut table = vec![held.zero_point; classes * classes];
         table.iter_mut().step_by(classes + 1).for_each(|level| *level = CLASS_LEVEL as u8);
         let table = self.builder.bytes(&format!("{name}.classes"), &[classes, classes], &table);
         let gathered = [table.as_str(), &self.graph.class_input];
         let class = self.builder.node("Gather", &gathered, vec![int("axis", 0)], &format!("{name}.class"));
-        let joined = self.builder.node("Concat", &[latent, &class], vec![int("axis", 1)], &format!("{name}.joined"));
+        let joined =
+            self.builder.node("Concat", &[latent, &class], vec![int("axis", 1)], &format!("{name}.joined"));
         let shape = Shape::Image(width + classes, 1, 1);
         self.builder.reshape(name, shape, &joined, name)
     }
