@@ -25,7 +25,8 @@ fn onnxruntime_computes_the_same_integers() {
             told.contains("decoder, int8 against fp32: PSNR") && told.contains("encoder, int8"),
             "{told}"
         );
-        for (precision, least) in [("fp16", 90.0), ("int8", 50.0)] {
+        // of integers only the last sigmoid is float; in QDQ form sums half-way between two levels may differ
+        for (precision, least) in [("fp16", 90.0), ("int8", if format == "qlinear" { 100.0 } else { 50.0 })] {
             let path = |part: &str| folder.join(format!("{format}/{part}.{precision}.onnx"));
             let array = |name: &str| folder.join(format!("{name}.npy"));
             let open = |part: &str| Model::open(&path(part), &OpenOptions::default()).unwrap();
@@ -90,7 +91,10 @@ fn a_model_folder_is_given_other_precisions_and_keeps_the_rest() {
     let report: Value = serde_json::from_slice(&read("all/generator.int8.json")).unwrap();
     assert_eq!(report["layers"].as_array().unwrap().len(), 3, "{report}");
     assert!(image::open(folder.join("all/generator.int8.png")).is_ok());
-    // in place, and again
+    // in place, and again: what is there and not made anew stays
+    fs::write(folder.join("all/NOTICE"), "kept").unwrap();
+    succeeds(folder, "edgegen-train", "quantize all --out all --force --precision fp16 --held-out 20");
+    assert!(folder.join("all/generator.int8.json").is_file() && read("all/NOTICE") == b"kept");
     succeeds(
         folder,
         "edgegen-train",

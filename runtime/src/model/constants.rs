@@ -29,9 +29,16 @@ pub(super) fn widen(graph: &mut GraphProto, file: &str) -> Result<()> {
         };
         let (Some(values), [output]) = (values, node.output.as_slice()) else { continue };
         if values.len() > limits::MAX_TENSOR_VALUES {
-            return Err(Error::unsupported(file, format!("weight {output:?} holds {} values, too many", values.len())));
+            return Err(Error::unsupported(
+                file,
+                format!("weight {output:?} holds {} values, too many", values.len()),
+            ));
         }
-        let dims = node.input.first().and_then(|name| constants.get(name.as_str())).map(|tensor| tensor.dims.clone());
+        let dims = node
+            .input
+            .first()
+            .and_then(|name| constants.get(name.as_str()))
+            .map(|tensor| tensor.dims.clone());
         made.push(TensorProto {
             name: output.clone(),
             dims: dims.unwrap_or_default(),
@@ -48,7 +55,8 @@ pub(super) fn widen(graph: &mut GraphProto, file: &str) -> Result<()> {
     let outputs = graph.output.iter().map(|output| output.name.as_str());
     let read: HashSet<&str> =
         graph.node.iter().flat_map(|node| &node.input).map(String::as_str).chain(outputs).collect();
-    let nested = graph.node.iter().any(|node| node.attribute.iter().any(|a| a.g.is_some() || !a.graphs.is_empty()));
+    let nested =
+        graph.node.iter().any(|node| node.attribute.iter().any(|a| a.g.is_some() || !a.graphs.is_empty()));
     let kept = |name: &str| nested || read.contains(name);
     let keep: Vec<bool> = graph.initializer.iter().map(|tensor| kept(&tensor.name)).collect();
     let mut keep = keep.into_iter();
@@ -82,9 +90,11 @@ fn dequantized(node: &NodeProto, constants: &HashMap<&str, &TensorProto>) -> Opt
         (values.len().max(1), 1)
     } else {
         let axis = usize::try_from(if axis < 0 { axis + x.dims.len() as i64 } else { axis }).ok()?;
-        let inner = x.dims.get(axis + 1..)?.iter().try_fold(1usize, |product, size| {
-            product.checked_mul(usize::try_from(*size).ok()?)
-        })?;
+        let inner = x
+            .dims
+            .get(axis + 1..)?
+            .iter()
+            .try_fold(1usize, |product, size| product.checked_mul(usize::try_from(*size).ok()?))?;
         (inner.max(1), usize::try_from(*x.dims.get(axis)?).ok()?)
     };
     if scale.len() != count || zeros.len() != count {
@@ -115,7 +125,9 @@ fn integers(tensor: &TensorProto) -> Option<Vec<i64>> {
     let stored: Vec<i64> = match DataType::try_from(tensor.data_type).ok()? {
         DataType::Uint8 => raw.iter().map(|value| i64::from(*value)).collect(),
         DataType::Int8 => raw.iter().map(|value| i64::from(*value as i8)).collect(),
-        DataType::Int32 => raw.as_chunks::<4>().0.iter().map(|bytes| i64::from(i32::from_le_bytes(*bytes))).collect(),
+        DataType::Int32 => {
+            raw.as_chunks::<4>().0.iter().map(|bytes| i64::from(i32::from_le_bytes(*bytes))).collect()
+        }
         _ => return None,
     };
     complete(tensor, stored.into_iter().chain(listed).collect())
@@ -123,7 +135,10 @@ fn integers(tensor: &TensorProto) -> Option<Vec<i64>> {
 
 /// The values, if there are as many as the shape says.
 fn complete<T>(tensor: &TensorProto, values: Vec<T>) -> Option<Vec<T>> {
-    let count = tensor.dims.iter().try_fold(1usize, |product, size| product.checked_mul(usize::try_from(*size).ok()?))?;
+    let count = tensor
+        .dims
+        .iter()
+        .try_fold(1usize, |product, size| product.checked_mul(usize::try_from(*size).ok()?))?;
     (values.len() == count).then_some(values)
 }
 
@@ -133,7 +148,13 @@ mod tests {
     use tract_onnx::pb::{AttributeProto, ValueInfoProto};
 
     fn tensor(name: &str, dims: &[i64], kind: DataType, raw_data: Vec<u8>) -> TensorProto {
-        TensorProto { name: name.into(), dims: dims.to_vec(), data_type: kind as i32, raw_data, ..TensorProto::default() }
+        TensorProto {
+            name: name.into(),
+            dims: dims.to_vec(),
+            data_type: kind as i32,
+            raw_data,
+            ..TensorProto::default()
+        }
     }
 
     fn node(kind: &str, inputs: &[&str], output: &str, attribute: Option<(&str, i64)>) -> NodeProto {
@@ -173,7 +194,12 @@ mod tests {
                 tensor("half", &[large as i64], DataType::Float16, half),
                 tensor("levels", &[2, 2, 2], DataType::Int8, vec![1, 2, 3, 4, 253, 6, 7, 8]),
                 tensor("scales", &[2], DataType::Float, raw(&[0.5, 2.0])),
-                tensor("bias", &[2], DataType::Int32, [7i32, -9].iter().flat_map(|v| v.to_le_bytes()).collect()),
+                tensor(
+                    "bias",
+                    &[2],
+                    DataType::Int32,
+                    [7i32, -9].iter().flat_map(|v| v.to_le_bytes()).collect(),
+                ),
                 tensor("unsigned", &[2], DataType::Uint8, vec![0, 255]),
                 tensor("one", &[], DataType::Float, raw(&[0.25])),
                 tensor("zero", &[], DataType::Uint8, vec![128]),
@@ -186,7 +212,9 @@ mod tests {
             ],
         );
         assert_eq!(graph.node.len(), 1);
-        let values = |name: &str| floats(graph.initializer.iter().find(|tensor| tensor.name == name).unwrap()).unwrap();
+        let values = |name: &str| {
+            floats(graph.initializer.iter().find(|tensor| tensor.name == name).unwrap()).unwrap()
+        };
         assert!(values("a").len() == large && values("a").iter().all(|value| *value == 0.5));
         assert_eq!(values("b"), [0.5, 1.0, 6.0, 8.0, -1.5, 3.0, 14.0, 16.0]);
         assert_eq!(values("c"), [3.5, -18.0]);

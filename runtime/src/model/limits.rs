@@ -42,7 +42,7 @@ pub fn check_count(count: usize, values_each: usize) -> Result<()> {
 ///
 /// # Errors
 /// If it is not a regular file, cannot be read, or is larger.
-pub(crate) fn read_bounded(path: &Path, most: u64) -> Result<Vec<u8>> {
+pub fn read_bounded(path: &Path, most: u64) -> Result<Vec<u8>> {
     let cannot_read = |e| Error::io("read", path, e);
     let file = File::open(path).map_err(cannot_read)?;
     let metadata = file.metadata().map_err(cannot_read)?;

@@ -9,7 +9,7 @@ use tract_onnx::pb::{
     tensor_proto::DataType, tensor_shape_proto, type_proto,
 };
 
-use crate::graph::{Foreign, Graph, Shuffle};
+use crate::graph::{Foreign, Graph, Op, Shuffle};
 use crate::network::{Activation, Layer, Shape};
 
 /// Operator set that files declare.
@@ -183,7 +183,7 @@ impl Builder {
             .collect();
         let proto = ModelProto {
             ir_version: IR_VERSION,
-            opset_import: vec![OperatorSetIdProto { domain: String::new(), version: OPSET.max(graph.opset) }],
+            opset_import: vec![OperatorSetIdProto { domain: String::new(), version: opset(graph) }],
             producer_name: metadata.producer_name.clone().unwrap_or_default(),
             producer_version: metadata.producer_version.clone().unwrap_or_default(),
             metadata_props,
@@ -199,6 +199,12 @@ impl Builder {
         };
         proto.encode_to_vec()
     }
+}
+
+/// The operator set that a file declares: nodes of another maker keep the meaning that they had.
+fn opset(graph: &Graph) -> i64 {
+    let foreign = graph.nodes.iter().any(|node| matches!(node.op, Op::Foreign(_)));
+    if foreign { graph.opset } else { OPSET }
 }
 
 /// A graph's input or output: (N, `dims`…).

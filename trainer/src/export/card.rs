@@ -137,15 +137,30 @@ fn precisions(manifest: &Manifest) -> String {
 
 fn against_float32(found: &Map<String, Value>) -> String {
     let number = |key: &str| found.get(key).and_then(Value::as_f64);
+    let mut told = Vec::new();
     if let (Some(mean), Some(worst), Some(similar)) =
         (number("psnr_mean"), number("psnr_worst"), number("ssim_mean"))
     {
         let count = number("pictures").unwrap_or_default();
-        return format!("PSNR {mean:.1} dB, worst of {count} pictures {worst:.1} dB; SSIM {similar:.4}");
+        told.push(format!("PSNR {mean:.1} dB, worst of {count} pictures {worst:.1} dB; SSIM {similar:.4}"));
     }
-    let ratios = found.iter().filter_map(|(key, value)| Some((key.strip_suffix("_sqnr")?, value.as_f64()?)));
-    let each: Vec<String> = ratios.map(|(name, ratio)| format!("{name} {ratio:.1} dB")).collect();
-    format!("SQNR {}", each.join(", "))
+    let ratio = |(key, value): (&String, &Value)| {
+        Some(format!("{} {:.1} dB", key.strip_suffix("_sqnr")?, value.as_f64()?))
+    };
+    let ratios: Vec<String> = found.iter().filter_map(ratio).collect();
+    if !ratios.is_empty() {
+        told.push(format!("SQNR {}", ratios.join(", ")));
+    }
+    if let (Some(distance), Some(spread), Some(change), Some(features)) = (
+        number("frechet"),
+        number("frechet_deviation"),
+        number("frechet_change"),
+        found.get("frechet_features").and_then(Value::as_str),
+    ) {
+        let change = if change == 0.0 { String::new() } else { format!(" ({:+.2} %)", 100.0 * change) };
+        told.push(format!("Fréchet distance on {features} features {distance:.2} ± {spread:.2}{change}"));
+    }
+    told.join("; ")
 }
 
 /// Replaces the section of files in a card; adds it where there is none.

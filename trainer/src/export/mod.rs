@@ -216,14 +216,7 @@ pub fn add_precisions(
     check_out(out, replace)?;
     let staging = Staging::beside(out)?;
     let mut manifest = folder.manifest.clone();
-    for file in &manifest.files {
-        copy(&folder.path, &staging.path, &file.file)?;
-    }
-    for other in ["README.md", "samples.png"] {
-        if folder.path.join(other).is_file() {
-            copy(&folder.path, &staging.path, other)?;
-        }
-    }
+    copy_files(&folder.path, &staging.path)?;
     let mut others = Vec::new();
     for part in manifest.parts.clone() {
         let bytes = folder.read_part(part, Some(Precision::Fp32))?;
@@ -246,9 +239,28 @@ pub fn add_precisions(
     Ok(Report { differences: Vec::new(), others, manifest })
 }
 
-fn copy(from: &Path, to: &Path, name: &str) -> Result<()> {
-    let path = from.join(name);
-    fs::copy(&path, to.join(name)).map_err(|e| Error::io("copy", &path, e))?;
+/// Adds figures of a part's file to the metrics of the model folder `folder`, and to its card.
+///
+/// # Errors
+/// The file system's, or if the folder's manifest is not sound.
+pub fn add_metrics(folder: &Path, part: Part, precision: Precision, found: Value) -> Result<()> {
+    let mut manifest = Manifest::read(folder)?;
+    let entry = manifest.metrics.entry(format!("{part}_{precision}")).or_insert_with(|| json!({}));
+    if let (Value::Object(entry), Value::Object(found)) = (entry, found) {
+        entry.extend(found);
+    }
+    manifest.write(folder)?;
+    card::rewrite_precisions(&folder.join("README.md"), &manifest)
+}
+
+/// Copies every file of a folder, whatever it is.
+fn copy_files(from: &Path, to: &Path) -> Result<()> {
+    for entry in fs::read_dir(from).map_err(|e| Error::io("read", from, e))? {
+        let path = entry.map_err(|e| Error::io("read", from, e))?.path();
+        if let (true, Some(name)) = (path.is_file(), path.file_name()) {
+            fs::copy(&path, to.join(name)).map_err(|e| Error::io("copy", &path, e))?;
+        }
+    }
     Ok(())
 }
 

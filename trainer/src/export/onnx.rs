@@ -34,16 +34,11 @@ pub fn model(graph: &Graph, precision: Precision) -> Result<Vec<u8>> {
 }
 
 fn check_half(graph: &Graph) -> Result<()> {
-    for (index, node) in graph.nodes.iter().enumerate() {
-        let Op::Linear(Linear { weight, bias, .. }) = &node.op else { continue };
-        if let Some(value) = weight.iter().chain(bias).find(|value| value.abs() > LARGEST_HALF) {
-            return Err(Error::Export(format!(
-                "a weight of {} is {value}: float16 ends at {LARGEST_HALF}; export this network without fp16",
-                graph.label(index)
-            )));
-        }
-    }
-    Ok(())
+    let Some((node, value)) = graph.find_weight(|value| value.abs() > LARGEST_HALF) else { return Ok(()) };
+    Err(Error::Export(format!(
+        "a weight of {} is {value}: float16 ends at {LARGEST_HALF}; export this network without fp16",
+        graph.label(node)
+    )))
 }
 
 fn write(builder: &mut Builder, graph: &Graph, node: &Node) {

@@ -30,6 +30,10 @@ const HELD_OUT_SEED: u64 = 0;
 const DIRECT: usize = 16;
 /// How much nearer a file of integers has to be to its own float operators than those are to float32, dB.
 const INTEGER_MARGIN: f64 = 6.0;
+/// What is so near is equal but for float rounding, dB; a level's difference in a few numbers gives less.
+const INTEGERS_EQUAL: f64 = 60.0;
+/// Least ratio of a file in float32 in another form, dB.
+const SAME: f64 = 80.0;
 /// Inputs that one task runs.
 const PIECE: usize = 64;
 
@@ -44,7 +48,7 @@ pub struct Request {
     pub calibration: usize,
     /// Inputs to compare on.
     pub held_out: usize,
-    /// Least mean PSNR of pictures, least SQNR of other outputs, in dB; below it the export is refused.
+    /// Least mean PSNR of pictures, least SQNR of other outputs, in dB; below it the export is refused. 0: none.
     pub least: f64,
     /// Keep layers in float32, the most sensitive first, until [`Self::least`] is reached.
     pub keep_automatically: bool,
@@ -147,6 +151,8 @@ pub struct Source {
     /// Of the pictures that it draws or takes.
     image: ImageShape,
     range: Range,
+    /// How the file itself is opened.
+    options: OpenOptions,
     graph: Graph,
 }
 
@@ -167,7 +173,8 @@ impl Source {
         let facts = model.facts().clone();
         drop(model);
         let graph = import::graph(&bytes, name, &Ports::of(&facts)?)?;
-        Ok(Self { name: name.into(), bytes, part: facts.part, image: facts.image, range: facts.range, graph })
+        let (part, image, range) = (facts.part, facts.image, facts.range);
+        Ok(Self { name: name.into(), bytes, part, image, range, options: options.clone(), graph })
     }
 
     /// Opens edgegen's classifier, which is no model to the runtime.
@@ -186,7 +193,8 @@ impl Source {
             metadata,
         };
         let graph = import::graph(&bytes, name, &ports)?;
-        Ok(Self { name: name.into(), bytes, part: Part::Classifier, image, range, graph })
+        let options = OpenOptions::default();
+        Ok(Self { name: name.into(), bytes, part: Part::Classifier, image, range, options, graph })
     }
 
     /// Which network it is.
@@ -242,13 +250,22 @@ impl Source {
         }))
     }
 
-    /// The file in float32 in the form that is quantised.
+    /// The file in float32 in the form that is quantised, compared on `inputs`.
     ///
     /// # Errors
-    /// As [`onnx::model`].
-    pub fn prepared(&self) -> Result<Vec<u8>> {
+    /// As [`onnx::model`]; [`Error::Export`] if it computes something else.
+    pub fn prepared(&self, inputs: &Inputs) -> Result<Vec<u8>> {
         let graph = Graph { metadata: self.metadata(), ..self.graph.clone() };
-        onnx::model(&graph.prepare(Form::Convolution)?.rectified_first(), Precision::Fp32)
+        let bytes = onnx::model(&graph.prepare(Form::Convolution)?.rectified_first(), Precision::Fp32)?;
+        let few = inputs.first(PIECE);
+        let ratio = self.measure().score(&self.outputs(&self.bytes, &few)?, &self.outputs(&bytes, &few)?);
+        if ratio < SAME {
+            return Err(Error::Export(format!(
+                "{}: in its other form it is {ratio:.1} dB from what it was: its graph was misread",
+                self.name
+            )));
+        }
+        Ok(bytes)
     }
 
     fn measure(&self) -> Measure {
@@ -273,7 +290,7 @@ impl Source {
                 Precision::Fp16 => {
                     tell("float16");
                     let graph = Graph { metadata: self.metadata(), ..self.graph.clone() };
-                    let bytes = onnx::model(&graph, Precision::Fp16)?;
+                    let bytes = onnx::model(&graph.prepare(Form::Transposed)?, Precision::Fp16)?;
                     let quality = self.quality(&exact, &self.outputs(&bytes, held_out)?, held_out.count);
                     let refused = |_: &Option<Report>| "float16 does not hold its weights".to_string();
                     self.check(request, &quality, &None, refused)?;
@@ -310,7 +327,7 @@ impl Source {
                 }
             };
             let quality = self.quality(exact, &found, held_out.count);
-            let report = quantized.report(held_out, measure)?;
+            let report = Report { quality: Some(quality.to_json()), ..quantized.report(held_out, measure)? };
             let blamed = report.blamed().map(|layer| layer.name.clone());
             if let (true, true, Some(layer)) =
                 (request.keep_automatically, quality.score() < request.least, blamed.clone())
@@ -352,7 +369,7 @@ impl Source {
         let (found, exact) = (head(found), head(exact));
         let near = measure.score(&found, &self.outputs(bytes, &few)?);
         let far = measure.score(&exact, &found);
-        if near >= far + INTEGER_MARGIN {
+        if near >= (far + INTEGER_MARGIN).min(INTEGERS_EQUAL) {
             return Ok(());
         }
         Err(Error::Export(format!(
@@ -368,7 +385,7 @@ impl Source {
         report: &Option<Report>,
         remedy: impl Fn(&Option<Report>) -> String,
     ) -> Result<()> {
-        if quality.score() >= request.least {
+        if request.least == 0.0 || quality.score() >= request.least {
             return Ok(());
         }
         Err(Error::Export(format!(
@@ -413,7 +430,9 @@ impl Source {
     pub(super) fn outputs(&self, bytes: &[u8], inputs: &Inputs) -> Result<Vec<Vec<f32>>> {
         let width = inputs.rows.len() / inputs.count;
         let pieces: Vec<(usize, &[f32])> = inputs.rows.chunks(PIECE * width).enumerate().collect();
-        let options = OpenOptions { range: Some(self.range), ..OpenOptions::default() };
+        // files that are made have no ports but those that were chosen
+        let chosen = if bytes == self.bytes { self.options.clone() } else { OpenOptions::default() };
+        let options = OpenOptions { range: Some(self.range), ..chosen };
         let run = |(index, rows): &(usize, &[f32])| -> Result<Vec<Vec<f32>>> {
             let count = rows.len() / width;
             let classes = inputs.classes.as_ref().map(|classes| &classes[index * PIECE..][..count]);

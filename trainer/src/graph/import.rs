@@ -17,6 +17,9 @@ use crate::network::{Activation, Layer, Shape};
 use crate::nn::batch::Batch;
 use crate::{Error, Result};
 
+/// First operator set that has all operators of the files that are written.
+const FIRST_OPSET: i64 = 13;
+
 /// What a file takes and gives.
 pub struct Ports {
     /// The float32 input.
@@ -73,6 +76,7 @@ pub fn graph(bytes: &[u8], file: &str, ports: &Ports) -> Result<Graph> {
     let mut reader = Reader {
         known: HashMap::from([(name.clone(), graph.input)]),
         graph,
+        outputs: &ports.outputs,
         constants: onnx.initializer.into_iter().map(|tensor| (tensor.name.clone(), tensor)).collect(),
         rows: HashMap::new(),
         enlarged: HashMap::new(),
@@ -109,6 +113,7 @@ fn needed(nodes: &[NodeProto], outputs: &[&str]) -> HashSet<usize> {
 
 struct Reader<'a> {
     graph: Graph,
+    outputs: &'a [String],
     nodes: &'a [NodeProto],
     /// Values by their names in the file.
     known: HashMap<String, ValueId>,
@@ -179,6 +184,13 @@ impl Reader<'_> {
         self.nodes.iter().flat_map(|node| &node.input).filter(|input| *input == name).count() == 1
     }
 
+    /// Whether the value is read once, under this name alone, and is no output.
+    fn only_read_as(&self, name: &str, value: ValueId) -> bool {
+        let names: Vec<&String> =
+            self.known.iter().filter(|(_, known)| **known == value).map(|(name, _)| name).collect();
+        names.len() == 1 && self.read_once(name) && !self.outputs.iter().any(|output| output == name)
+    }
+
     /// Whether the node only makes a constant.
     fn constant(&mut self, node: &NodeProto) -> Result<bool> {
         let Some(output) = node.output.first() else { return Ok(false) };
@@ -188,15 +200,12 @@ impl Reader<'_> {
             // weights stored in 16 bits
             "Cast" if int(node, "to", 0) == DataType::Float as i64 => {
                 let stored = node.input.first().and_then(|name| self.constants.get(name));
-                match stored.and_then(numbers) {
-                    Some((dims, values)) => Some(TensorProto {
-                        dims: dims.iter().map(|size| *size as i64).collect(),
-                        data_type: DataType::Float as i32,
-                        raw_data: values.iter().flat_map(|value| value.to_le_bytes()).collect(),
-                        ..TensorProto::default()
-                    }),
-                    None => None,
-                }
+                stored.and_then(numbers).map(|(dims, values)| TensorProto {
+                    dims: dims.iter().map(|size| *size as i64).collect(),
+                    data_type: DataType::Float as i32,
+                    raw_data: values.iter().flat_map(|value| value.to_le_bytes()).collect(),
+                    ..TensorProto::default()
+                })
             }
             "QuantizeLinear" | "DequantizeLinear" | "QLinearConv" | "QLinearMatMul" | "ConvInteger" => {
                 return Err(Error::Export(
@@ -227,10 +236,11 @@ impl Reader<'_> {
             return false;
         }
         let Some((dims, values)) = self.numbers(table) else { return false };
-        if dims.len() == 2 {
+        let table = dims.len() == 2 && !values.is_empty();
+        if table {
             self.rows.insert(output.into(), (dims[0], values));
         }
-        dims.len() == 2
+        table
     }
 
     /// A Resize to twice the size by nearest neighbours, before a convolution that keeps the size.
@@ -307,7 +317,7 @@ impl Reader<'_> {
             return Some(Read::Op(Op::ClassRow { classes: *classes, table: table.clone() }, None, input));
         }
         let (_, bias) = self.numbers(other)?;
-        let maker = self.graph.maker(input).filter(|_| self.read_once(value))?;
+        let maker = self.graph.maker(input).filter(|_| self.only_read_as(value, input))?;
         match &mut self.graph.nodes[maker].op {
             Op::Linear(linear @ Linear { layer: Layer::Dense { .. }, .. })
                 if linear.bias.len() == bias.len() =>
@@ -404,6 +414,9 @@ impl Reader<'_> {
     }
 
     fn batch_norm(&self, node: &NodeProto, shape: Shape) -> Option<BatchNorm> {
+        if int(node, "training_mode", 0) != 0 {
+            return None;
+        }
         let values = |index: usize| {
             let (_, values) = self.numbers(node.input.get(index)?)?;
             (values.len() == shape.channels()).then_some(values)
@@ -445,11 +458,19 @@ impl Reader<'_> {
     fn reshaped(&self, node: &NodeProto, shape: Shape) -> Option<Shape> {
         let sizes: Vec<i64> = match node.op_type.as_str() {
             "Reshape" => self.integers(node.input.get(1)?)?,
-            "Squeeze" => {
-                let (_, height, width) = shape.image();
-                return ((height, width) == (1, 1)).then_some(Shape::Vector(shape.values()));
+            kind => {
+                let listed = node.input.get(1).and_then(|name| self.integers(name));
+                let axes = listed.unwrap_or_else(|| ints(node, "axes").to_vec());
+                return match (kind, shape) {
+                    ("Squeeze", Shape::Image(channels, 1, 1)) if matches!(axes[..], [2, 3] | [-2, -1]) => {
+                        Some(Shape::Vector(channels))
+                    }
+                    ("Unsqueeze", Shape::Vector(features)) if matches!(axes[..], [2, 3] | [-2, -1]) => {
+                        Some(Shape::Image(features, 1, 1))
+                    }
+                    _ => None,
+                };
             }
-            _ => vec![0, shape.values() as i64, 1, 1],
         };
         let (batch, rest) = sizes.split_first()?;
         let known: i64 = rest.iter().filter(|size| **size > 0).product();
@@ -472,6 +493,12 @@ impl Reader<'_> {
     }
 
     fn foreign(&mut self, name: &str, node: &NodeProto, output: &str) -> Result<()> {
+        if self.graph.opset < FIRST_OPSET {
+            return Err(Error::Export(format!(
+                "node {name:?} ({}) is kept as it is, and what it means in opset {} a file of opset {FIRST_OPSET} or later cannot say; convert the file first",
+                node.op_type, self.graph.opset
+            )));
+        }
         let (mut inputs, mut constants) = (Vec::new(), Vec::new());
         for input in node.input.iter().filter(|input| !input.is_empty()) {
             if let Some(value) = self.known.get(input) {

@@ -316,26 +316,28 @@ impl Graph {
         self.nodes.iter().map(|node| own(node) as u64).sum()
     }
 
-    /// Every value that is not finite, by the node that holds it.
+    /// Refuses weights that are not finite.
     ///
     /// # Errors
     /// [`Error::Export`] that names the first.
     pub fn check_finite(&self) -> Result<()> {
-        for node in &self.nodes {
+        let Some((node, value)) = self.find_weight(|value| !value.is_finite()) else { return Ok(()) };
+        Err(Error::Export(format!(
+            "a weight of {} is {value}: such a network cannot be exported; train it again with a smaller training.rate",
+            self.label(node)
+        )))
+    }
+
+    /// The first weight for which `is` holds, with the node that holds it.
+    pub(crate) fn find_weight(&self, is: impl Fn(f32) -> bool) -> Option<(usize, f32)> {
+        self.nodes.iter().enumerate().find_map(|(index, node)| {
             let held: Vec<&[f32]> = match &node.op {
                 Op::Linear(linear) => vec![&linear.weight, &linear.bias],
                 Op::BatchNorm(norm) => vec![&norm.scale, &norm.shift, &norm.mean, &norm.variance],
                 Op::ClassRow { table, .. } => vec![table],
                 _ => Vec::new(),
             };
-            if let Some(value) = held.into_iter().flatten().find(|value| !value.is_finite()) {
-                return Err(Error::Export(format!(
-                    "a weight of {} ({}) is {value}: such a network cannot be exported; train it again with a smaller training.rate",
-                    node.name,
-                    node.op.kind()
-                )));
-            }
-        }
-        Ok(())
+            held.into_iter().flatten().find(|value| is(**value)).map(|value| (index, *value))
+        })
     }
 }

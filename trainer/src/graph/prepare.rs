@@ -117,7 +117,7 @@ impl Graph {
         // a dense layer's outputs are (channel, y, x) flattened; a convolution's are the channels
         let dense = matches!(linear.layer, Layer::Dense { .. });
         let per_channel = if dense { pixels } else { 1 };
-        if linear.bias.len() != norm.scale.len() * per_channel {
+        if linear.bias.len() != norm.scale.len() * per_channel || embedding.is_some() && !dense {
             return None;
         }
         let factor: Vec<f64> = norm

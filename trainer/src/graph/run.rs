@@ -216,6 +216,12 @@ impl Foreign {
         let outputs = plan.run(tensors.into_iter().map(TValue::from).collect())?;
         let output = outputs.first().ok_or_else(|| TractError::msg("it gives no output"))?;
         let shape = output.shape().to_vec();
+        if output.datum_type() != f32::datum_type() {
+            let kind = output.datum_type();
+            return Err(TractError::msg(format!(
+                "it makes {kind:?}, not float32; simplify the file first, for example with onnxsim"
+            )));
+        }
         Ok((output.try_as_plain_ram()?.as_slice::<f32>()?.to_vec(), shape))
     }
 }

@@ -26,6 +26,8 @@ pub(super) struct Arguments {
     precision: Vec<Precision>,
     #[command(flatten)]
     precisions: precisions::Arguments,
+    #[command(flatten)]
+    judged: precisions::Judged,
 }
 
 /// Writes and checks a model folder.
@@ -34,6 +36,7 @@ pub(super) fn run(arguments: Arguments) -> Result<()> {
     let run = arguments.run.open(&folder)?;
     let name = arguments.name.or_else(|| Some(arguments.out.file_name()?.to_string_lossy().into_owned()));
     let evaluation = super::eval::stored(&folder, &run)?;
+    let judged = arguments.judged.options()?;
     let request = arguments.precisions.request(arguments.precision)?;
     let bar = precisions::spinner();
     let report = export(
@@ -50,6 +53,9 @@ pub(super) fn run(arguments: Arguments) -> Result<()> {
         say!("{part}: trainer and runtime differ by at most {difference:.2e} (accepted: {TOLERANCE:.0e})");
     }
     precisions::show(&report.others, &report.manifest, &arguments.out);
+    if let (Some(options), Some(_)) = (judged, run.drawer()) {
+        arguments.judged.judge(&arguments.out, &run.dataset, &options)?;
+    }
     let out = arguments.out.display();
     match run.drawer() {
         Some(_) => say!("next: edgegen generate {out} --seed 7 --count 16 --out pictures.png"),

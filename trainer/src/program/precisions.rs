@@ -1,15 +1,21 @@
 //! How files in float16 and in integers are made: the arguments that `export` and `quantize` share.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 use clap::ValueEnum;
-use edgegen_runtime::model::{Manifest, Precision};
-use edgegen_trainer::export::Other;
+use edgegen_runtime::model::{Manifest, ModelFolder, Precision};
+use edgegen_trainer::data::Dataset;
+use edgegen_trainer::evaluate::report::Options;
+use edgegen_trainer::evaluate::samples::{DRAWN, SampleOptions, Samples};
 use edgegen_trainer::export::precisions::Request;
+use edgegen_trainer::export::{Other, add_metrics};
 use edgegen_trainer::quantize::report::Report;
 use edgegen_trainer::quantize::{Calibrator, Format, Rounding, Settings};
 use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::json;
+
+use super::judge::{self, Judge};
 
 /// Most inputs of a calibration or a comparison, and most steps of fine-tuning.
 const MOST_INPUTS: usize = 100_000;
@@ -134,6 +140,63 @@ fn calibrator(text: &str) -> std::result::Result<Calibrator, String> {
             Calibrator::Percentile(kept.ok_or("use minmax, percentile, percentile=99.9, entropy or mse")?)
         }
     })
+}
+
+/// What the precisions of a folder that draws are judged by, besides their distance from float32.
+#[derive(clap::Args)]
+pub(super) struct Judged {
+    /// Tell the Fréchet distance of each precision's samples too, on the features of this network: (N, 1 or 3, H, W) →
+    /// (N, D), float32.
+    #[arg(long, value_name = "F.onnx")]
+    features: Option<PathBuf>,
+    /// How many pictures to draw for that, the same latents in each precision.
+    #[arg(long, value_name = "N", default_value_t = DRAWN, requires = "features")]
+    drawn: usize,
+    #[command(flatten)]
+    judge: Judge,
+}
+
+impl Judged {
+    /// Refuses what cannot be, before anything is written.
+    pub(super) fn options(&self) -> Result<Option<Options>> {
+        if !(2..=MOST_INPUTS).contains(&self.drawn) {
+            bail!("--drawn is {}; it takes 2 to {MOST_INPUTS}", self.drawn);
+        }
+        self.features.as_ref().map(|features| self.judge.options(features.clone(), 0)).transpose()
+    }
+
+    /// Judges every precision in the folder `out`, prints its distance, and writes it into the folder's metrics.
+    pub(super) fn judge(&self, out: &Path, dataset: &Dataset, options: &Options) -> Result<()> {
+        let folder = ModelFolder::open(out)?;
+        let part = folder.drawing_part()?;
+        let mut precisions = folder.manifest.precisions.clone();
+        precisions.sort();
+        let mut fp32 = None;
+        for precision in precisions {
+            let reading = SampleOptions {
+                count: Some(self.drawn),
+                precision: Some(precision),
+                ..SampleOptions::default()
+            };
+            let samples = Samples::read(out, &reading)?;
+            let report = judge::measure(&samples, dataset, options)?;
+            let exact = *fp32.get_or_insert(report.frechet);
+            let change = report.frechet / exact - 1.0;
+            let spread = report.frechet_bootstrap.as_ref().map_or(0.0, |bootstrap| bootstrap.deviation);
+            say!(
+                "{precision}: {} {:.2} ± {spread:.2}, {:+.2} % of fp32's",
+                report.frechet_name(),
+                report.frechet,
+                100.0 * change
+            );
+            let found = json!({
+                "frechet": report.frechet, "frechet_deviation": spread, "frechet_change": change,
+                "frechet_features": report.features.name, "frechet_samples": self.drawn,
+            });
+            add_metrics(out, part, precision, found)?;
+        }
+        Ok(())
+    }
 }
 
 /// Prints how far files are from those in float32, layer by layer, and what was written.

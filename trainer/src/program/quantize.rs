@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use edgegen_runtime::files::{check_writable, write_atomically};
-use edgegen_runtime::model::{ImageShape, ModelFolder, OpenOptions, Precision, Range};
+use edgegen_runtime::model::{ImageShape, ModelFolder, OpenOptions, Precision, Range, limits};
 use edgegen_runtime::pictures::write_npy;
 use edgegen_trainer::data::{self, Dataset, LoadOptions};
 use edgegen_trainer::export::add_precisions;
@@ -31,6 +31,12 @@ pub(super) struct Arguments {
     /// Range of a file's pictures, if the file doesn't tell.
     #[arg(long, value_name = "unit|signed")]
     range: Option<Range>,
+    /// Name of a file's input to feed, where there are several.
+    #[arg(long, value_name = "NAME")]
+    input: Option<String>,
+    /// Name of a file's output to read, where there are several.
+    #[arg(long, value_name = "NAME")]
+    output: Option<String>,
     /// Keep what an ONNX file is calibrated and compared on, for other tools: .npy arrays in this folder.
     #[arg(long, value_name = "FOLDER")]
     inputs: Option<PathBuf>,
@@ -39,6 +45,8 @@ pub(super) struct Arguments {
     force: bool,
     #[command(flatten)]
     precisions: precisions::Arguments,
+    #[command(flatten)]
+    judged: precisions::Judged,
 }
 
 /// Writes and checks files in other precisions.
@@ -48,6 +56,10 @@ pub(super) fn run(arguments: Arguments) -> Result<()> {
 }
 
 fn folder(arguments: &Arguments, request: &Request) -> Result<()> {
+    let judged = arguments.judged.options()?;
+    if judged.is_some() && arguments.data.is_none() {
+        bail!("--features compares samples with pictures; give them with --data");
+    }
     let model = ModelFolder::open(&arguments.model)?;
     let dataset = match &arguments.data {
         Some(path) => {
@@ -65,6 +77,9 @@ fn folder(arguments: &Arguments, request: &Request) -> Result<()> {
     bar.finish_and_clear();
     let report = report?;
     precisions::show(&report.others, &report.manifest, &arguments.out);
+    if let (Some(options), Some(dataset)) = (judged, &dataset) {
+        arguments.judged.judge(&arguments.out, dataset, &options)?;
+    }
     Ok(())
 }
 
@@ -77,8 +92,9 @@ fn file(arguments: &Arguments, request: &Request) -> Result<()> {
     }
     check_writable(&arguments.out)?;
     let path = &arguments.model;
-    let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let options = OpenOptions { range: arguments.range, ..OpenOptions::default() };
+    let bytes = limits::read_bounded(path, limits::MAX_MODEL_BYTES)?;
+    let (input, output) = (arguments.input.clone(), arguments.output.clone());
+    let options = OpenOptions { range: arguments.range, input, output };
     let size = bytes.len();
     let source = Source::open(bytes, &path.display().to_string(), &options)?;
     let inputs = match source.latents(request) {
@@ -92,7 +108,7 @@ fn file(arguments: &Arguments, request: &Request) -> Result<()> {
         keep(&inputs, folder)?;
     }
     if precision == Precision::Fp32 {
-        let bytes = source.prepared()?;
+        let bytes = source.prepared(&inputs[1])?;
         write_atomically(&arguments.out, |out| out.write_all(&bytes))?;
         say!("{} {} bytes", arguments.out.display(), bytes.len());
         return Ok(());
@@ -105,6 +121,7 @@ fn file(arguments: &Arguments, request: &Request) -> Result<()> {
         say!("{}, {} against fp32: {}", source.part(), made.precision, made.quality);
         if let Some(report) = &made.report {
             precisions::show_report(report);
+            report.write(&arguments.out.with_extension(""))?;
         }
         let part = 100.0 * made.bytes.len() as f64 / size as f64;
         say!("{} {} bytes, {part:.1} % of {}", arguments.out.display(), made.bytes.len(), path.display());

@@ -41,10 +41,10 @@ use crate::{Error, Result};
 const PLACES_PER_COLUMN: usize = 8;
 const FEWEST_PLACES: usize = 2048;
 const MOST_PLACES: usize = 8192;
+/// Most columns of a layer that is reconstructed: it takes squares of them in memory, and cubes in time.
+const MOST_COLUMNS: usize = 4096;
 /// Inputs that choices are compared on.
 const TRIAL_ROWS: usize = 128;
-/// The level that says "this class" to the first layer; its zero point says "not this".
-const CLASS_LEVEL: f32 = 255.0;
 /// Exponents of equalisation that are tried.
 const ALPHAS: [f32; 3] = [0.3, 0.5, 0.7];
 
@@ -130,6 +130,11 @@ impl Quantized {
         &self.plan.foreign
     }
 
+    /// The exponent of the cross-layer equalisation, if one paid.
+    pub fn equalized(&self) -> Option<f32> {
+        self.equalized
+    }
+
     /// The graph that files of the integer network are compared with: the same in float32.
     pub fn exact(&self) -> &Graph {
         &self.exact
@@ -168,7 +173,12 @@ pub fn quantize(
         return Err(Error::Config(format!("a percentile of {kept}: give more than 50, at most 100")));
     }
     let mut exact = graph.clone().prepare(Form::Convolution)?;
+    // a batch norm of another maker may have a variance that cannot be folded
+    exact.check_finite()?;
     let plan = Plan::new(&exact, settings)?;
+    if let (Some(label), true) = (plan.foreign.first(), settings.tune > 0) {
+        return Err(Error::Export(format!("{label} has no gradient here; leave --qat out for this network")));
+    }
     let trial = calibration.first(TRIAL_ROWS);
     let mut equalized = None;
     if settings.equalize {
@@ -289,7 +299,9 @@ fn histograms(graph: &Graph, plan: &Plan, inputs: &Inputs) -> Result<Vec<Option<
         if let Some(tensor) = watched[id] {
             let (low, high) = &mut ends[tensor];
             for value in batch.to_rows() {
-                (*low, *high) = (low.min(value), high.max(value));
+                // `min` and `max` would hide what is no number
+                let shown = if value.is_nan() { f32::INFINITY } else { value };
+                (*low, *high) = (low.min(value), high.max(shown));
             }
         }
     })?;
@@ -355,7 +367,15 @@ fn matrix(graph: &Graph, plan: &Plan, encodings: &[Option<Encoding>], index: usi
 /// What the level "this class" stands for in the tensor that layer `index` reads.
 fn class_unit(graph: &Graph, plan: &Plan, encodings: &[Option<Encoding>], index: usize) -> f32 {
     let encoding = encodings[plan.read_by(graph, index)];
-    encoding.map_or(1.0, |encoding| encoding.scale * (CLASS_LEVEL - f32::from(encoding.zero_point)).max(1.0))
+    encoding.map_or(1.0, |encoding| {
+        encoding.scale * (f32::from(class_level(encoding)) - f32::from(encoding.zero_point))
+    })
+}
+
+/// The level that says "this class" to the layer that reads it, as far as can be from the zero point, which says "not
+/// this".
+fn class_level(encoding: Encoding) -> u8 {
+    if encoding.zero_point > 127 { 0 } else { 255 }
 }
 
 /// Gives a graph's layer the values that come back from integers.
@@ -395,7 +415,17 @@ impl Quantized {
             let input =
                 self.encodings[self.plan.read_by(&self.exact, index)].map_or(1.0, |encoding| encoding.scale);
             let scales = matrix.scales(input, self.settings.per_tensor);
-            let (weight, bias) = match self.settings.rounding {
+            let rounding = match self.settings.rounding {
+                Rounding::Reconstruct if matrix.columns() > MOST_COLUMNS => {
+                    tell(&format!(
+                        "{} is rounded to the nearest: it has too many inputs",
+                        self.exact.nodes[index].name
+                    ));
+                    Rounding::Nearest
+                }
+                rounding => rounding,
+            };
+            let (weight, bias) = match rounding {
                 Rounding::Nearest => (matrix.nearest(&scales), matrix.bias.clone()),
                 Rounding::Reconstruct => {
                     let made = &self.plan.tensors[self.plan.made_by(&self.exact, index)];
@@ -416,7 +446,7 @@ impl Quantized {
             let integer_bias = layer::integer_bias(&bias, input, &scales);
             let mut layer = IntegerLayer { weight, scales, bias: integer_bias };
             put(&mut self.graph, &self.plan, &self.encodings, index, &layer);
-            if self.settings.correct_bias && self.settings.rounding == Rounding::Nearest {
+            if self.settings.correct_bias && rounding == Rounding::Nearest {
                 let exact = self.means(&self.exact, false, index, calibration)?;
                 let found = self.means(&self.graph, true, index, calibration)?;
                 let moved: Vec<f32> = bias

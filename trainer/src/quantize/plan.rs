@@ -6,7 +6,7 @@
 //! class, which becomes further columns of the weights.
 
 use super::Settings;
-use crate::graph::{Graph, Op, ValueId};
+use crate::graph::{Graph, Linear, Op, ValueId};
 use crate::network::{Activation, Layer};
 use crate::{Error, Result};
 
@@ -95,9 +95,13 @@ impl Plan {
                 Op::Activation(Activation::Relu) => {
                     linear.is_some() && !vanished[plan.tensor[input]].is_some_and(|(_, relu)| relu)
                 }
-                Op::ClassRow { .. } => {
-                    graph.maker(input).is_some_and(|maker| plan.quantized[maker] && linear == Some(maker))
-                }
+                Op::ClassRow { .. } => graph.maker(input).is_some_and(|maker| {
+                    let dense = matches!(
+                        &graph.nodes[maker].op,
+                        Op::Linear(Linear { layer: Layer::Dense { .. }, .. })
+                    );
+                    dense && linear == Some(maker)
+                }),
                 _ => false,
             };
             if absorbs || node.op.moves() {
@@ -155,7 +159,10 @@ impl Plan {
             debug_assert!(matches!(graph.nodes[index].op, Op::Linear(_)));
         }
         for tensor in &mut self.tensors {
-            let reader = graph.only_reader(tensor.settled()).map(|reader| &graph.nodes[reader].op);
+            // nothing but moves may read it before
+            let last = tensor.settled();
+            let alone = tensor.values.iter().all(|value| graph.only_reader(*value).is_some());
+            let reader = graph.only_reader(last).filter(|_| alone).map(|reader| &graph.nodes[reader].op);
             if let Some(Op::Activation(activation)) = reader {
                 tensor.enters = Some(*activation);
             }

@@ -63,6 +63,9 @@ impl Ratios {
 }
 
 fn decibels(signal: f64, noise: f64) -> f64 {
+    if !signal.is_finite() || !noise.is_finite() {
+        return f64::NEG_INFINITY; // what is no number is as far as can be
+    }
     if noise <= 0.0 { EQUAL } else { (10.0 * (signal / noise).log10()).min(EQUAL) }
 }
 
@@ -138,6 +141,7 @@ mod tests {
         let ratios = psnr(&exact, &found, 2, 1.0);
         assert!((ratios[0] - 10.0 * (1.0f64 / 0.005).log10()).abs() < 1e-5 && ratios[1] == EQUAL);
         assert!((psnr(&exact, &found, 4, 2.0)[0] - 10.0 * (4.0f64 / 0.0025).log10()).abs() < 1e-5);
+        assert_eq!(psnr(&exact, &[f32::NAN, 0.0, 0.0, 0.0], 4, 1.0), [f64::NEG_INFINITY]);
         assert!((sqnr(&exact, &found) - 10.0 * (1.3125f64 / 0.01).log10()).abs() < 1e-5);
     }
 

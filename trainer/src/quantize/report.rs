@@ -62,6 +62,8 @@ pub struct Report {
     pub layers: Vec<LayerReport>,
     /// What sensitivities are: `PSNR` or `SQNR`.
     pub measure: String,
+    /// How far the file is from float32 on held-out inputs, if it was measured.
+    pub quality: Option<serde_json::Value>,
 }
 
 impl Report {
@@ -123,7 +125,7 @@ impl Report {
             let held = match (layer.float, layer.encoding) {
                 (false, Some(encoding)) => {
                     let (low, high) = encoding.range();
-                    format!("{low:.3} … {high:.3}")
+                    format!("{:.3} … {high:.3}", low + 0.0)
                 }
                 _ => "float32".into(),
             };
@@ -134,7 +136,7 @@ impl Report {
                 layer.kind,
                 layer.shape,
                 layer.macs as f64 / 1e3,
-                format!("{:.3} … {:.3}", layer.range.0, layer.range.1),
+                format!("{:.3} … {:.3}", layer.range.0 + 0.0, layer.range.1),
                 held,
                 100.0 * layer.clipped,
                 layer.weight_sqnr,
@@ -231,6 +233,7 @@ impl Quantized {
             foreign: self.plan.foreign.clone(),
             layers,
             measure: measure.into(),
+            quality: None,
         })
     }
 

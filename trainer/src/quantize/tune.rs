@@ -30,6 +30,9 @@ const RATE: f64 = 0.003;
 /// Steps between two looks at how good the network is.
 const LOOK: usize = 50;
 
+/// Gradients of a layer's weight and bias.
+type LayerGradients = (Vec<f32>, Vec<f32>);
+
 impl Quantized {
     /// Trains on for [`super::Settings::tune`] steps; what was best on `trial` on the way is kept.
     pub(super) fn tune(
@@ -104,7 +107,7 @@ impl Quantized {
     }
 
     /// Gradients of the mean squared error to the float32 network, for each quantised layer's (weight, bias).
-    fn gradients(&self, rows: &[f32], classes: Option<&[u32]>) -> Result<Vec<(Vec<f32>, Vec<f32>)>> {
+    fn gradients(&self, rows: &[f32], classes: Option<&[u32]>) -> Result<Vec<LayerGradients>> {
         let teacher = self.exact.run(rows, classes, |_, _| ())?;
         let graph = &self.graph;
         let simulation = self.simulation();
@@ -129,7 +132,7 @@ impl Quantized {
             gradient.clear_unused();
             add(&mut gradients[*output], gradient);
         }
-        let mut found: Vec<(usize, (Vec<f32>, Vec<f32>))> = Vec::new();
+        let mut found: Vec<(usize, LayerGradients)> = Vec::new();
         for (index, node) in graph.nodes.iter().enumerate().rev() {
             let Some(mut gradient) = gradients[node.output].take() else { continue };
             let (before, _) = value(node.output);

@@ -10,7 +10,7 @@ use edgegen_runtime::model::Precision;
 
 use super::calibrate::Encoding;
 use super::layer::IntegerLayer;
-use super::{CLASS_LEVEL, Format, Quantized};
+use super::{Format, Quantized, class_level};
 use crate::export::builder::{Builder, int, window_of};
 use crate::export::onnx::write_op;
 use crate::graph::{Graph, Linear, Node, Op, ValueId};
@@ -227,7 +227,7 @@ impl Writer<'_> {
         self.levels[output] = Some(Levels { name, shape });
     }
 
-    /// The latent's levels with those of its class behind them: [`CLASS_LEVEL`] for its own, the zero point, which
+    /// The latent's levels with those of its class behind them: [`class_level`] for its own, the zero point, which
     /// is nothing, for the others.
     fn with_class(
         &mut self,
@@ -238,7 +238,7 @@ impl Writer<'_> {
         name: &str,
     ) -> String {
         let mut table = vec![held.zero_point; classes * classes];
-        table.iter_mut().step_by(classes + 1).for_each(|level| *level = CLASS_LEVEL as u8);
+        table.iter_mut().step_by(classes + 1).for_each(|level| *level = class_level(held));
         let table = self.builder.bytes(&format!("{name}.classes"), &[classes, classes], &table);
         let gathered = [table.as_str(), &self.graph.class_input];
         let class = self.builder.node("Gather", &gathered, vec![int("axis", 0)], &format!("{name}.class"));
