@@ -17,6 +17,9 @@ const TOLERANCE: f32 = 1e-4;
 const LATENT: usize = 6;
 const BATCH: usize = 3;
 
+/// Names and values: one is an INT, several are INTS.
+type Attributes<'a> = &'a [(&'a str, &'a [i64])];
+
 #[derive(Default)]
 struct File {
     nodes: Vec<NodeProto>,
@@ -25,7 +28,7 @@ struct File {
 }
 
 impl File {
-    fn node(&mut self, kind: &str, inputs: &[&str], output: &str, attributes: &[(&str, &[i64])]) {
+    fn node(&mut self, kind: &str, inputs: &[&str], output: &str, attributes: Attributes<'_>) {
         let attribute = |(name, values): &(&str, &[i64])| match values {
             [value] => AttributeProto {
                 name: (*name).into(),
@@ -153,7 +156,7 @@ fn finish(mut file: File, from: &str, channels: i64) -> Vec<u8> {
 
 #[test]
 fn transposed_convolutions_of_every_kind_are_read() {
-    let cases: [(&str, i64, &[(&str, &[i64])], &[&str]); 6] = [
+    let cases: [(&str, i64, Attributes<'_>, &[&str]); 6] = [
         (
             "k3 s2 p1 and output padding",
             3,

@@ -189,15 +189,14 @@ fn write_made(
 fn pictures(run: &TrainedRun, request: &Request) -> [Inputs; 2] {
     let shape = run.dataset.shape;
     let sets = [(&run.dataset.train, request.calibration), (&run.dataset.test, request.held_out)];
-    sets.map(|(pictures, count)| {
-        let count = count.min(pictures.count());
-        let rows = match &run.trained {
-            Trained::Vae(vae, objective) => {
-                HeldOut::new(vae, objective, shape, pictures, count).batch(0..count).1
-            }
-            _ => data::batch(Range::Unit, shape, pictures, 0..count),
-        };
-        Inputs { shape: Shape::of_image(shape), rows, classes: None, count }
+    sets.map(|(pictures, count)| match &run.trained {
+        Trained::Vae(vae, objective) => {
+            let held_out = HeldOut::new(vae, objective, shape, pictures, 0);
+            precisions::spread(shape, pictures, count, |index| held_out.batch(index..index + 1).1)
+        }
+        _ => precisions::spread(shape, pictures, count, |index| {
+            data::batch(Range::Unit, shape, pictures, std::iter::once(index))
+        }),
     })
 }
 

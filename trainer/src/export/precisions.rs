@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 use tract_onnx::pb::ModelProto;
 
 use super::{PRODUCER, onnx};
-use crate::data::{self, Dataset};
+use crate::data::{self, Dataset, Pictures};
 use crate::graph::Graph;
 use crate::graph::import::{self, Ports};
 use crate::graph::prepare::Form;
@@ -143,6 +143,19 @@ impl std::fmt::Display for Quality {
     }
 }
 
+/// `count` pictures of a set, or all, evenly spread so that every class is among them; `see` is how the network sees
+/// picture number i.
+pub(super) fn spread(
+    shape: ImageShape,
+    pictures: &Pictures,
+    count: usize,
+    see: impl Fn(usize) -> Vec<f32>,
+) -> Inputs {
+    let count = count.min(pictures.count());
+    let rows = (0..count).flat_map(|index| see(index * pictures.count() / count)).collect();
+    Inputs { shape: Shape::of_image(shape), rows, classes: None, count }
+}
+
 /// A file in float32, read for being made into others.
 pub struct Source {
     name: String,
@@ -242,11 +255,9 @@ impl Source {
         }
         let sets = [(&dataset.train, request.calibration), (&dataset.test, request.held_out)];
         Ok(sets.map(|(pictures, count)| {
-            let count = count.min(pictures.count());
-            // evenly spread, so that every class is there
-            let chosen = (0..count).map(|index| index * pictures.count() / count);
-            let rows = data::batch(self.range, dataset.shape, pictures, chosen);
-            Inputs { shape: self.graph.values[self.graph.input].shape, rows, classes: None, count }
+            spread(dataset.shape, pictures, count, |index| {
+                data::batch(self.range, dataset.shape, pictures, std::iter::once(index))
+            })
         }))
     }
 
