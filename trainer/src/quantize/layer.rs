@@ -88,16 +88,24 @@ pub(super) struct Places {
     pub(super) found: DMatrix<f32>,
 }
 
-/// What each place counts for: everything, or what is left behind a ReLU.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Counts {
-    All,
-    Positive,
-}
+/// The (smallest, largest) sum that the layer's output holds: beyond it sums differ in nothing.
+pub(super) type Held = (f32, f32);
 
 impl Places {
     fn count(&self) -> usize {
         self.exact.ncols()
+    }
+
+    /// Those at which any of the layer's outputs is inside what is held; all, if there are none.
+    fn inside(self, matrix: &Matrix, (low, high): Held) -> Self {
+        let sums = DMatrix::from_row_slice(matrix.outputs, matrix.columns(), &matrix.weight) * &self.exact;
+        let inside = |(row, sum): (usize, &f32)| (low..=high).contains(&(sum + matrix.bias[row]));
+        let kept: Vec<usize> =
+            (0..self.count()).filter(|place| sums.column(*place).iter().enumerate().any(inside)).collect();
+        if kept.is_empty() {
+            return self;
+        }
+        Self { exact: self.exact.select_columns(&kept), found: self.found.select_columns(&kept) }
     }
 
     /// The first and the last of them.
@@ -118,7 +126,8 @@ pub(super) type Levels = (Vec<i8>, Vec<f32>);
 /// Rounds weights such that the layer's sums, on inputs as the quantised layers before make them, are as near as
 /// possible to those in float32; moves the bias such that their means are the same. What this is worth is found on a
 /// fifth of the places that it has not seen; the nearest levels are returned where they are better there.
-pub(super) fn reconstruct(matrix: &Matrix, scales: &[f32], places: Places, counts: Counts) -> Result<Levels> {
+pub(super) fn reconstruct(matrix: &Matrix, scales: &[f32], places: Places, held: Held) -> Result<Levels> {
+    let places = places.inside(matrix, held);
     let seen = places.count() - places.count() / 5;
     let [fit, check] = places.split(seen);
     let nearest = matrix.nearest(scales);
@@ -128,7 +137,7 @@ pub(super) fn reconstruct(matrix: &Matrix, scales: &[f32], places: Places, count
         return Ok(rounded);
     }
     let nearest = (nearest, moved);
-    let error = |levels: &Levels| matrix.error(levels, scales, &check, counts);
+    let error = |levels: &Levels| matrix.error(levels, scales, &check, held);
     Ok(if error(&rounded) <= error(&nearest) { rounded } else { nearest })
 }
 
@@ -153,11 +162,11 @@ impl Matrix {
             .collect()
     }
 
-    /// Σ of squared errors over places and outputs.
-    fn error(&self, (levels, bias): &Levels, scales: &[f32], places: &Places, counts: Counts) -> f64 {
+    /// Σ of squared errors over places and outputs, of what is held of them.
+    fn error(&self, (levels, bias): &Levels, scales: &[f32], places: &Places, (low, high): Held) -> f64 {
         let exact = DMatrix::from_row_slice(self.outputs, self.columns(), &self.weight) * &places.exact;
         let found = self.held(levels, scales) * &places.found;
-        let counted = |sum: f32| if counts == Counts::Positive { sum.max(0.0) } else { sum };
+        let counted = |sum: f32| sum.max(low).min(high);
         let mut sum = 0f64;
         for (exact, found) in exact.column_iter().zip(found.column_iter()) {
             for (row, (exact, found)) in exact.iter().zip(found.iter()).enumerate() {
@@ -305,7 +314,7 @@ mod tests {
                 exact: DMatrix::from_column_slice(columns, count, &exact[..seen]),
                 found: DMatrix::from_column_slice(columns, count, &found[..seen]),
             };
-            let (levels, bias) = reconstruct(&matrix, &scales, places, Counts::All).unwrap();
+            let (levels, bias) = reconstruct(&matrix, &scales, places, (f32::MIN, f32::MAX)).unwrap();
             let held_out = (&exact[seen..], &found[seen..]);
             let better = error(&matrix, &levels, &scales, &bias, held_out.0, held_out.1);
             let nearest =

@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 
 use calibrate::Histogram;
 pub use calibrate::{Calibrator, Encoding};
-use layer::{Counts, IntegerLayer, Matrix, Places};
+use layer::{IntegerLayer, Matrix, Places};
 use plan::Plan;
 use quality::Measure;
 use simulate::Simulation;
@@ -428,8 +428,8 @@ impl Quantized {
             let (weight, bias) = match rounding {
                 Rounding::Nearest => (matrix.nearest(&scales), matrix.bias.clone()),
                 Rounding::Reconstruct => {
-                    let made = &self.plan.tensors[self.plan.made_by(&self.exact, index)];
-                    let counts = if made.rectified { Counts::Positive } else { Counts::All };
+                    let made = self.encodings[self.plan.made_by(&self.exact, index)];
+                    let held = made.map_or((f32::MIN, f32::MAX), Encoding::range);
                     let places = Places {
                         exact: self.places(
                             &self.exact,
@@ -439,7 +439,7 @@ impl Quantized {
                         )?,
                         found: self.places(&self.graph, &self.encodings, index, calibration)?,
                     };
-                    let (weight, moved) = layer::reconstruct(&matrix, &scales, places, counts)?;
+                    let (weight, moved) = layer::reconstruct(&matrix, &scales, places, held)?;
                     (weight, if self.settings.correct_bias { moved } else { matrix.bias.clone() })
                 }
             };

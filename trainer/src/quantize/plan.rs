@@ -19,8 +19,6 @@ pub(super) struct TensorPlan {
     pub(super) encoded: bool,
     /// The first value that holds what uint8 holds: behind every ReLU and class's row that vanished.
     pub(super) first: ValueId,
-    /// Whether a ReLU vanished into the layer that makes it.
-    pub(super) rectified: bool,
     /// What its numbers enter and nothing else does: decides which error of them counts.
     pub(super) enters: Option<Activation>,
 }
@@ -138,14 +136,8 @@ impl Plan {
         for value in order {
             let first = self.tensor[value];
             let tensor = *number[first].get_or_insert_with(|| {
-                let (first, rectified) = vanished[first].unwrap_or((value, false));
-                self.tensors.push(TensorPlan {
-                    values: Vec::new(),
-                    encoded: false,
-                    first,
-                    rectified,
-                    enters: None,
-                });
+                let first = vanished[first].map_or(value, |(last, _)| last);
+                self.tensors.push(TensorPlan { values: Vec::new(), encoded: false, first, enters: None });
                 self.tensors.len() - 1
             });
             self.tensor[value] = tensor;
