@@ -5,10 +5,10 @@ use half::f16;
 use prost::Message;
 use tract_onnx::pb::{
     AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, StringStringEntryProto,
-    TensorProto, TensorShapeProto, TypeProto, ValueInfoProto, attribute_proto::AttributeType,
-    tensor_proto::DataType, tensor_shape_proto, type_proto,
+    TensorProto, attribute_proto::AttributeType, tensor_proto::DataType,
 };
 
+use crate::graph::port::declare;
 use crate::graph::{Foreign, Graph, Op, Shuffle};
 use crate::network::{Activation, Layer, Shape};
 
@@ -16,8 +16,6 @@ use crate::network::{Activation, Layer, Shape};
 pub(crate) const OPSET: i64 = 17;
 /// ONNX IR version that files declare.
 pub(crate) const IR_VERSION: i64 = 8;
-/// Name of the symbolic batch size.
-const BATCH: &str = "N";
 
 /// Nodes and constants of a file that is being written.
 #[derive(Default)]
@@ -205,23 +203,6 @@ impl Builder {
 fn opset(graph: &Graph) -> i64 {
     let foreign = graph.nodes.iter().any(|node| matches!(node.op, Op::Foreign(_)));
     if foreign { graph.opset } else { OPSET }
-}
-
-/// A graph's input or output: (N, `dims`…).
-fn declare(name: &str, element: DataType, dims: &[usize]) -> ValueInfoProto {
-    use tensor_shape_proto::{Dimension, dimension::Value};
-    let size = |value| Dimension { value: Some(value), ..Dimension::default() };
-    let mut dim = vec![size(Value::DimParam(BATCH.into()))];
-    dim.extend(dims.iter().map(|length| size(Value::DimValue(*length as i64))));
-    let tensor = type_proto::Tensor { elem_type: element as i32, shape: Some(TensorShapeProto { dim }) };
-    ValueInfoProto {
-        name: name.into(),
-        r#type: Some(TypeProto {
-            value: Some(type_proto::Value::TensorType(tensor)),
-            ..TypeProto::default()
-        }),
-        ..ValueInfoProto::default()
-    }
 }
 
 /// The attributes of a convolution with a square kernel, the same stride and padding on both axes.

@@ -76,11 +76,16 @@ pub fn export(
     request: &Request,
     tell: &dyn Fn(&str),
 ) -> Result<Report> {
+    staged(out, replace, |folder| write_into(run, name, evaluation, folder, request, tell))
+}
+
+/// Lets `write` fill a folder that then is `out`, whole or not at all.
+fn staged<T>(out: &Path, replace: bool, write: impl FnOnce(&Path) -> Result<T>) -> Result<T> {
     check_out(out, replace)?;
     let staging = Staging::beside(out)?;
-    let report = write_into(run, name, evaluation, &staging.path, request, tell)?;
+    let written = write(&staging.path)?;
     staging.rename_to(out)?;
-    Ok(report)
+    Ok(written)
 }
 
 /// Refuses an `out` that is something else than nothing, an empty folder, or a model folder to be replaced.
@@ -147,7 +152,7 @@ fn write_into(
         kind: run.kind(),
         producer: format!("{} {}", PRODUCER.0, PRODUCER.1),
         parts: files.iter().map(|file| file.part).collect::<BTreeSet<_>>().into_iter().collect(),
-        precisions: files.iter().map(|file| file.precision).collect::<BTreeSet<_>>().into_iter().collect(),
+        precisions: precisions_of(&files),
         default_precision: Precision::Fp32,
         files,
         metrics,
@@ -158,6 +163,11 @@ fn write_into(
     let card = card::card(run, &manifest, evaluation);
     write_atomically(&folder.join("README.md"), |out| std::io::Write::write_all(out, card.as_bytes()))?;
     Ok(Report { differences, others, manifest })
+}
+
+/// Every precision that a folder's files have, once.
+fn precisions_of(files: &[ManifestFile]) -> Vec<Precision> {
+    files.iter().map(|file| file.precision).collect::<BTreeSet<_>>().into_iter().collect()
 }
 
 /// Writes one network of the folder; returns its entry in the manifest.
@@ -212,30 +222,28 @@ pub fn add_precisions(
     request: &Request,
     tell: &dyn Fn(&str),
 ) -> Result<Report> {
-    check_out(out, replace)?;
-    let staging = Staging::beside(out)?;
-    let mut manifest = folder.manifest.clone();
-    copy_files(&folder.path, &staging.path)?;
-    let mut others = Vec::new();
-    for part in manifest.parts.clone() {
-        let bytes = folder.read_part(part, Some(Precision::Fp32))?;
-        let source = Source::open(bytes, &file_name(part, Precision::Fp32), &OpenOptions::default())?;
-        tell(&format!("{part}"));
-        let inputs = match source.latents(request) {
-            Some(inputs) => inputs,
-            None => source.pictures(dataset, request)?,
-        };
-        for made in source.make(request, &inputs, tell)? {
-            others.push(write_made(&staging.path, part, made, &mut manifest.files, &mut manifest.metrics)?);
+    staged(out, replace, |to| {
+        let mut manifest = folder.manifest.clone();
+        copy_files(&folder.path, to)?;
+        let mut others = Vec::new();
+        for part in manifest.parts.clone() {
+            let bytes = folder.read_part(part, Some(Precision::Fp32))?;
+            let source = Source::open(bytes, &file_name(part, Precision::Fp32), &OpenOptions::default())?;
+            tell(&format!("{part}"));
+            let inputs = match source.latents(request) {
+                Some(inputs) => inputs,
+                None => source.pictures(dataset, request)?,
+            };
+            for made in source.make(request, &inputs, tell)? {
+                others.push(write_made(to, part, made, &mut manifest.files, &mut manifest.metrics)?);
+            }
         }
-    }
-    manifest.precisions =
-        manifest.files.iter().map(|file| file.precision).collect::<BTreeSet<_>>().into_iter().collect();
-    manifest.files.sort_by_key(|file| (file.part, file.precision));
-    manifest.write(&staging.path)?;
-    card::rewrite_precisions(&staging.path.join("README.md"), &manifest)?;
-    staging.rename_to(out)?;
-    Ok(Report { differences: Vec::new(), others, manifest })
+        manifest.precisions = precisions_of(&manifest.files);
+        manifest.files.sort_by_key(|file| (file.part, file.precision));
+        manifest.write(to)?;
+        card::rewrite_precisions(&to.join("README.md"), &manifest)?;
+        Ok(Report { differences: Vec::new(), others, manifest })
+    })
 }
 
 /// Adds figures of a part's file to the metrics of the model folder `folder`, and to its card.

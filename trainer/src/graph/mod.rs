@@ -7,6 +7,7 @@
 
 mod from_module;
 pub mod import;
+pub(crate) mod port;
 pub mod prepare;
 mod run;
 

@@ -4,17 +4,16 @@ use std::sync::Arc;
 
 use prost::Message;
 use tract_onnx::pb::{
-    GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorShapeProto, TypeProto, ValueInfoProto,
-    tensor_proto::DataType, tensor_shape_proto, type_proto,
+    GraphProto, ModelProto, NodeProto, OperatorSetIdProto, ValueInfoProto, tensor_proto::DataType,
 };
 use tract_onnx::prelude::*;
 use tract_onnx::tract_hir::infer::InferenceFact;
 
+use super::port::declare;
 use super::{Foreign, Graph, Linear, Node, Op, Shuffle, ValueId};
-use crate::network::{Layer, Shape};
+use crate::network::{Shape, module};
 use crate::nn::batch::{Batch, LANES};
 use crate::nn::batch_norm::{self, Statistics};
-use crate::nn::{correlate, upsample};
 use crate::{Error, Result};
 
 impl Graph {
@@ -80,9 +79,9 @@ impl Graph {
             }
             Op::Reshape => Batch { shape, ..Arc::unwrap_or_clone(x) },
             Op::Shuffle(shuffle) => shuffle.run(&x, shape),
-            Op::ClassRow { classes: known, table } => {
+            Op::ClassRow { table, .. } => {
                 let mut x = Arc::unwrap_or_clone(x);
-                add_rows(&mut x, table, table.len() / known, classes.unwrap_or_default());
+                x.add_rows(table, classes.unwrap_or_default());
                 x
             }
             Op::Foreign(_) => unreachable!("handled above"),
@@ -93,27 +92,7 @@ impl Graph {
 impl Linear {
     /// Runs on a batch that fits.
     pub(crate) fn run(&self, x: &Batch, shape: Shape) -> Batch {
-        let mut y = x.like(shape);
-        let (geometry, role) = self.layer.geometry(x.shape).expect("a linear layer on a shape that fits");
-        let expanded = match self.layer {
-            Layer::UpsampleConv { inputs, outputs, kernel } => {
-                Some(upsample::expand(&self.weight, (outputs, inputs, kernel)))
-            }
-            _ => None,
-        };
-        let weights = expanded.as_deref().unwrap_or(&self.weight);
-        correlate::apply(&geometry, role, (&x.values, weights, Some(&self.bias)), &mut y.values);
-        y
-    }
-}
-
-/// Adds to each row the table's row of its class.
-fn add_rows(x: &mut Batch, table: &[f32], features: usize, classes: &[u32]) {
-    for (row, class) in classes.iter().enumerate() {
-        let values = &table[*class as usize * features..][..features];
-        let group = &mut x.values[row / LANES * features * LANES..];
-        let lane = group[row % LANES..].iter_mut().step_by(LANES);
-        lane.zip(values).for_each(|(x, value)| *x += *value);
+        module::linear(&self.layer, x, (&self.weight, Some(&self.bias)), shape)
     }
 }
 
@@ -189,7 +168,7 @@ impl Foreign {
             let batch = values.next().ok_or_else(|| TractError::msg("a node has more inputs than values"))?;
             *name = format!("input{index}");
             let dims: Vec<usize> = std::iter::once(batch.count).chain(batch.shape.dims()).collect();
-            ports.push(port(name, &dims));
+            ports.push(declare(name, DataType::Float, &batch.shape.dims()));
             tensors.push(Tensor::from_shape(&dims, &batch.to_rows())?);
         }
         node.output = vec!["output".into()];
@@ -223,21 +202,5 @@ impl Foreign {
             )));
         }
         Ok((output.try_as_plain_ram()?.as_slice::<f32>()?.to_vec(), shape))
-    }
-}
-
-fn port(name: &str, dims: &[usize]) -> ValueInfoProto {
-    use tensor_shape_proto::{Dimension, dimension::Value};
-    let size =
-        |length: &usize| Dimension { value: Some(Value::DimValue(*length as i64)), ..Dimension::default() };
-    let shape = TensorShapeProto { dim: dims.iter().map(size).collect() };
-    let tensor = type_proto::Tensor { elem_type: DataType::Float as i32, shape: Some(shape) };
-    ValueInfoProto {
-        name: name.into(),
-        r#type: Some(TypeProto {
-            value: Some(type_proto::Value::TensorType(tensor)),
-            ..TypeProto::default()
-        }),
-        ..ValueInfoProto::default()
     }
 }

@@ -6,7 +6,7 @@ use edgegen_runtime::random::{Purpose, Stream};
 use rayon::prelude::*;
 
 use super::{Init, Layer, Network, Shape};
-use crate::nn::batch::{Batch, LANES};
+use crate::nn::batch::Batch;
 use crate::nn::batch_norm::{self, Statistics};
 use crate::nn::buffers::Buffer;
 use crate::nn::correlate;
@@ -119,6 +119,27 @@ impl Gradients {
     fn add(&mut self, parameter: usize, values: &[f32]) {
         self.values[parameter].iter_mut().zip(values).for_each(|(sum, value)| *sum += *value);
     }
+}
+
+/// The weights of the transposed convolution that a layer is, if it upsamples.
+fn expanded(layer: &Layer, weight: &[f32]) -> Option<Vec<f32>> {
+    let Layer::UpsampleConv { inputs, outputs, kernel } = *layer else { return None };
+    Some(upsample::expand(weight, (outputs, inputs, kernel)))
+}
+
+/// Runs a linear layer with (weight, bias) on a batch that fits; `shape` is what it makes.
+pub(crate) fn linear(
+    layer: &Layer,
+    x: &Batch,
+    (weight, bias): (&[f32], Option<&[f32]>),
+    shape: Shape,
+) -> Batch {
+    let mut y = x.like(shape);
+    let (geometry, role) = layer.geometry(x.shape).expect("a linear layer on a shape that fits");
+    let expanded = expanded(layer, weight);
+    let operands = (&*x.values, expanded.as_deref().unwrap_or(weight), bias);
+    correlate::apply(&geometry, role, operands, &mut y.values);
+    y
 }
 
 impl Module {
@@ -317,16 +338,11 @@ impl Module {
                 x.into()
             }
             Layer::Reshape(shape) => Batch { shape, ..owned(x) }.into(),
-            Layer::ClassEmbedding { features, .. } => {
+            Layer::ClassEmbedding { .. } => {
                 let (table, classes) =
                     (self.value(index, 0).unwrap_or_default(), classes.unwrap_or_default());
                 let mut x = owned(x);
-                for (row, class) in classes.iter().enumerate() {
-                    let values = &table[*class as usize * features..][..features];
-                    let group = &mut x.values[row / LANES * features * LANES..];
-                    let lane = group[row % LANES..].iter_mut().step_by(LANES);
-                    lane.zip(values).for_each(|(x, value)| *x += *value);
-                }
+                x.add_rows(table, classes);
                 x.into()
             }
             Layer::ClassProjection { .. } => {
@@ -336,20 +352,15 @@ impl Module {
                 Batch::from_rows(&sums, out).into()
             }
             layer => {
-                let mut y = x.like(out);
-                let (geometry, role) = layer.geometry(self.shapes[index]).expect("a linear layer");
-                let expanded = self.expanded(index);
-                let weights = expanded.as_deref().or(self.value(index, 0)).unwrap_or_default();
-                correlate::apply(&geometry, role, (&x.values, weights, self.value(index, 1)), &mut y.values);
-                y.into()
+                let weight = self.value(index, 0).unwrap_or_default();
+                linear(&layer, &x, (weight, self.value(index, 1)), out).into()
             }
         }
     }
 
     /// The weights of the transposed convolution that layer `index` is, if it upsamples.
     fn expanded(&self, index: usize) -> Option<Vec<f32>> {
-        let Layer::UpsampleConv { inputs, outputs, kernel } = self.network.layers[index] else { return None };
-        Some(upsample::expand(self.value(index, 0)?, (outputs, inputs, kernel)))
+        expanded(&self.network.layers[index], self.value(index, 0)?)
     }
 
     /// From the gradient of a recorded pass's results to those of the parameters, which are added to

@@ -27,6 +27,18 @@ impl Default for AdamConfig {
     }
 }
 
+impl AdamConfig {
+    /// What [`lanes::adam`] takes at `step`, from 1: both decays; and the rate with the first moment's correction, the
+    /// second's correction, epsilon.
+    fn coefficients(self, step: u64, rate: f64) -> ((f32, f32), (f32, f32, f32)) {
+        let Self { beta1, beta2, epsilon } = self;
+        let first_scale = 1.0 / (1.0 - beta1.powf(step as f64));
+        let second_scale = 1.0 / (1.0 - beta2.powf(step as f64));
+        let scales = ((rate * first_scale) as f32, second_scale as f32, epsilon as f32);
+        ((beta1 as f32, beta2 as f32), scales)
+    }
+}
+
 /// The optimiser of the trained parameters of some modules.
 pub struct Adam {
     config: AdamConfig,
@@ -68,9 +80,7 @@ impl Adam {
     /// the order of [`Self::new`], each with its gradients.
     pub fn update(&mut self, modules: &mut [(&mut Module, &Gradients)], rate: f64) {
         self.step += 1;
-        let AdamConfig { beta1, beta2, epsilon } = self.config;
-        let first_scale = 1.0 / (1.0 - beta1.powf(self.step as f64));
-        let second_scale = 1.0 / (1.0 - beta2.powf(self.step as f64));
+        let (decays, scales) = self.config.coefficients(self.step, rate);
         let mut moments = self.moments.iter_mut();
         for (module, gradients) in modules {
             for (parameter, gradient) in module.trained_mut().zip(gradients.trained()) {
@@ -78,14 +88,7 @@ impl Adam {
                 let pieces = parameter.par_chunks_mut(PIECE).zip(gradient.par_chunks(PIECE));
                 let moments = first.par_chunks_mut(PIECE).zip(second.par_chunks_mut(PIECE));
                 pieces.zip(moments).for_each(|((parameter, gradient), (first, second))| {
-                    lanes::adam(
-                        parameter,
-                        gradient,
-                        first,
-                        second,
-                        (beta1 as f32, beta2 as f32),
-                        ((rate * first_scale) as f32, second_scale as f32, epsilon as f32),
-                    );
+                    lanes::adam(parameter, gradient, first, second, decays, scales);
                 });
             }
         }
@@ -113,16 +116,7 @@ impl Moments {
         step: u64,
         rate: f64,
     ) {
-        let AdamConfig { beta1, beta2, epsilon } = config;
-        let first_scale = 1.0 / (1.0 - beta1.powf(step as f64));
-        let second_scale = 1.0 / (1.0 - beta2.powf(step as f64));
-        lanes::adam(
-            values,
-            gradient,
-            &mut self.first,
-            &mut self.second,
-            (beta1 as f32, beta2 as f32),
-            ((rate * first_scale) as f32, second_scale as f32, epsilon as f32),
-        );
+        let (decays, scales) = config.coefficients(step, rate);
+        lanes::adam(values, gradient, &mut self.first, &mut self.second, decays, scales);
     }
 }

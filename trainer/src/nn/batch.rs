@@ -67,6 +67,17 @@ impl Batch {
         Self { count: self.count, shape, values: Buffer::any(groups(self.count) * shape.values() * LANES) }
     }
 
+    /// Adds to each picture the row of `table` (rows, values) that `rows` (N) names.
+    pub(crate) fn add_rows(&mut self, table: &[f32], rows: &[u32]) {
+        let size = self.shape.values();
+        for (picture, row) in rows.iter().enumerate() {
+            let values = &table[*row as usize * size..][..size];
+            let group = &mut self.values[picture / LANES * size * LANES..];
+            let lane = group[picture % LANES..].iter_mut().step_by(LANES);
+            lane.zip(values).for_each(|(x, value)| *x += *value);
+        }
+    }
+
     /// Zeroes the lanes that hold no picture.
     pub(crate) fn clear_unused(&mut self) {
         if self.count.is_multiple_of(LANES) {

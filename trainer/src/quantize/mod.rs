@@ -262,7 +262,7 @@ fn equalised(
         let mut rounded = candidate.clone();
         for index in plan.layers() {
             let matrix = matrix(candidate, plan, &encodings, index);
-            let input = encodings[plan.read_by(candidate, index)].map_or(1.0, |encoding| encoding.scale);
+            let input = input_scale(candidate, plan, &encodings, index);
             let scales = matrix.scales(input, settings.per_tensor);
             let weight = matrix.nearest(&scales);
             let bias = layer::integer_bias(&matrix.bias, input, &scales);
@@ -364,6 +364,11 @@ fn matrix(graph: &Graph, plan: &Plan, encodings: &[Option<Encoding>], index: usi
     Matrix { outputs, weight, bias: linear.bias.clone() }
 }
 
+/// Distance of two levels of what layer `index` reads.
+fn input_scale(graph: &Graph, plan: &Plan, encodings: &[Option<Encoding>], index: usize) -> f32 {
+    encodings[plan.read_by(graph, index)].map_or(1.0, |encoding| encoding.scale)
+}
+
 /// What the level "this class" stands for in the tensor that layer `index` reads.
 fn class_unit(graph: &Graph, plan: &Plan, encodings: &[Option<Encoding>], index: usize) -> f32 {
     let encoding = encodings[plan.read_by(graph, index)];
@@ -380,7 +385,7 @@ fn class_level(encoding: Encoding) -> u8 {
 
 /// Gives a graph's layer the values that come back from integers.
 fn put(graph: &mut Graph, plan: &Plan, encodings: &[Option<Encoding>], index: usize, layer: &IntegerLayer) {
-    let input = encodings[plan.read_by(graph, index)].map_or(1.0, |encoding| encoding.scale);
+    let input = input_scale(graph, plan, encodings, index);
     let unit = class_unit(graph, plan, encodings, index);
     let scale = |output: usize| layer.scales[output.min(layer.scales.len() - 1)];
     let row = plan.row_of(graph, index);
@@ -412,8 +417,7 @@ impl Quantized {
         for index in self.plan.layers().collect::<Vec<_>>() {
             tell(&format!("round {}", self.exact.nodes[index].name));
             let matrix = matrix(&self.exact, &self.plan, &self.encodings, index);
-            let input =
-                self.encodings[self.plan.read_by(&self.exact, index)].map_or(1.0, |encoding| encoding.scale);
+            let input = input_scale(&self.exact, &self.plan, &self.encodings, index);
             let scales = matrix.scales(input, self.settings.per_tensor);
             let rounding = match self.settings.rounding {
                 Rounding::Reconstruct if matrix.columns() > MOST_COLUMNS => {

@@ -143,12 +143,10 @@ impl Plan {
             self.tensor[value] = tensor;
             self.tensors[tensor].values.push(value);
         }
-        for (index, node) in graph.nodes.iter().enumerate().filter(|(index, _)| self.quantized[*index]) {
-            for value in [node.inputs[0], node.output] {
-                let tensor = self.tensor[value];
+        for index in self.layers().collect::<Vec<_>>() {
+            for tensor in [self.read_by(graph, index), self.made_by(graph, index)] {
                 self.tensors[tensor].encoded = true;
             }
-            debug_assert!(matches!(graph.nodes[index].op, Op::Linear(_)));
         }
         for tensor in &mut self.tensors {
             // nothing but moves may read it before

@@ -13,7 +13,7 @@ use edgegen_runtime::random::{Purpose, Stream};
 use super::layer::{IntegerLayer, integer_bias};
 use super::quality::Measure;
 use super::simulate::{Inputs, Simulation};
-use super::{Quantized, matrix, put};
+use super::{Quantized, input_scale, matrix, put};
 use crate::Result;
 use crate::graph::{Graph, Op, ValueId};
 use crate::nn::adam::{AdamConfig, Moments};
@@ -99,7 +99,7 @@ impl Quantized {
     fn round_again(&mut self, learning: &Graph, index: usize) {
         let Some(scales) = self.layers[index].as_ref().map(|layer| layer.scales.clone()) else { return };
         let matrix = matrix(learning, &self.plan, &self.encodings, index);
-        let input = self.encodings[self.plan.read_by(learning, index)].map_or(1.0, |encoding| encoding.scale);
+        let input = input_scale(learning, &self.plan, &self.encodings, index);
         let bias = integer_bias(&matrix.bias, input, &scales);
         let layer = IntegerLayer { weight: matrix.nearest(&scales), scales, bias };
         put(&mut self.graph, &self.plan, &self.encodings, index, &layer);

@@ -35,7 +35,7 @@ impl Quantized {
             writer.node(index, node);
         }
         for output in &self.graph.outputs {
-            writer.output(*output);
+            writer.float(*output);
         }
         let mut metadata = self.graph.metadata.clone();
         metadata.precision = Some(Precision::Int8);
@@ -94,12 +94,6 @@ impl Writer<'_> {
         let name = self.graph.values[output].name.clone();
         write_op(&mut self.builder, self.graph, node, &inputs, &name);
         self.floats[output] = Some(name);
-    }
-
-    fn output(&mut self, value: ValueId) {
-        if self.floats[value].is_none() {
-            self.float(value);
-        }
     }
 
     /// The names of a tensor's scale and zero point.
