@@ -1,0 +1,281 @@
+//! aarch64: NEON, and SDOT where the CPU has it.
+//!
+//! Both multiply s8 × s8: levels lie in memory as `level − 128` ([`Isa`](crate::Isa)'s flip).
+
+use core::arch::aarch64::*;
+
+use crate::float::{Activate, FloatFamily};
+use crate::pack::Limit;
+use crate::quantized::{QuantizedFamily, Requantize};
+use crate::scalar::lane_by_lane;
+use crate::tile::{Arithmetic, VariantOf, variants};
+
+variants!(NEON_INTEGERS: NeonIntegers, "neon", [(4, 4), (1, 8), (2, 4), (1, 4), (4, 2), (2, 2), (1, 2), (8, 1), (4, 1), (1, 1)]);
+variants!(DOT_INTEGERS_16: DotIntegers<4>, "neon,dotprod", [(4, 4), (1, 8), (2, 4), (1, 4), (8, 2), (4, 2), (2, 2), (1, 2), (8, 1), (4, 1), (1, 1)]);
+variants!(DOT_INTEGERS_4: DotIntegers<1>, "neon,dotprod", [(4, 4), (1, 8), (2, 4), (1, 4), (8, 2), (4, 2), (2, 2), (1, 2), (8, 1), (4, 1), (1, 1)]);
+variants!(NEON_FLOATS_4: NeonFloats<4>, "neon", [(4, 4), (1, 8), (2, 4), (1, 4), (8, 2), (4, 2), (2, 2), (1, 2), (8, 1), (4, 1), (1, 1)]);
+variants!(NEON_FLOATS_1: NeonFloats<1>, "neon", [(4, 4), (1, 8), (2, 4), (1, 4), (8, 2), (4, 2), (2, 2), (1, 2), (8, 1), (4, 1), (1, 1)]);
+
+const fn quantized<A: Arithmetic>(
+    limit: Limit,
+    place: fn(usize, usize) -> usize,
+    variants: &'static [VariantOf<NeonIntegers>],
+) -> QuantizedFamily {
+    QuantizedFamily {
+        lanes: A::LANES,
+        depth: A::DEPTH,
+        steps: A::STEPS,
+        padded: true,
+        limit,
+        place,
+        variants,
+    }
+}
+
+const fn float<A: Arithmetic>(variants: &'static [VariantOf<NeonFloats<4>>]) -> FloatFamily {
+    let (place, limit) = (lane_by_lane::<1> as fn(usize, usize) -> usize, Limit::None);
+    FloatFamily { lanes: A::LANES, depth: A::DEPTH, steps: A::STEPS, padded: false, limit, place, variants }
+}
+
+pub(crate) static NEON_QUANTIZED: &[QuantizedFamily] =
+    &[quantized::<NeonIntegers>(Limit::Magnitude, pair_by_pair, NEON_INTEGERS)];
+pub(crate) static NEONDOT_QUANTIZED: &[QuantizedFamily] = &[
+    quantized::<DotIntegers<4>>(Limit::None, lane_by_lane::<4>, DOT_INTEGERS_16),
+    quantized::<DotIntegers<1>>(Limit::None, lane_by_lane::<4>, DOT_INTEGERS_4),
+];
+pub(crate) static NEON_FLOAT: &[FloatFamily] =
+    &[float::<NeonFloats<4>>(NEON_FLOATS_4), float::<NeonFloats<1>>(NEON_FLOATS_1)];
+
+/// The first two inputs of all four lanes, then the other two.
+fn pair_by_pair(lane: usize, input: usize) -> usize {
+    input / 2 * 8 + lane * 2 + input % 2
+}
+
+/// Stores the first `lanes` levels of registers of four.
+///
+/// # Safety
+/// The CPU has NEON; finish covers all registers; `lanes` bytes can be written.
+#[inline(always)]
+unsafe fn store_levels<const N: usize>(sums: [int32x4_t; N], finish: &Requantize, to: *mut u8, lanes: usize) {
+    for (register, sums) in sums.into_iter().enumerate() {
+        let first = register * 4;
+        // SAFETY: finish covers all registers, and no more than `lanes` bytes are written
+        unsafe {
+            let sums = vaddq_s32(sums, vld1q_s32(finish.bias.add(first)));
+            let mut scaled = vmulq_f32(vcvtq_f32_s32(sums), vld1q_f32(finish.scale.add(first)));
+            if finish.slope != 1.0 {
+                scaled = vmaxnmq_f32(vmulq_n_f32(scaled, finish.slope), scaled);
+            }
+            // conversions and narrowings saturate
+            let words = vqmovn_s32(vcvtnq_s32_f32(scaled));
+            let words = vqadd_s16(words, vdup_n_s16(finish.zero as i16));
+            let levels = vqmovn_s16(vcombine_s16(words, words));
+            let levels = vmax_s8(levels, vdup_n_s8(finish.low as i8));
+            let levels = vmin_s8(levels, vdup_n_s8(finish.high as i8));
+            let levels = vget_lane_u32::<0>(vreinterpret_u32_s8(levels));
+            if first + 4 <= lanes {
+                to.add(first).cast::<u32>().write_unaligned(levels);
+            } else {
+                let levels = levels.to_le_bytes();
+                to.add(first).copy_from_nonoverlapping(levels.as_ptr(), lanes.saturating_sub(first));
+            }
+        }
+    }
+}
+
+/// s8 × s8 with 16-bit sums of pairs, which weights are packed never to overflow ([`Limit::Magnitude`]).
+pub(crate) struct NeonIntegers;
+
+impl Arithmetic for NeonIntegers {
+    type In = u8;
+    type Weight = i8;
+    type Out = u8;
+    type Finish = Requantize;
+    type Sums = int32x4_t;
+    /// The first two inputs, and the other two, in all lanes.
+    type Inputs = (int8x16_t, int8x16_t);
+    type Weights = int8x16_t;
+    const LANES: usize = 4;
+    const DEPTH: usize = 4;
+    const STEPS: usize = 1;
+
+    #[inline(always)]
+    unsafe fn zero() -> int32x4_t {
+        // SAFETY: the caller vouches for the CPU, here and below
+        unsafe { vdupq_n_s32(0) }
+    }
+
+    #[inline(always)]
+    unsafe fn inputs(from: *const u8) -> (int8x16_t, int8x16_t) {
+        // SAFETY: as above
+        unsafe {
+            let pairs = from.cast::<i16>();
+            let pair = |index: usize| vreinterpretq_s8_s16(vdupq_n_s16(pairs.add(index).read_unaligned()));
+            (pair(0), pair(1))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn weights(from: *const i8) -> int8x16_t {
+        // SAFETY: as above
+        unsafe { vld1q_s8(from) }
+    }
+
+    #[inline(always)]
+    unsafe fn add(
+        sums: int32x4_t,
+        inputs: (int8x16_t, int8x16_t),
+        weights: int8x16_t,
+        _: usize,
+    ) -> int32x4_t {
+        // SAFETY: as above
+        unsafe {
+            let pairs = vmull_s8(vget_low_s8(inputs.0), vget_low_s8(weights));
+            vpadalq_s16(sums, vmlal_high_s8(pairs, inputs.1, weights))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn store<const N: usize>(sums: [int32x4_t; N], finish: &Requantize, to: *mut u8, lanes: usize) {
+        // SAFETY: as above
+        unsafe { store_levels(sums, finish, to, lanes) }
+    }
+}
+
+/// s8 × s8 dot products of four, in groups of `STEPS` times that.
+pub(crate) struct DotIntegers<const STEPS: usize>;
+
+impl<const STEPS: usize> Arithmetic for DotIntegers<STEPS> {
+    type In = u8;
+    type Weight = i8;
+    type Out = u8;
+    type Finish = Requantize;
+    type Sums = int32x4_t;
+    type Inputs = int8x16_t;
+    type Weights = int8x16_t;
+    const LANES: usize = 4;
+    const DEPTH: usize = 4;
+    const STEPS: usize = STEPS;
+
+    #[inline(always)]
+    unsafe fn zero() -> int32x4_t {
+        // SAFETY: the caller vouches for the CPU, here and below
+        unsafe { vdupq_n_s32(0) }
+    }
+
+    #[inline(always)]
+    unsafe fn inputs(from: *const u8) -> int8x16_t {
+        // SAFETY: as above
+        unsafe {
+            match STEPS {
+                1 => vreinterpretq_s8_s32(vdupq_n_s32(from.cast::<i32>().read_unaligned())),
+                _ => vld1q_s8(from.cast()),
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn weights(from: *const i8) -> int8x16_t {
+        // SAFETY: as above
+        unsafe { vld1q_s8(from) }
+    }
+
+    /// `vdotq_laneq_s32` is not stable yet.
+    #[inline(always)]
+    unsafe fn add(sums: int32x4_t, inputs: int8x16_t, weights: int8x16_t, step: usize) -> int32x4_t {
+        macro_rules! sdot {
+            ($lane:literal) => {{
+                let mut sums = sums;
+                // SAFETY: the caller vouches for SDOT; it reads and writes registers alone
+                unsafe {
+                    core::arch::asm!(
+                        concat!("sdot {sums:v}.4s, {weights:v}.16b, {inputs:v}.4b[", $lane, "]"),
+                        sums = inout(vreg) sums,
+                        weights = in(vreg) weights,
+                        inputs = in(vreg) inputs,
+                        options(pure, nomem, nostack, preserves_flags),
+                    );
+                }
+                sums
+            }};
+        }
+        match step {
+            0 => sdot!("0"),
+            1 => sdot!("1"),
+            2 => sdot!("2"),
+            _ => sdot!("3"),
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn store<const N: usize>(sums: [int32x4_t; N], finish: &Requantize, to: *mut u8, lanes: usize) {
+        // SAFETY: as above
+        unsafe { store_levels(sums, finish, to, lanes) }
+    }
+}
+
+/// Four lanes, in groups of `STEPS` inputs.
+pub(crate) struct NeonFloats<const STEPS: usize>;
+
+impl<const STEPS: usize> Arithmetic for NeonFloats<STEPS> {
+    type In = f32;
+    type Weight = f32;
+    type Out = f32;
+    type Finish = Activate;
+    type Sums = float32x4_t;
+    type Inputs = float32x4_t;
+    type Weights = float32x4_t;
+    const LANES: usize = 4;
+    const DEPTH: usize = 1;
+    const STEPS: usize = STEPS;
+
+    #[inline(always)]
+    unsafe fn zero() -> float32x4_t {
+        // SAFETY: the caller vouches for the CPU, here and below
+        unsafe { vdupq_n_f32(0.0) }
+    }
+
+    #[inline(always)]
+    unsafe fn inputs(from: *const f32) -> float32x4_t {
+        // SAFETY: as above
+        unsafe { if STEPS == 1 { vdupq_n_f32(*from) } else { vld1q_f32(from) } }
+    }
+
+    #[inline(always)]
+    unsafe fn weights(from: *const f32) -> float32x4_t {
+        // SAFETY: as above
+        unsafe { vld1q_f32(from) }
+    }
+
+    #[inline(always)]
+    unsafe fn add(sums: float32x4_t, inputs: float32x4_t, weights: float32x4_t, step: usize) -> float32x4_t {
+        // SAFETY: as above
+        unsafe {
+            match step {
+                0 => vfmaq_laneq_f32::<0>(sums, weights, inputs),
+                1 => vfmaq_laneq_f32::<1>(sums, weights, inputs),
+                2 => vfmaq_laneq_f32::<2>(sums, weights, inputs),
+                _ => vfmaq_laneq_f32::<3>(sums, weights, inputs),
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn store<const N: usize>(sums: [float32x4_t; N], finish: &Activate, to: *mut f32, lanes: usize) {
+        for (register, sums) in sums.into_iter().enumerate() {
+            let first = register * 4;
+            // SAFETY: finish covers all registers, and no more than `lanes` values are written
+            unsafe {
+                let sums = vaddq_f32(sums, vld1q_f32(finish.bias.add(first)));
+                let values = vmaxnmq_f32(vmulq_n_f32(sums, finish.slope), sums);
+                if first + 4 <= lanes {
+                    vst1q_f32(to.add(first), values);
+                } else {
+                    let mut whole = [0.0f32; 4];
+                    vst1q_f32(whole.as_mut_ptr(), values);
+                    to.add(first).copy_from_nonoverlapping(whole.as_ptr(), lanes.saturating_sub(first));
+                }
+            }
+        }
+    }
+}

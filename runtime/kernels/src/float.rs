@@ -1,0 +1,127 @@
+//! Layers in float32.
+
+use alloc::vec::Vec;
+
+use crate::geometry::Kind;
+use crate::isa::Isa;
+use crate::pack::{Family, Layer};
+use crate::plane::Plane;
+use crate::quantized::{Mismatch, outputs};
+use crate::scalar;
+
+/// What a sum goes through before it is stored.
+#[derive(Clone, Copy)]
+pub(crate) struct Activate {
+    /// One a lane, from the block's first on.
+    pub(crate) bias: *const f32,
+    /// Values below zero are multiplied by this, 0 to 1.
+    pub(crate) slope: f32,
+}
+
+pub(crate) type FloatFamily = Family<f32, f32, f32, Activate>;
+
+/// A layer as its file tells it.
+#[derive(Clone, Copy, Debug)]
+pub struct FloatSpec<'a> {
+    /// What it does to positions.
+    pub kind: Kind,
+    /// Its input, with at least the border that [`Kind::border`] asks for, which holds zeros.
+    pub input: Plane,
+    /// Its output.
+    pub output: Plane,
+    /// Laid out as [`Kind`] says.
+    pub weights: &'a [f32],
+    /// One an output, or none.
+    pub bias: &'a [f32],
+    /// What values below zero are multiplied by, 0 to 1: 1 leaves them, 0 is a ReLU.
+    pub slope: f32,
+}
+
+/// A layer in float32 that is ready to run.
+pub struct FloatLayer {
+    layer: Layer<f32, f32, f32, Activate>,
+    isa: Isa,
+    /// One a packed lane.
+    bias: Vec<f32>,
+    slope: f32,
+}
+
+impl FloatLayer {
+    /// Packs a layer for a family. Weights that read the same input, behind a nearest-neighbour enlargement, are summed.
+    ///
+    /// # Errors
+    /// If the spec's parts do not belong together, or the slope is not usable.
+    ///
+    /// # Panics
+    /// If the family is of another architecture.
+    pub fn new(isa: Isa, spec: &FloatSpec<'_>) -> Result<Self, Mismatch> {
+        let outputs = outputs(spec.kind, &spec.input, &spec.output, spec.weights.len())?;
+        if !spec.bias.is_empty() && spec.bias.len() != outputs {
+            return Err(Mismatch("the bias has another number than the outputs"));
+        }
+        if !(0.0..=1.0).contains(&spec.slope) {
+            return Err(Mismatch("the slope is not usable"));
+        }
+        let plan = spec.kind.plan(&spec.input, &spec.output);
+        let lens = (spec.input.len(), spec.output.len());
+        let layer = Layer::pack(plan, spec.weights, spec.input.channels, lens, families(isa));
+        let bias = layer
+            .lanes()
+            .iter()
+            .map(|(output, _)| output.and_then(|output| spec.bias.get(output)).copied().unwrap_or(0.0));
+        let bias = bias.collect();
+        Ok(Self { layer, isa, bias, slope: spec.slope })
+    }
+
+    /// The family it was made for.
+    pub fn isa(&self) -> Isa {
+        self.isa
+    }
+
+    /// Values that may be read behind the input plane; what they hold does not matter, as long as they are numbers.
+    pub fn slack(&self) -> usize {
+        self.layer.slack()
+    }
+
+    /// Bytes of packed weights and what belongs to them.
+    pub fn bytes(&self) -> usize {
+        self.layer.bytes() + self.bias.len() * 4
+    }
+
+    /// Values that one part needs beside the planes.
+    pub fn scratch(&self) -> usize {
+        self.layer.scratch()
+    }
+
+    /// Whether all phases run as one, and pixels and registers of its first tile.
+    pub fn tile(&self) -> (bool, Option<(usize, usize)>) {
+        (self.layer.is_merged(), self.layer.tiles().next())
+    }
+
+    /// Runs share `part` of `parts`. `x` is the input plane and [`Self::slack`] values behind it, `y` the output plane,
+    /// of which only outputs are written, not the border. `scratch` has [`Self::scratch`] values.
+    ///
+    /// # Safety
+    /// The CPU has the family's instructions. `y` can be written to, and only by other parts at the same time.
+    ///
+    /// # Panics
+    /// If a buffer is too small.
+    pub unsafe fn run(&self, x: &[f32], y: *mut [f32], scratch: &mut [f32], share: (usize, usize)) {
+        let finish = |lane: usize| Activate { bias: self.bias[lane..].as_ptr(), slope: self.slope };
+        // SAFETY: the caller vouches for the CPU and the output
+        unsafe { self.layer.run(x, y, scratch, share, finish) }
+    }
+}
+
+fn families(isa: Isa) -> &'static [FloatFamily] {
+    match isa {
+        Isa::Scalar => scalar::FLOAT,
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2 | Isa::AvxVnni => crate::x86::AVX2_FLOAT,
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512Vnni => crate::x86::AVX512_FLOAT,
+        #[cfg(target_arch = "aarch64")]
+        Isa::Neon | Isa::NeonDot => crate::arm::NEON_FLOAT,
+        _ => panic!("{isa} kernels are not compiled for this architecture"),
+    }
+}

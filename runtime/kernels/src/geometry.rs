@@ -1,0 +1,432 @@
+//! Which inputs each output of a layer reads: convolutions, transposed ones, those of an enlarged picture and dense
+//! layers all become phases of one shape, so that one kernel serves them all.
+//!
+//! A phase is a grid of output pixels that read their inputs at the same distances (taps). A convolution has one. A
+//! transposed convolution of stride s has s · s, each a small convolution of the input: nothing is inserted between
+//! pixels and no product is one with zero.
+
+use alloc::vec;
+use alloc::vec::Vec;
+
+use crate::plane::{Border, Plane};
+
+/// One axis of a window that slides over a picture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Axis {
+    /// Taps.
+    pub kernel: usize,
+    /// Inputs from one output to the next; of a transposed convolution, outputs from one input to the next.
+    pub stride: usize,
+    /// Inputs before the first that the first output reads; of a transposed convolution, outputs that are cut off.
+    pub padding: usize,
+    /// Inputs from one tap to the next.
+    pub dilation: usize,
+}
+
+/// What a layer does to positions. Channels are connected all to all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Weights (out, in, kh, kw). The input is enlarged `enlarged` times first, nearest neighbour.
+    /// Then channels become pixels (ONNX's DepthToSpace, mode CRD, of `block`), of which `cropped` rows and columns at
+    /// the top and left are cut off.
+    Conv {
+        /// Top to bottom.
+        y: Axis,
+        /// Left to right.
+        x: Axis,
+        /// 1: as it is.
+        enlarged: usize,
+        /// 1: channels stay channels.
+        block: usize,
+        /// Rows and columns.
+        cropped: usize,
+    },
+    /// Weights (in, out, kh, kw).
+    Transposed {
+        /// Top to bottom; its dilation is 1.
+        y: Axis,
+        /// Left to right; its dilation is 1.
+        x: Axis,
+    },
+    /// Weights (out, in), where in and out count pictures in CHW order.
+    Dense,
+}
+
+/// What one output of a phase reads, relative to where the phase's first output reads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Tap {
+    /// Elements of the input plane.
+    pub(crate) offset: usize,
+    /// For each part, indices of weights, without those of channels. They are summed.
+    pub(crate) weights: Vec<Vec<usize>>,
+}
+
+/// One output of a pixel of a phase.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Lane {
+    /// Its number among the weights' outputs.
+    pub(crate) output: usize,
+    /// Which of a tap's weights are its own.
+    pub(crate) part: usize,
+}
+
+/// A grid of outputs that read at the same distances.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Phase {
+    pub(crate) rows: usize,
+    pub(crate) cols: usize,
+    /// Where the first output reads, in elements of the input plane, and the steps to the next row and column.
+    pub(crate) x: usize,
+    pub(crate) x_row: usize,
+    pub(crate) x_col: usize,
+    /// Where the first output lies, in elements of the output plane, and the steps.
+    pub(crate) y: usize,
+    pub(crate) y_row: usize,
+    pub(crate) y_col: usize,
+    pub(crate) taps: Vec<Tap>,
+    pub(crate) lanes: Vec<Lane>,
+}
+
+/// Pixels that one part of a merged phase makes: where they lie in the grid and in the output plane.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Part {
+    /// Of the grid, from and to (exclusive).
+    pub(crate) rows: (usize, usize),
+    pub(crate) cols: (usize, usize),
+    /// Where the pixel of the first row and column lies.
+    pub(crate) y: usize,
+}
+
+/// All phases of a layer in one: each position of its grid makes a pixel of every part. Few channels fill a register
+/// only so.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Merged {
+    /// Its outputs do not lie in the output plane: they are lanes of a row of their own.
+    pub(crate) phase: Phase,
+    pub(crate) parts: Vec<Part>,
+    /// From one row, and one column, of the grid to the next in the output plane.
+    pub(crate) y_row: usize,
+    pub(crate) y_col: usize,
+    /// Lanes of a part.
+    pub(crate) channels: usize,
+}
+
+/// All phases of a layer, and how its weights lie.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Plan {
+    pub(crate) phases: Vec<Phase>,
+    /// The same work in one phase, if there are several that look alike.
+    pub(crate) merged: Option<Merged>,
+    /// Weights from one output, and from one input channel, to the next.
+    pub(crate) w_out: usize,
+    pub(crate) w_in: usize,
+}
+
+/// One axis of a phase.
+struct Line {
+    /// Output coordinate of the first, and how many.
+    first: usize,
+    count: usize,
+    /// Input coordinate and index of each tap, for the first output.
+    taps: Vec<(isize, usize)>,
+    /// Of `block`.
+    part: usize,
+}
+
+/// One axis of a layer: phases, and the steps of outputs and of inputs.
+struct Lines {
+    lines: Vec<Line>,
+    y_step: usize,
+    x_step: usize,
+}
+
+/// One axis of a merged phase.
+struct Union {
+    /// Input coordinate of the grid's first position, and positions.
+    first: isize,
+    count: usize,
+    /// Inputs that a position reads.
+    width: usize,
+    /// For each line, at which position it starts.
+    shifts: Vec<usize>,
+}
+
+fn gcd(a: usize, b: usize) -> usize {
+    if b == 0 { a } else { gcd(b, a % b) }
+}
+
+impl Lines {
+    /// Makes lines of `outputs` outputs: `reads` tells what an output reads, and its part of the block.
+    fn new(
+        outputs: usize,
+        y_step: usize,
+        x_step: usize,
+        reads: impl Fn(usize) -> (Vec<(isize, usize)>, usize),
+    ) -> Self {
+        let line = |first: usize| {
+            let (taps, part) = reads(first);
+            Line { first, count: (outputs - first).div_ceil(y_step), taps, part }
+        };
+        Self { lines: (0..y_step.min(outputs)).map(line).collect(), y_step, x_step }
+    }
+
+    fn conv(axis: Axis, outputs: usize, enlarged: usize, block: usize, cropped: usize) -> Self {
+        // every y_step outputs the input moves on by a whole number of pixels
+        let period = enlarged / gcd(axis.stride, enlarged);
+        let y_step = period * block;
+        let reads = |output: usize| {
+            let (position, part) = ((output + cropped) / block, (output + cropped) % block);
+            let at = |tap: usize| {
+                let enlarged_at =
+                    (position * axis.stride + tap * axis.dilation) as isize - axis.padding as isize;
+                (enlarged_at.div_euclid(enlarged as isize), tap)
+            };
+            ((0..axis.kernel).map(at).collect(), part)
+        };
+        Self::new(outputs, y_step, axis.stride * period / enlarged, reads)
+    }
+
+    fn transposed(axis: Axis, outputs: usize) -> Self {
+        let reads = |output: usize| {
+            let at = |tap: usize| {
+                let scattered = (output + axis.padding) as isize - tap as isize;
+                let stride = axis.stride as isize;
+                (scattered.rem_euclid(stride) == 0).then(|| (scattered.div_euclid(stride), tap))
+            };
+            ((0..axis.kernel).filter_map(at).collect(), 0)
+        };
+        Self::new(outputs, axis.stride, 1, reads)
+    }
+
+    /// All lines in one grid, if they can be: every line starts at a whole number of steps from the others.
+    fn union(&self) -> Option<Union> {
+        let starts = self.lines.iter().map(|line| line.taps.iter().map(|(at, _)| *at).min());
+        let starts = starts.collect::<Option<Vec<isize>>>()?;
+        let first = *starts.iter().min()?;
+        let shift = |start: &isize| {
+            let distance = (start - first).unsigned_abs();
+            distance.is_multiple_of(self.x_step).then_some(distance / self.x_step)
+        };
+        let shifts = starts.iter().map(shift).collect::<Option<Vec<usize>>>()?;
+        let counts = self.lines.iter().zip(&shifts).map(|(line, shift)| line.count + shift);
+        let widths =
+            self.lines.iter().zip(&starts).flat_map(|(line, start)| {
+                line.taps.iter().map(move |(at, _)| (at - start).unsigned_abs() + 1)
+            });
+        Some(Union { first, count: counts.max()?, width: widths.max()?, shifts })
+    }
+
+    /// Rows or columns before and behind `inputs` inputs that are read.
+    fn border(&self, inputs: usize) -> (usize, usize) {
+        let (mut before, mut behind) = (0, 0);
+        for line in &self.lines {
+            let moved = ((line.count - 1) * self.x_step) as isize;
+            for (at, _) in &line.taps {
+                before = before.max(-at);
+                behind = behind.max(at + moved - (inputs as isize - 1));
+            }
+        }
+        if self.lines.len() > 1
+            && let Some(union) = self.union()
+        {
+            let last = union.first + ((union.count - 1) * self.x_step + union.width - 1) as isize;
+            behind = behind.max(last - (inputs as isize - 1));
+        }
+        (before.unsigned_abs(), behind.unsigned_abs())
+    }
+}
+
+impl Kind {
+    fn lines(&self, output: &Plane) -> Option<(Lines, Lines)> {
+        match *self {
+            Self::Conv { y, x, enlarged, block, cropped } => Some((
+                Lines::conv(y, output.height, enlarged, block, cropped),
+                Lines::conv(x, output.width, enlarged, block, cropped),
+            )),
+            Self::Transposed { y, x } => {
+                Some((Lines::transposed(y, output.height), Lines::transposed(x, output.width)))
+            }
+            Self::Dense => None,
+        }
+    }
+
+    /// The border that the layer reads around its input.
+    pub fn border(&self, input: &Plane, output: &Plane) -> Border {
+        let Some((y, x)) = self.lines(output) else { return Border::default() };
+        let ((top, bottom), (left, right)) = (y.border(input.height), x.border(input.width));
+        Border { top, left, bottom, right }
+    }
+
+    /// Multiply-accumulates of one picture, the useful ones alone.
+    pub fn macs(&self, input: &Plane, output: &Plane) -> u64 {
+        let product = |values: [usize; 3]| values.iter().map(|value| *value as u64).product::<u64>();
+        match *self {
+            Self::Conv { y, x, block, .. } => {
+                let positions =
+                    product([output.height.div_ceil(block), output.width.div_ceil(block), y.kernel]);
+                let channels = product([output.channels * block * block, input.channels, x.kernel]);
+                positions * channels
+            }
+            Self::Transposed { y, x } => {
+                product([input.height, input.width, y.kernel * x.kernel])
+                    * product([input.channels, output.channels, 1])
+            }
+            Self::Dense => product([input.values(), output.values(), 1]),
+        }
+    }
+
+    /// The phases. The input has the border that [`Self::border`] asks for.
+    pub(crate) fn plan(&self, input: &Plane, output: &Plane) -> Plan {
+        let Some((lines_y, lines_x)) = self.lines(output) else { return dense(input, output) };
+        let (kw, w_out, w_in, block) = match *self {
+            Self::Dense => return dense(input, output),
+            Self::Conv { y, x, block, .. } => {
+                (x.kernel, input.channels * y.kernel * x.kernel, y.kernel * x.kernel, block)
+            }
+            Self::Transposed { y, x } => {
+                (x.kernel, y.kernel * x.kernel, output.channels * y.kernel * x.kernel, 1)
+            }
+        };
+        let axes = Axes { y: &lines_y, x: &lines_x, kw, block, input, output };
+        Plan { phases: axes.phases(), merged: axes.merged(), w_out, w_in }
+    }
+}
+
+/// Both axes of a layer between its planes.
+struct Axes<'a> {
+    y: &'a Lines,
+    x: &'a Lines,
+    /// Taps of a row of the kernel.
+    kw: usize,
+    block: usize,
+    input: &'a Plane,
+    output: &'a Plane,
+}
+
+impl Axes<'_> {
+    fn phases(&self) -> Vec<Phase> {
+        let mut phases = Vec::new();
+        for row in &self.y.lines {
+            for col in &self.x.lines {
+                let mut taps: Vec<(isize, Vec<usize>)> = Vec::new();
+                for (y, ky) in &row.taps {
+                    for (x, kx) in &col.taps {
+                        let (at, weight) = (self.input.at(*y, *x), ky * self.kw + kx);
+                        match taps.iter_mut().find(|(offset, _)| *offset == at) {
+                            Some((_, weights)) => weights.push(weight),
+                            None => taps.push((at, vec![weight])),
+                        }
+                    }
+                }
+                taps.sort();
+                let first = taps.first().map_or(0, |(at, _)| *at);
+                let tap = |(at, weights): (isize, Vec<usize>)| Tap {
+                    offset: (at - first).unsigned_abs(),
+                    weights: vec![weights],
+                };
+                phases.push(Phase {
+                    rows: row.count,
+                    cols: col.count,
+                    x: first.unsigned_abs(),
+                    x_row: self.y.x_step * self.input.row(),
+                    x_col: self.x.x_step * self.input.channels,
+                    y: self.output.at(row.first as isize, col.first as isize).unsigned_abs(),
+                    y_row: self.y.y_step * self.output.row(),
+                    y_col: self.x.y_step * self.output.channels,
+                    taps: taps.into_iter().map(tap).collect(),
+                    lanes: self.lanes(row, col, 0).collect(),
+                });
+            }
+        }
+        phases
+    }
+
+    fn lanes(&self, row: &Line, col: &Line, part: usize) -> impl Iterator<Item = Lane> + use<> {
+        let (block, of_block) = (self.block, row.part * self.block + col.part);
+        (0..self.output.channels)
+            .map(move |channel| Lane { output: channel * block * block + of_block, part })
+    }
+
+    fn merged(&self) -> Option<Merged> {
+        let count = self.y.lines.len() * self.x.lines.len();
+        if count == 1 {
+            return None;
+        }
+        let (rows, cols) = (self.y.union()?, self.x.union()?);
+        let window = (0..rows.width).flat_map(|y| (0..cols.width).map(move |x| (y, x)));
+        let first = self.input.at(rows.first, cols.first);
+        let mut taps: Vec<Tap> = window
+            .map(|(y, x)| {
+                let at = self.input.at(rows.first + y as isize, cols.first + x as isize);
+                Tap { offset: (at - first).unsigned_abs(), weights: vec![Vec::new(); count] }
+            })
+            .collect();
+        let (mut lanes, mut parts) = (Vec::new(), Vec::new());
+        for (row, down) in self.y.lines.iter().zip(&rows.shifts) {
+            for (col, right) in self.x.lines.iter().zip(&cols.shifts) {
+                let part = parts.len();
+                for (y, ky) in &row.taps {
+                    for (x, kx) in &col.taps {
+                        let y = y - rows.first - (down * self.y.x_step) as isize;
+                        let x = x - cols.first - (right * self.x.x_step) as isize;
+                        let tap = &mut taps[y.unsigned_abs() * cols.width + x.unsigned_abs()];
+                        tap.weights[part].push(ky * self.kw + kx);
+                    }
+                }
+                lanes.extend(self.lanes(row, col, part));
+                parts.push(Part {
+                    rows: (*down, down + row.count),
+                    cols: (*right, right + col.count),
+                    y: self.output.at(row.first as isize, col.first as isize).unsigned_abs(),
+                });
+            }
+        }
+        taps.retain(|tap| tap.weights.iter().any(|weights| !weights.is_empty()));
+        let phase = Phase {
+            rows: rows.count,
+            cols: cols.count,
+            x: first.unsigned_abs(),
+            x_row: self.y.x_step * self.input.row(),
+            x_col: self.x.x_step * self.input.channels,
+            y: 0,
+            y_row: 0,
+            y_col: lanes.len(),
+            taps,
+            lanes,
+        };
+        let (y_row, y_col) = (self.y.y_step * self.output.row(), self.x.y_step * self.output.channels);
+        Some(Merged { phase, parts, y_row, y_col, channels: self.output.channels })
+    }
+}
+
+/// A dense layer: each row of the output is a phase of one position.
+fn dense(input: &Plane, output: &Plane) -> Plan {
+    let (in_pixels, out_pixels) = (input.height * input.width, output.height * output.width);
+    let first = input.at(0, 0);
+    let taps: Vec<Tap> = (0..in_pixels)
+        .map(|pixel| {
+            let at = input.at((pixel / input.width) as isize, (pixel % input.width) as isize);
+            Tap { offset: (at - first).unsigned_abs(), weights: vec![vec![pixel]] }
+        })
+        .collect();
+    let phase = |y: usize| {
+        let lane = |lane: usize| {
+            let (x, channel) = (lane / output.channels, lane % output.channels);
+            Lane { output: channel * out_pixels + y * output.width + x, part: 0 }
+        };
+        Phase {
+            rows: 1,
+            cols: 1,
+            x: first.unsigned_abs(),
+            x_row: 0,
+            x_col: 0,
+            y: output.at(y as isize, 0).unsigned_abs(),
+            y_row: 0,
+            y_col: 0,
+            taps: taps.clone(),
+            lanes: (0..output.width * output.channels).map(lane).collect(),
+        }
+    };
+    let phases = (0..output.height).map(phase).collect();
+    Plan { phases, merged: None, w_out: input.values(), w_in: in_pixels }
+}

@@ -1,0 +1,48 @@
+//! The arithmetic of small image generators: convolutions, transposed convolutions and dense layers over NHWC
+//! planes with a border, in u8 × s8 → i32 → u8 and in f32. No std, no dependencies but `libm` and `alloc`.
+//!
+//! # How it works
+//! 1. `geometry`: a layer becomes phases, grids of outputs that read their inputs at the same distances. Transposed
+//!    convolutions, DepthToSpace behind a convolution, and convolutions of an enlarged picture need no pass of their own.
+//! 2. `pack`: taps become groups of consecutive inputs, and weights lie in the order in which a family reads them.
+//!    Nothing is copied per run: kernels read the padded plane where it is.
+//! 3. `tile`: one loop holds pixels × channels in registers. A family of instructions ([`Isa`]) says how groups are
+//!    multiplied and how sums are rounded and stored; everything else is shared.
+//!
+//! # Guarantees
+//! - Integers agree bit for bit between all families: sums are exact modulo 2³² and rounded half to even after one
+//!   multiplication in f32. A family whose instructions saturate splits weights so that none can ([`QuantizedLayer`]).
+//! - Floats agree to rounding: families sum in other orders and fuse multiplications with additions.
+//! - Nothing is allocated after a layer is made.
+//! - A layer never runs instructions of another family than it was made for. That the CPU has them is its maker's word:
+//!   this crate cannot ask.
+//!
+//! # Not implemented
+//! Groups and depthwise convolutions, activations in s8 (shift the zero point by 128), weights with zero points, bf16,
+//! i8mm (no Raspberry Pi has it).
+
+#![no_std]
+#![warn(missing_docs)]
+
+extern crate alloc;
+
+pub mod elements;
+mod float;
+mod geometry;
+mod isa;
+mod pack;
+mod plane;
+mod quantized;
+mod scalar;
+mod tile;
+
+#[cfg(target_arch = "aarch64")]
+mod arm;
+#[cfg(target_arch = "x86_64")]
+mod x86;
+
+pub use float::{FloatLayer, FloatSpec};
+pub use geometry::{Axis, Kind};
+pub use isa::{Isa, UnknownIsa};
+pub use plane::{Border, Plane};
+pub use quantized::{QuantizedLayer, QuantizedSpec};

@@ -1,0 +1,466 @@
+//! Weights in the order in which a family's tiles read them, and layers that are ready to run.
+
+use alloc::vec;
+use alloc::vec::Vec;
+
+use crate::geometry::{Lane, Merged, Phase, Plan};
+use crate::tile::{Variant, Work};
+
+/// What a family can multiply without overflow inside of a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(dead_code, reason = "each architecture has its own")]
+pub(crate) enum Limit {
+    /// Anything.
+    None,
+    /// u8 × s8 whose neighbouring products are added in 16 bits (x86's `vpmaddubsw`): the weights of a pair may sum to
+    /// −128 … 128 at most, for 255 · 128 < 2¹⁵.
+    Pairs,
+    /// s8 × s8 whose products are added in pairs in 16 bits (ARM's `smull`, `smlal2`): no weight may be −128.
+    Magnitude,
+}
+
+/// The kernels of one family and type, and how they want their weights.
+pub(crate) struct Family<In: 'static, Weight: 'static, Out: 'static, Finish: 'static> {
+    pub(crate) lanes: usize,
+    pub(crate) depth: usize,
+    pub(crate) steps: usize,
+    /// Whether a group may reach beyond a run of inputs, over whatever is there, with weights of zero.
+    pub(crate) padded: bool,
+    pub(crate) limit: Limit,
+    /// Where a register's weight of a lane and an input of its step lies.
+    pub(crate) place: fn(lane: usize, input: usize) -> usize,
+    pub(crate) variants: &'static [Variant<In, Weight, Out, Finish>],
+}
+
+/// A weight that can be packed.
+pub(crate) trait Weight: Copy + PartialEq + 'static {
+    const ZERO: Self;
+    /// Whether weights of the same input can be summed into one.
+    const SUMS: bool;
+    fn sum(self, other: Self) -> Self;
+    /// Adds it to a sum of integers.
+    fn count(self, total: i32) -> i32;
+    /// Splits a step's weights for one output into some that obey the limit and the rest.
+    fn split(step: &mut [Self], rest: &mut [Self], limit: Limit);
+}
+
+impl Weight for f32 {
+    const ZERO: Self = 0.0;
+    const SUMS: bool = true;
+
+    fn sum(self, other: Self) -> Self {
+        self + other
+    }
+
+    fn count(self, total: i32) -> i32 {
+        total
+    }
+
+    fn split(_: &mut [Self], _: &mut [Self], _: Limit) {}
+}
+
+impl Weight for i8 {
+    const ZERO: Self = 0;
+    const SUMS: bool = false;
+
+    fn sum(self, other: Self) -> Self {
+        self.wrapping_add(other)
+    }
+
+    fn count(self, total: i32) -> i32 {
+        total.wrapping_add(i32::from(self))
+    }
+
+    fn split(step: &mut [Self], rest: &mut [Self], limit: Limit) {
+        match limit {
+            Limit::None => {}
+            Limit::Magnitude => {
+                for (weight, rest) in step.iter_mut().zip(rest).filter(|(weight, _)| **weight == i8::MIN) {
+                    (*weight, *rest) = (-127, -1);
+                }
+            }
+            Limit::Pairs => {
+                for (pair, rest) in step.as_chunks_mut::<2>().0.iter_mut().zip(rest.as_chunks_mut::<2>().0) {
+                    let sum = i16::from(pair[0]) + i16::from(pair[1]);
+                    let over = sum - sum.clamp(-128, 128);
+                    // both have the sign of their sum, so that the second can take all of it
+                    let kept = i16::from(pair[1]) - over;
+                    rest[1] = over.clamp(-128, 127) as i8;
+                    pair[1] = kept as i8;
+                }
+            }
+        }
+    }
+}
+
+/// What a group multiplies: where it reads, and for each of its inputs and each part the indices of weights (without
+/// the output's).
+struct Group {
+    offset: usize,
+    inputs: Vec<Option<Vec<Vec<usize>>>>,
+}
+
+/// Cuts the taps of a phase into groups of `length` consecutive inputs.
+fn groups(phase: &Phase, channels: usize, w_in: usize, length: usize, sums: bool) -> Vec<Group> {
+    let all = phase.taps.iter().flat_map(|tap| &tap.weights);
+    let most = all.map(|weights| if sums { weights.len().min(1) } else { weights.len() }).max().unwrap_or(0);
+    let mut groups: Vec<Group> = Vec::new();
+    for copy in 0..most {
+        // the next input that would go on with the last group's run
+        let mut next = None;
+        for tap in &phase.taps {
+            let of_part = |weights: &Vec<usize>| match sums {
+                true => weights.clone(),
+                false => weights.get(copy).copied().into_iter().collect(),
+            };
+            let weights: Vec<Vec<usize>> = tap.weights.iter().map(of_part).collect();
+            if weights.iter().all(Vec::is_empty) {
+                continue;
+            }
+            for channel in 0..channels {
+                let offset = tap.offset + channel;
+                let of_channel =
+                    |weights: &Vec<usize>| weights.iter().map(|weight| weight + channel * w_in).collect();
+                let indices = weights.iter().map(of_channel).collect();
+                match groups.last_mut() {
+                    Some(group) if next == Some(offset) && group.inputs.len() < length => {
+                        group.inputs.push(Some(indices));
+                    }
+                    _ => groups.push(Group { offset, inputs: vec![Some(indices)] }),
+                }
+                next = Some(offset + 1);
+            }
+        }
+    }
+    groups.iter_mut().for_each(|group| group.inputs.resize(length, None));
+    groups
+}
+
+/// Some channels of a phase, packed for one tile.
+struct Block<In: 'static, W: 'static, Out: 'static, Finish: 'static> {
+    variant: &'static Variant<In, W, Out, Finish>,
+    /// Its first lane in the phase, and how many it has.
+    first: usize,
+    lanes: usize,
+    /// Where its offsets, weights and per-lane values start.
+    offsets: usize,
+    groups: usize,
+    weights: usize,
+    finish: usize,
+}
+
+/// A phase that is ready to run.
+struct Packed<In: 'static, W: 'static, Out: 'static, Finish: 'static> {
+    rows: usize,
+    cols: usize,
+    x: usize,
+    x_row: usize,
+    x_col: usize,
+    y: usize,
+    y_row: usize,
+    y_col: usize,
+    blocks: Vec<Block<In, W, Out, Finish>>,
+}
+
+/// How the pixels of a merged phase go from a row of the grid into the output plane.
+struct Scatter {
+    merged: Merged,
+}
+
+/// A layer that is ready to run.
+pub(crate) struct Layer<In: 'static, W: 'static, Out: 'static, Finish: 'static> {
+    phases: Vec<Packed<In, W, Out, Finish>>,
+    /// Of the only phase, if it is a merged one.
+    scatter: Option<Scatter>,
+    offsets: Vec<u32>,
+    weights: Vec<W>,
+    /// For each packed lane, registers filled up: the number of the output, if it is one, and the sum of its weights.
+    lanes: Vec<(Option<usize>, i32)>,
+    /// Elements of the planes, and values that a group may read behind the input.
+    x_len: usize,
+    y_len: usize,
+    slack: usize,
+}
+
+/// How much one group costs a tile, in halves of a multiplication of a register.
+fn cost(pixels: usize, registers: usize) -> usize {
+    2 * pixels * registers + pixels + registers + 2
+}
+
+impl<In, W: Weight, Out: Copy, Finish> Layer<In, W, Out, Finish> {
+    /// Packs `weights` for the family, of `families`, that has the least to do. `channels` are the input's;
+    /// `x_len` and `y_len` the elements of the planes.
+    pub(crate) fn pack(
+        plan: Plan,
+        weights: &[W],
+        channels: usize,
+        (x_len, y_len): (usize, usize),
+        families: &'static [Family<In, W, Out, Finish>],
+    ) -> Self {
+        let Plan { phases, merged, w_out, w_in } = plan;
+        let lanes = families[0].lanes;
+        let work =
+            |phase: &Phase| phase.lanes.len().div_ceil(lanes) * phase.rows * phase.cols * phase.taps.len();
+        let apart: usize = phases.iter().map(work).sum();
+        let merged = merged.filter(|merged| work(&merged.phase) * 5 < apart * 4);
+        let phases = merged.as_ref().map_or(phases, |merged| vec![merged.phase.clone()]);
+
+        let work = |family: &Family<In, W, Out, Finish>| {
+            let length = family.depth * family.steps;
+            let (mut whole, mut total) = (true, 0);
+            for phase in &phases {
+                let groups = groups(phase, channels, w_in, length, W::SUMS);
+                whole &= groups.iter().all(|group| group.inputs.iter().all(Option::is_some));
+                total += groups.len() * length;
+            }
+            (family.padded || whole).then_some(total)
+        };
+        // the widest groups come first, and save loads
+        let mut best: Option<(usize, &Family<In, W, Out, Finish>)> = None;
+        for family in families {
+            if let Some(total) = work(family)
+                && best.is_none_or(|(least, _)| total * 5 < least * 4)
+            {
+                best = Some((total, family));
+            }
+        }
+        let family = best.map_or(&families[families.len() - 1], |(_, family)| family);
+        let mut layer = Self {
+            phases: Vec::new(),
+            scatter: merged.map(|merged| Scatter { merged }),
+            offsets: Vec::new(),
+            weights: Vec::new(),
+            lanes: Vec::new(),
+            x_len,
+            y_len,
+            slack: family.depth * family.steps - 1,
+        };
+        for phase in &phases {
+            let groups = groups(phase, channels, w_in, family.depth * family.steps, W::SUMS);
+            let packed = layer.phase(phase, &groups, weights, w_out, family);
+            layer.phases.push(packed);
+        }
+        layer
+    }
+
+    fn phase(
+        &mut self,
+        phase: &Phase,
+        groups: &[Group],
+        weights: &[W],
+        w_out: usize,
+        family: &'static Family<In, W, Out, Finish>,
+    ) -> Packed<In, W, Out, Finish> {
+        // a merged phase runs row by row
+        let rows = if self.scatter.is_some() { phase.rows } else { 1 };
+        let pixels = phase.rows * phase.cols / rows;
+        let mut blocks = Vec::new();
+        let mut first = 0;
+        while first < phase.lanes.len() {
+            let registers = (phase.lanes.len() - first).div_ceil(family.lanes);
+            // the least work for each register
+            let fits = |variant: &&Variant<In, W, Out, Finish>| {
+                variant.registers <= registers && variant.pixels <= pixels
+            };
+            let spent = |variant: &&Variant<In, W, Out, Finish>| {
+                pixels.div_ceil(variant.pixels) * cost(variant.pixels, variant.registers) * 1000
+                    / variant.registers
+            };
+            let variant = family.variants.iter().filter(fits).min_by_key(spent);
+            let variant = variant.expect("every family has a tile of one pixel and one register");
+            let lanes = (variant.registers * family.lanes).min(phase.lanes.len() - first);
+            let of_block: Vec<Option<Lane>> = (0..variant.registers * family.lanes)
+                .map(|lane| phase.lanes.get(first + lane).copied().filter(|_| lane < lanes))
+                .collect();
+            let (offsets, packed, finish) = (self.offsets.len(), self.weights.len(), self.lanes.len());
+            self.block(groups, &of_block, weights, w_out, family);
+            let groups = self.offsets.len() - offsets;
+            blocks.push(Block { variant, first, lanes, offsets, groups, weights: packed, finish });
+            first += lanes;
+        }
+        let Phase { rows, cols, x, x_row, x_col, y, y_row, y_col, .. } = *phase;
+        Packed { rows, cols, x, x_row, x_col, y, y_row, y_col, blocks }
+    }
+
+    /// Packs the groups of a block, and those of rests behind them.
+    fn block(
+        &mut self,
+        groups: &[Group],
+        lanes: &[Option<Lane>],
+        weights: &[W],
+        w_out: usize,
+        family: &Family<In, W, Out, Finish>,
+    ) {
+        let depth = family.depth;
+        let mut totals = vec![0i32; lanes.len()];
+        let mut rests: Vec<(usize, Vec<W>)> = Vec::new();
+        for group in groups {
+            let mut packed = vec![W::ZERO; family.steps * lanes.len() * depth];
+            let mut rests_of_group = packed.clone();
+            for step in 0..family.steps {
+                for (lane, output) in lanes.iter().enumerate() {
+                    let Some(Lane { output, part }) = output else { continue };
+                    let mut values = [W::ZERO; 4];
+                    let mut rest = values;
+                    for (value, input) in values.iter_mut().zip(&group.inputs[step * depth..][..depth]) {
+                        let indices = input.iter().flat_map(|parts| &parts[*part]);
+                        let found = indices.map(|index| weights[output * w_out + index]);
+                        *value = found.reduce(W::sum).unwrap_or(W::ZERO);
+                        totals[lane] = value.count(totals[lane]);
+                    }
+                    W::split(&mut values[..depth], &mut rest[..depth], family.limit);
+                    let register = step * lanes.len() + lane / family.lanes * family.lanes;
+                    for input in 0..depth {
+                        let at = register * depth + (family.place)(lane % family.lanes, input);
+                        (packed[at], rests_of_group[at]) = (values[input], rest[input]);
+                    }
+                }
+            }
+            self.offsets.push(group.offset as u32);
+            self.weights.append(&mut packed);
+            if rests_of_group.iter().any(|weight| *weight != W::ZERO) {
+                rests.push((group.offset, rests_of_group));
+            }
+        }
+        for (offset, mut rest) in rests {
+            self.offsets.push(offset as u32);
+            self.weights.append(&mut rest);
+        }
+        self.lanes.extend(lanes.iter().map(|lane| lane.map(|lane| lane.output)).zip(totals));
+    }
+
+    /// For each packed lane the number of its output, if it is one, and the sum of its weights.
+    pub(crate) fn lanes(&self) -> &[(Option<usize>, i32)] {
+        &self.lanes
+    }
+
+    /// Values that may be read behind the input plane; what they are does not matter.
+    pub(crate) fn slack(&self) -> usize {
+        self.slack
+    }
+
+    /// Bytes of packed weights and offsets.
+    pub(crate) fn bytes(&self) -> usize {
+        self.weights.len() * size_of::<W>() + self.offsets.len() * size_of::<u32>()
+    }
+
+    /// Values that one part needs beside the planes.
+    pub(crate) fn scratch(&self) -> usize {
+        self.scatter
+            .as_ref()
+            .map_or(0, |scatter| scatter.merged.phase.cols * scatter.merged.phase.lanes.len())
+    }
+
+    /// Whether several phases run as one.
+    pub(crate) fn is_merged(&self) -> bool {
+        self.scatter.is_some()
+    }
+
+    /// Pixels and registers of each block's tile.
+    pub(crate) fn tiles(&self) -> impl Iterator<Item = (usize, usize)> + '_ {
+        self.phases.iter().flat_map(|phase| &phase.blocks).map(|b| (b.variant.pixels, b.variant.registers))
+    }
+
+    /// Runs share `part` of `parts` of the layer. `finish` gives what belongs to packed lanes from a number on;
+    /// `scratch` has [`Self::scratch`] values.
+    ///
+    /// # Safety
+    /// The CPU has the family's instructions. `y` can be written to, and only by other parts at the same time.
+    pub(crate) unsafe fn run(
+        &self,
+        x: &[In],
+        y: *mut [Out],
+        scratch: &mut [Out],
+        (part, parts): (usize, usize),
+        finish: impl Fn(usize) -> Finish,
+    ) {
+        assert!(x.len() >= self.x_len + self.slack && y.len() >= self.y_len, "planes of another size");
+        let y = y.cast::<Out>();
+        if let (Some(scatter), [phase]) = (&self.scatter, &self.phases[..]) {
+            assert!(scratch.len() >= self.scratch(), "scratch of another size");
+            for row in phase.rows * part / parts..phase.rows * (part + 1) / parts {
+                for block in &phase.blocks {
+                    let pixels = (row * phase.cols, (row + 1) * phase.cols);
+                    let work = self.work(phase, block, x, scratch.as_mut_ptr(), pixels, &finish);
+                    // SAFETY: the plan stays inside the input plane and a row of scratch; the caller vouches for the CPU
+                    unsafe { (block.variant.run)(&work) };
+                }
+                // SAFETY: the plan stays inside the output plane
+                unsafe { scatter.row(row, scratch, y) };
+            }
+            return;
+        }
+        for phase in &self.phases {
+            let pixels = phase.rows * phase.cols;
+            for (number, block) in phase.blocks.iter().enumerate() {
+                // few pixels: whole blocks are shared; else pixels, in whole tiles
+                let tile = block.variant.pixels;
+                let tiles = pixels.div_ceil(tile);
+                let (first, last) = if tiles < parts {
+                    if number % parts != part {
+                        continue;
+                    }
+                    (0, pixels)
+                } else {
+                    let cut = |part: usize| tiles * part / parts * tile;
+                    // the last share keeps a whole tile
+                    (cut(part).min(pixels - tile), if part + 1 == parts { pixels } else { cut(part + 1) })
+                };
+                let work = self.work(phase, block, x, y, (first, last), &finish);
+                // SAFETY: the plan stays inside the planes, whose lengths were checked; the caller vouches for the CPU
+                unsafe { (block.variant.run)(&work) };
+            }
+        }
+    }
+
+    fn work(
+        &self,
+        phase: &Packed<In, W, Out, Finish>,
+        block: &Block<In, W, Out, Finish>,
+        x: &[In],
+        y: *mut Out,
+        (first, last): (usize, usize),
+        finish: &impl Fn(usize) -> Finish,
+    ) -> Work<In, W, Out, Finish> {
+        Work {
+            x: x[phase.x..].as_ptr(),
+            y: y.wrapping_add(phase.y + block.first),
+            x_row: phase.x_row,
+            x_col: phase.x_col,
+            y_row: phase.y_row,
+            y_col: phase.y_col,
+            cols: phase.cols,
+            first,
+            last,
+            offsets: self.offsets[block.offsets..].as_ptr(),
+            groups: block.groups,
+            weights: self.weights[block.weights..].as_ptr(),
+            finish: finish(block.finish),
+            lanes: block.lanes,
+        }
+    }
+}
+
+impl Scatter {
+    /// Moves a row of the grid into the output plane.
+    ///
+    /// # Safety
+    /// `y` is the output plane.
+    unsafe fn row<Out: Copy>(&self, row: usize, scratch: &[Out], y: *mut Out) {
+        let Merged { parts, phase, y_row, y_col, channels } = &self.merged;
+        let lanes = phase.lanes.len();
+        for (number, part) in parts.iter().enumerate() {
+            if !(part.rows.0..part.rows.1).contains(&row) {
+                continue;
+            }
+            let first = part.y + (row - part.rows.0) * y_row;
+            let pixels = scratch[part.cols.0 * lanes..part.cols.1 * lanes].chunks_exact(lanes);
+            for (col, pixel) in pixels.enumerate() {
+                for (channel, value) in pixel[number * channels..][..*channels].iter().enumerate() {
+                    // SAFETY: the caller vouches for the plane, the plan for the place
+                    unsafe { *y.add(first + col * y_col + channel) = *value };
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! The one loop that all layers of all families run: a tile of output pixels × channels is held in registers while
+//! the taps' inputs are broadcast against packed weights.
+//!
+//! A family is an [`Arithmetic`]: what a register of accumulators is, how a group of inputs is multiplied into it, and
+//! how it is rounded and stored.
+
+/// How one family multiplies and stores one type of number.
+///
+/// Its functions are inlined into functions that enable the family's instructions; none may be called elsewhere.
+pub(crate) trait Arithmetic {
+    /// An input value in memory.
+    type In: Copy;
+    /// A packed weight.
+    type Weight: Copy;
+    /// An output value in memory.
+    type Out: Copy;
+    /// What is done to sums before they are stored.
+    type Finish: Copy;
+    /// A register of [`Self::LANES`] sums, each of another output channel.
+    type Sums: Copy;
+    /// One group of inputs of a pixel.
+    type Inputs: Copy;
+    /// Weights of [`Self::LANES`] outputs for one step.
+    type Weights: Copy;
+
+    /// Sums of a register.
+    const LANES: usize;
+    /// Consecutive inputs that one step multiplies into each sum.
+    const DEPTH: usize;
+    /// Steps of a group: `DEPTH · STEPS` consecutive inputs are loaded at once.
+    const STEPS: usize;
+
+    /// Zeros.
+    ///
+    /// # Safety
+    /// The CPU has the family's instructions, as for all functions here.
+    unsafe fn zero() -> Self::Sums;
+    /// Loads a group.
+    ///
+    /// # Safety
+    /// `DEPTH · STEPS` values can be read.
+    unsafe fn inputs(from: *const Self::In) -> Self::Inputs;
+    /// Loads the weights of a step.
+    ///
+    /// # Safety
+    /// `DEPTH · LANES` weights can be read.
+    unsafe fn weights(from: *const Self::Weight) -> Self::Weights;
+    /// Multiplies step `step` of a group into the sums.
+    ///
+    /// # Safety
+    /// See [`Self::zero`].
+    unsafe fn add(sums: Self::Sums, inputs: Self::Inputs, weights: Self::Weights, step: usize) -> Self::Sums;
+    /// Stores the first `lanes` sums of a pixel. `finish` stands at the first of these lanes.
+    ///
+    /// # Safety
+    /// `lanes` values can be written to `to`; `finish` covers the registers in whole.
+    unsafe fn store<const N: usize>(
+        sums: [Self::Sums; N],
+        finish: &Self::Finish,
+        to: *mut Self::Out,
+        lanes: usize,
+    );
+}
+
+/// What a kernel works on: some pixels of a phase × a block of channels.
+pub(crate) struct Work<In, Weight, Out, Finish> {
+    /// Where the phase's first pixel reads.
+    pub(crate) x: *const In,
+    /// Where the block's first channel of the phase's first pixel lies.
+    pub(crate) y: *mut Out,
+    pub(crate) x_row: usize,
+    pub(crate) x_col: usize,
+    pub(crate) y_row: usize,
+    pub(crate) y_col: usize,
+    pub(crate) cols: usize,
+    /// Pixels of the phase, counted row by row, from and to (exclusive).
+    pub(crate) first: usize,
+    pub(crate) last: usize,
+    /// Of each group, in elements of the input.
+    pub(crate) offsets: *const u32,
+    pub(crate) groups: usize,
+    /// (groups, steps, registers, lanes, depth)
+    pub(crate) weights: *const Weight,
+    pub(crate) finish: Finish,
+    /// Channels of the block.
+    pub(crate) lanes: usize,
+}
+
+/// The work of an [`Arithmetic`].
+pub(crate) type WorkOf<A> =
+    Work<<A as Arithmetic>::In, <A as Arithmetic>::Weight, <A as Arithmetic>::Out, <A as Arithmetic>::Finish>;
+
+/// Runs tiles of `PIXELS` pixels × `REGISTERS` registers. If there are fewer pixels than a tile's than were asked for
+/// at the end, the last tile overlaps the one before.
+///
+/// # Safety
+/// The CPU has the family's instructions; pointers and steps stay inside their buffers, with a group's length to spare
+/// behind the input; there are at least `PIXELS` pixels.
+#[inline(always)]
+pub(crate) unsafe fn run<A: Arithmetic, const PIXELS: usize, const REGISTERS: usize>(work: &WorkOf<A>) {
+    debug_assert!(work.last - work.first >= PIXELS);
+    let mut pixel = work.first;
+    while pixel < work.last {
+        let start = if pixel + PIXELS > work.last { work.last - PIXELS } else { pixel };
+        let (mut row, mut col) = (start / work.cols, start % work.cols);
+        let mut x = [work.x; PIXELS];
+        let mut y = [work.y; PIXELS];
+        for (x, y) in x.iter_mut().zip(&mut y) {
+            // SAFETY: the caller vouches for the steps
+            unsafe {
+                *x = x.add(row * work.x_row + col * work.x_col);
+                *y = y.add(row * work.y_row + col * work.y_col);
+            }
+            col += 1;
+            if col == work.cols {
+                (row, col) = (row + 1, 0);
+            }
+        }
+        // SAFETY: weights are packed for exactly these groups, steps and registers
+        unsafe {
+            let mut sums = [[A::zero(); REGISTERS]; PIXELS];
+            let mut packed = work.weights;
+            for group in 0..work.groups {
+                let offset = *work.offsets.add(group) as usize;
+                let inputs: [A::Inputs; PIXELS] = core::array::from_fn(|p| A::inputs(x[p].add(offset)));
+                for step in 0..A::STEPS {
+                    let weights: [A::Weights; REGISTERS] =
+                        core::array::from_fn(|r| A::weights(packed.add(r * A::LANES * A::DEPTH)));
+                    packed = packed.add(REGISTERS * A::LANES * A::DEPTH);
+                    for p in 0..PIXELS {
+                        for r in 0..REGISTERS {
+                            sums[p][r] = A::add(sums[p][r], inputs[p], weights[r], step);
+                        }
+                    }
+                }
+            }
+            for p in 0..PIXELS {
+                A::store(sums[p], &work.finish, y[p], work.lanes);
+            }
+        }
+        pixel += PIXELS;
+    }
+}
+
+/// One size of tile of one family.
+pub(crate) struct Variant<In, Weight, Out, Finish> {
+    pub(crate) pixels: usize,
+    pub(crate) registers: usize,
+    pub(crate) run: unsafe fn(&Work<In, Weight, Out, Finish>),
+}
+
+/// One size of tile of an [`Arithmetic`].
+pub(crate) type VariantOf<A> = Variant<
+    <A as Arithmetic>::In,
+    <A as Arithmetic>::Weight,
+    <A as Arithmetic>::Out,
+    <A as Arithmetic>::Finish,
+>;
+
+/// Declares the tiles of a family: `variants!(NAME: Arithmetic, "features", [(pixels, registers), …])`.
+macro_rules! variants {
+    ($name:ident: $arithmetic:ty, $features:literal, [$(($pixels:literal, $registers:literal)),* $(,)?]) => {
+        pub(crate) static $name: &[$crate::tile::VariantOf<$arithmetic>] = {
+            #[target_feature(enable = $features)]
+            unsafe fn run<const PIXELS: usize, const REGISTERS: usize>(work: &$crate::tile::WorkOf<$arithmetic>) {
+                // SAFETY: the caller vouches for the CPU and the work
+                unsafe { $crate::tile::run::<$arithmetic, PIXELS, REGISTERS>(work) }
+            }
+            &[$($crate::tile::Variant { pixels: $pixels, registers: $registers, run: run::<$pixels, $registers> }),*]
+        };
+    };
+}
+pub(crate) use variants;

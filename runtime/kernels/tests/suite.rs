@@ -1,0 +1,409 @@
+//! Problems made by a generator, solved by every family that this CPU has and by a direct transcription of ONNX's
+//! definitions: integers have to agree bit for bit, floats to rounding.
+
+use edgegen_kernels::elements::{Function, flipped};
+use edgegen_kernels::{Axis, FloatLayer, FloatSpec, Isa, Kind, Plane, QuantizedLayer, QuantizedSpec};
+
+/// Families that can run here; what is left out is said.
+fn families() -> Vec<Isa> {
+    #[cfg(target_arch = "x86_64")]
+    let has = |isa| {
+        use std::is_x86_feature_detected as has;
+        match isa {
+            Isa::Scalar => true,
+            Isa::Avx2 => has!("avx2") && has!("fma"),
+            Isa::AvxVnni => has!("avx2") && has!("fma") && has!("avxvnni"),
+            Isa::Avx512Vnni => has!("avx512vnni") && has!("avx512bw") && has!("avx512vl"),
+            Isa::Neon | Isa::NeonDot => false,
+        }
+    };
+    #[cfg(target_arch = "aarch64")]
+    let has = |isa| match isa {
+        Isa::Scalar | Isa::Neon => true,
+        Isa::NeonDot => std::arch::is_aarch64_feature_detected!("dotprod"),
+        _ => false,
+    };
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    let has = |isa| isa == Isa::Scalar;
+    let (here, missing): (Vec<Isa>, Vec<Isa>) = Isa::ALL.into_iter().partition(|isa| has(*isa));
+    eprintln!("families tested: {here:?}; this CPU lacks {missing:?}");
+    here
+}
+
+/// xorshift64*.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 16
+    }
+
+    fn below(&mut self, bound: usize) -> usize {
+        (self.next() % bound as u64) as usize
+    }
+
+    fn pick<T: Copy>(&mut self, of: &[T]) -> T {
+        of[self.below(of.len())]
+    }
+
+    /// −1 to 1.
+    fn unit(&mut self) -> f32 {
+        (self.next() % (1 << 24)) as f32 / (1 << 23) as f32 - 1.0
+    }
+}
+
+/// A layer without its values.
+#[derive(Clone, Debug)]
+struct Problem {
+    kind: Kind,
+    input: Plane,
+    output: Plane,
+}
+
+impl Problem {
+    /// Any layer that the kernels know, with sizes that leave tails everywhere.
+    fn any(random: &mut Random) -> Self {
+        let channels =
+            |random: &mut Random| random.pick(&[1, 2, 3, 4, 5, 7, 8, 12, 16, 17, 20, 31, 32, 33, 48, 64, 70]);
+        loop {
+            let (inputs, outputs) = (channels(random), channels(random));
+            let (height, width) = (1 + random.below(9), 1 + random.below(9));
+            let axis = |random: &mut Random, stride: usize, dilated: bool| Axis {
+                kernel: 1 + random.below(5),
+                stride,
+                padding: random.below(3),
+                dilation: if dilated { 1 + random.below(2) } else { 1 },
+            };
+            let (kind, size) = match random.below(6) {
+                0 | 1 => {
+                    let stride = 1 + random.below(3);
+                    let (y, x) = (axis(random, stride, true), axis(random, stride, true));
+                    (
+                        Kind::Conv { y, x, enlarged: 1, block: 1, cropped: 0 },
+                        conv(y, height, 1).zip(conv(x, width, 1)),
+                    )
+                }
+                2 => {
+                    let (enlarged, stride) = (2 + random.below(2), 1 + random.below(2));
+                    let (y, x) = (axis(random, stride, false), axis(random, stride, false));
+                    let size = conv(y, height, enlarged).zip(conv(x, width, enlarged));
+                    (Kind::Conv { y, x, enlarged, block: 1, cropped: 0 }, size)
+                }
+                3 => {
+                    let block = 2 + random.below(2);
+                    let cropped = random.below(block);
+                    let (y, x) = (axis(random, 1, false), axis(random, 1, false));
+                    let cut = |size: usize| (size * block).checked_sub(2 * cropped).filter(|size| *size > 0);
+                    let size = conv(y, height, 1).and_then(cut).zip(conv(x, width, 1).and_then(cut));
+                    (Kind::Conv { y, x, enlarged: 1, block, cropped }, size)
+                }
+                4 => {
+                    let stride = 1 + random.below(3);
+                    let (y, x) = (axis(random, stride, false), axis(random, stride, false));
+                    let added = random.below(stride);
+                    let size = transposed(y, height, added).zip(transposed(x, width, added));
+                    (Kind::Transposed { y, x }, size)
+                }
+                _ => (Kind::Dense, Some((1 + random.below(5), 1 + random.below(5)))),
+            };
+            let Some(size) = size else { continue };
+            let mut input = Plane::new(inputs, height, width);
+            let mut output = Plane::new(outputs, size.0, size.1);
+            input.border = kind.border(&input, &output);
+            if random.below(2) == 0 {
+                input.border.left += 1;
+                output.border.top = random.below(3);
+                output.border.right = random.below(3);
+            }
+            return Self { kind, input, output };
+        }
+    }
+
+    fn weights(&self) -> usize {
+        match self.kind {
+            Kind::Conv { y, x, block, .. } => {
+                self.output.channels * block * block * self.input.channels * y.kernel * x.kernel
+            }
+            Kind::Transposed { y, x } => self.output.channels * self.input.channels * y.kernel * x.kernel,
+            Kind::Dense => self.input.values() * self.output.values(),
+        }
+    }
+
+    fn outputs(&self) -> usize {
+        match self.kind {
+            Kind::Conv { block, .. } => self.output.channels * block * block,
+            Kind::Transposed { .. } => self.output.channels,
+            Kind::Dense => self.output.values(),
+        }
+    }
+
+    /// Calls `visit(output number, place in CHW, [(input place in CHW, weight)])` for every output, by ONNX's definitions.
+    fn solve(&self, mut visit: impl FnMut(usize, usize, Vec<(usize, usize)>)) {
+        let (inputs, height, width) = (self.input.channels, self.input.height, self.input.width);
+        let (channels, out_height, out_width) = (self.output.channels, self.output.height, self.output.width);
+        let inside = |at: isize, size: usize| usize::try_from(at).ok().filter(|at| *at < size);
+        for channel in 0..channels {
+            for oy in 0..out_height {
+                for ox in 0..out_width {
+                    let mut products = Vec::new();
+                    let mut output = channel;
+                    match self.kind {
+                        Kind::Dense => {
+                            output = (channel * out_height + oy) * out_width + ox;
+                            let values = self.input.values();
+                            products = (0..values).map(|input| (input, output * values + input)).collect();
+                        }
+                        Kind::Conv { y, x, enlarged, block, cropped } => {
+                            let (fy, fx) = (oy + cropped, ox + cropped);
+                            output = (channel * block + fy % block) * block + fx % block;
+                            for input in 0..inputs {
+                                for ky in 0..y.kernel {
+                                    for kx in 0..x.kernel {
+                                        let at = |position: usize, axis: Axis, k: usize, size: usize| {
+                                            let at = (position * axis.stride + k * axis.dilation) as isize;
+                                            inside(at - axis.padding as isize, size * enlarged)
+                                                .map(|at| at / enlarged)
+                                        };
+                                        let iy = at(fy / block, y, ky, height);
+                                        if let Some((iy, ix)) = iy.zip(at(fx / block, x, kx, width)) {
+                                            let weight =
+                                                ((output * inputs + input) * y.kernel + ky) * x.kernel + kx;
+                                            products.push(((input * height + iy) * width + ix, weight));
+                                        }
+                                    }
+                                }
+                            }
+                        }
+                        Kind::Transposed { y, x } => {
+                            for input in 0..inputs {
+                                for iy in 0..height {
+                                    for ix in 0..width {
+                                        let tap = |o: usize, i: usize, axis: Axis| {
+                                            inside(
+                                                (o + axis.padding) as isize - (i * axis.stride) as isize,
+                                                axis.kernel,
+                                            )
+                                        };
+                                        if let Some((ky, kx)) = tap(oy, iy, y).zip(tap(ox, ix, x)) {
+                                            let weight = ((input * channels + channel) * y.kernel + ky)
+                                                * x.kernel
+                                                + kx;
+                                            products.push(((input * height + iy) * width + ix, weight));
+                                        }
+                                    }
+                                }
+                            }
+                        }
+                    }
+                    visit(output, (channel * out_height + oy) * out_width + ox, products);
+                }
+            }
+        }
+    }
+}
+
+fn conv(axis: Axis, size: usize, enlarged: usize) -> Option<usize> {
+    let reach = (axis.kernel - 1) * axis.dilation + 1;
+    (size * enlarged + 2 * axis.padding).checked_sub(reach).map(|left| left / axis.stride + 1)
+}
+
+fn transposed(axis: Axis, size: usize, added: usize) -> Option<usize> {
+    ((size - 1) * axis.stride + axis.kernel + added).checked_sub(2 * axis.padding).filter(|size| *size > 0)
+}
+
+/// Where a value of a CHW picture lies in a plane.
+fn place(plane: &Plane, index: usize) -> usize {
+    let pixels = plane.height * plane.width;
+    let (channel, y, x) = (index / pixels, index % pixels / plane.width, index % plane.width);
+    let row = (plane.border.left + plane.width + plane.border.right) * plane.channels;
+    (y + plane.border.top) * row + (x + plane.border.left) * plane.channels + channel
+}
+
+#[test]
+fn integers_agree_bit_for_bit_with_the_definition_in_every_family() {
+    let families = families();
+    let mut random = Random(0x5eed);
+    for round in 0..400 {
+        let problem = Problem::any(&mut random);
+        let Problem { kind, input, output } = problem;
+        // small weights as trained ones are, all extremes, or all of one sign, which saturate what can saturate
+        let style = random.below(3);
+        let weights: Vec<i8> = (0..problem.weights())
+            .map(|_| match style {
+                0 => (random.unit() * random.unit() * 127.0) as i8,
+                1 => random.pick(&[-128, -127, 127, 126, 0]),
+                _ => 127,
+            })
+            .collect();
+        let levels: Vec<u8> = (0..input.values())
+            .map(|_| if style == 0 { random.below(256) as u8 } else { random.pick(&[0, 255, 254, 128]) })
+            .collect();
+        let bias: Vec<i32> = (0..problem.outputs()).map(|_| (random.unit() * 50_000.0) as i32).collect();
+        let per_output = random.below(2) == 0;
+        let scale = random.pick(&[1e-3, 0.01, 1e-5, 1.0, 3e7, 1e-30]);
+        let scales: Vec<f32> = (0..if per_output { problem.outputs() } else { 1 })
+            .map(|_| scale * (1.0 + 0.5 * random.unit()))
+            .collect();
+        let (x_zero, y_zero) = (random.pick(&[0u8, 3, 128, 255]), random.pick(&[0u8, 7, 128, 255]));
+        let low = random.pick(&[0, y_zero]);
+        let high = random.pick(&[255u8, 200]).max(low);
+        let slope = random.pick(&[1.0f32, 1.0, 0.0, 0.2]);
+        let spec = QuantizedSpec {
+            kind,
+            input,
+            output,
+            weights: &weights,
+            bias: &bias,
+            scales: &scales,
+            x_zero,
+            y_zero,
+            low,
+            high,
+            slope,
+        };
+        let mut expected = vec![0u8; output.values()];
+        problem.solve(|number, at, products| {
+            let sum = products.iter().fold(bias[number], |sum, (x, w)| {
+                sum.wrapping_add((i32::from(levels[*x]) - i32::from(x_zero)) * i32::from(weights[*w]))
+            });
+            let scaled = sum as f32 * scales[if per_output { number } else { 0 }];
+            let scaled = if scaled < 0.0 { scaled * slope } else { scaled };
+            let level = f64::from(scaled.round_ties_even()) + f64::from(y_zero);
+            expected[at] = (level.clamp(0.0, 255.0) as u8).clamp(low, high);
+        });
+        for isa in &families {
+            let layer = QuantizedLayer::new(*isa, &spec).unwrap();
+            // what lies behind the plane and in the output's border must not matter, and not change
+            let mut x = vec![0xa5u8; input.len() + layer.slack()];
+            x[..input.len()].fill(flipped(*isa, x_zero));
+            for (index, level) in levels.iter().enumerate() {
+                x[place(&input, index)] = flipped(*isa, *level);
+            }
+            let parts = 1 + random.below(4);
+            let mut y = vec![0x77u8; output.len()];
+            let mut scratch = vec![0; layer.scratch()];
+            for part in 0..parts {
+                // SAFETY: the family is one of this CPU's
+                unsafe { layer.run(&x, &raw mut y[..], &mut scratch, (part, parts)) };
+            }
+            let mut border = y.clone();
+            for (index, expected) in expected.iter().enumerate() {
+                let at = place(&output, index);
+                let found = flipped(*isa, y[at]);
+                assert_eq!(
+                    found, *expected,
+                    "round {round}, {isa}, output {index} of {problem:?}, style {style}"
+                );
+                border[at] = 0x77;
+            }
+            assert!(
+                border.iter().all(|byte| *byte == 0x77),
+                "round {round}, {isa}: the border of {problem:?} changed"
+            );
+        }
+    }
+}
+
+#[test]
+fn floats_agree_to_rounding_with_the_definition_in_every_family() {
+    let families = families();
+    let mut random = Random(0xf10a7);
+    for round in 0..300 {
+        let problem = Problem::any(&mut random);
+        let Problem { kind, input, output } = problem;
+        let weights: Vec<f32> = (0..problem.weights()).map(|_| random.unit()).collect();
+        let values: Vec<f32> = (0..input.values()).map(|_| random.unit()).collect();
+        let bias: Vec<f32> = (0..problem.outputs()).map(|_| random.unit()).collect();
+        let slope = random.pick(&[1.0f32, 0.0, 0.2]);
+        let spec = FloatSpec { kind, input, output, weights: &weights, bias: &bias, slope };
+        let mut expected = vec![(0.0f64, 0.0f64); output.values()];
+        problem.solve(|number, at, products| {
+            let terms = products.iter().map(|(x, w)| f64::from(values[*x]) * f64::from(weights[*w]));
+            let size: f64 = terms.clone().map(f64::abs).sum();
+            let sum = f64::from(bias[number]) + terms.sum::<f64>();
+            expected[at] = (if sum < 0.0 { sum * f64::from(slope) } else { sum }, size + 1.0);
+        });
+        for isa in &families {
+            let layer = FloatLayer::new(*isa, &spec).unwrap();
+            let mut x = vec![0.0f32; input.len() + layer.slack()];
+            x[input.len()..].fill(1e30);
+            for (index, value) in values.iter().enumerate() {
+                x[place(&input, index)] = *value;
+            }
+            let parts = 1 + random.below(4);
+            let mut y = vec![77.0f32; output.len()];
+            let mut scratch = vec![0.0; layer.scratch()];
+            for part in 0..parts {
+                // SAFETY: the family is one of this CPU's
+                unsafe { layer.run(&x, &raw mut y[..], &mut scratch, (part, parts)) };
+            }
+            for (index, (expected, size)) in expected.iter().enumerate() {
+                let found = f64::from(y[place(&output, index)]);
+                // sums of up to some thousands of terms: a few roundings of the largest partial sum
+                let most = size * f64::from(f32::EPSILON) * 8.0;
+                assert!(
+                    (found - expected).abs() <= most,
+                    "round {round}, {isa}, output {index} of {problem:?}: {found}, not {expected}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn functions_are_as_exact_as_they_say() {
+    for (function, exact, most) in [
+        (Function::Tanh, f64::tanh as fn(f64) -> f64, 5e-7),
+        (Function::Sigmoid, |x: f64| 1.0 / (1.0 + (-x).exp()), 3e-7),
+    ] {
+        let mut values: Vec<f32> = (-20_000..=20_000).map(|i| i as f32 / 1000.0).collect();
+        values.extend([f32::INFINITY, f32::NEG_INFINITY, 0.0, 1e-20]);
+        let before = values.clone();
+        function.apply(&mut values);
+        for (x, y) in before.iter().zip(&values) {
+            let exact = exact(f64::from(*x));
+            assert!((f64::from(*y) - exact).abs() <= most, "{function:?} of {x}: {y}, not {exact}");
+            assert!((f64::from(function.exact(*x)) - exact).abs() <= 1.3e-7, "{function:?} of {x}");
+        }
+        let mut nan = [f32::NAN];
+        function.apply(&mut nan);
+        assert!(nan[0].is_nan());
+    }
+}
+
+#[test]
+fn a_spec_that_does_not_fit_is_an_error() {
+    let axis = Axis { kernel: 3, stride: 1, padding: 1, dilation: 1 };
+    let kind = Kind::Conv { y: axis, x: axis, enlarged: 1, block: 1, cropped: 0 };
+    let mut input = Plane::new(2, 4, 4);
+    let output = Plane::new(3, 4, 4);
+    let weights = vec![0.5; 2 * 3 * 9];
+    let spec = FloatSpec { kind, input, output, weights: &weights, bias: &[], slope: 1.0 };
+    assert!(FloatLayer::new(Isa::Scalar, &spec).is_err(), "no border");
+    input.border = kind.border(&input, &output);
+    let spec = FloatSpec { input, ..spec };
+    assert!(FloatLayer::new(Isa::Scalar, &spec).is_ok());
+    assert!(FloatLayer::new(Isa::Scalar, &FloatSpec { weights: &weights[1..], ..spec }).is_err());
+    assert!(FloatLayer::new(Isa::Scalar, &FloatSpec { bias: &[0.0; 2], ..spec }).is_err());
+    assert!(FloatLayer::new(Isa::Scalar, &FloatSpec { slope: f32::NAN, ..spec }).is_err());
+    let spec = QuantizedSpec {
+        kind,
+        input,
+        output,
+        weights: &[1; 54],
+        bias: &[],
+        scales: &[0.1],
+        x_zero: 0,
+        y_zero: 0,
+        low: 0,
+        high: 255,
+        slope: 1.0,
+    };
+    assert!(QuantizedLayer::new(Isa::Scalar, &spec).is_ok());
+    assert!(QuantizedLayer::new(Isa::Scalar, &QuantizedSpec { scales: &[f32::NAN], ..spec }).is_err());
+    assert!(QuantizedLayer::new(Isa::Scalar, &QuantizedSpec { scales: &[0.1, 0.2], ..spec }).is_err());
+    assert!(QuantizedLayer::new(Isa::Scalar, &QuantizedSpec { scales: &[f32::INFINITY], ..spec }).is_err());
+}
