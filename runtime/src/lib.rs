@@ -52,5 +52,6 @@ pub mod pictures;
 pub mod random;
 
 mod error;
+mod lower;
 
 pub use error::{Error, Result};

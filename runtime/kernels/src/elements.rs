@@ -144,17 +144,11 @@ pub fn map(function: Function, (from, source): (&Plane, &[f32]), (to, target): (
     }
 }
 
-/// The sums of two planes' values.
-pub fn add(
-    (left, left_values): (&Plane, &[f32]),
-    (right, right_values): (&Plane, &[f32]),
-    function: Function,
-    (to, target): (&Plane, &mut [f32]),
-) {
-    let sources = rows(left, left_values).zip(rows(right, right_values));
-    for ((left, right), target) in sources.zip(rows_mut(to, target)) {
-        for ((target, left), right) in target.iter_mut().zip(left).zip(right) {
-            *target = left + right;
+/// Adds a plane's values to those of another, and applies a function.
+pub fn add((from, source): (&Plane, &[f32]), function: Function, (to, target): (&Plane, &mut [f32])) {
+    for (source, target) in rows(from, source).zip(rows_mut(to, target)) {
+        for (target, value) in target.iter_mut().zip(source) {
+            *target += value;
         }
         function.apply(target);
     }
@@ -225,4 +219,31 @@ fn tanh(value: f32) -> f32 {
 #[inline(always)]
 fn sigmoid(value: f32) -> f32 {
     0.5 * tanh(0.5 * value) + 0.5
+}
+
+/// value · scale + shift with one of each for every place of a plane's rows, (height, width, channels).
+pub fn affine(
+    (from, source): (&Plane, &[f32]),
+    scale: &[f32],
+    shift: &[f32],
+    (to, target): (&Plane, &mut [f32]),
+) {
+    let width = from.width * from.channels;
+    let factors = scale.chunks_exact(width).zip(shift.chunks_exact(width));
+    for ((source, target), (scale, shift)) in rows(from, source).zip(rows_mut(to, target)).zip(factors) {
+        for (((target, value), scale), shift) in target.iter_mut().zip(source).zip(scale).zip(shift) {
+            *target = value * scale + shift;
+        }
+    }
+}
+
+/// Where the values of a picture lie in a plane, in CHW order.
+pub fn places(plane: &Plane) -> impl Iterator<Item = usize> + use<> {
+    let plane = *plane;
+    let pixels = plane.height * plane.width;
+    (0..plane.values()).map(move |index| {
+        let (channel, pixel) = (index / pixels, index % pixels);
+        let row = plane.at((pixel / plane.width) as isize, (pixel % plane.width) as isize);
+        row.unsigned_abs() + channel
+    })
 }

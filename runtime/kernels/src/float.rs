@@ -2,6 +2,7 @@
 
 use alloc::vec::Vec;
 
+use crate::cpu::Cpu;
 use crate::geometry::Kind;
 use crate::isa::Isa;
 use crate::pack::{Family, Layer};
@@ -51,10 +52,8 @@ impl FloatLayer {
     ///
     /// # Errors
     /// If the spec's parts do not belong together, or the slope is not usable.
-    ///
-    /// # Panics
-    /// If the family is of another architecture.
-    pub fn new(isa: Isa, spec: &FloatSpec<'_>) -> Result<Self, Mismatch> {
+    pub fn new(cpu: Cpu, spec: &FloatSpec<'_>) -> Result<Self, Mismatch> {
+        let isa = cpu.isa();
         let outputs = outputs(spec.kind, &spec.input, &spec.output, spec.weights.len())?;
         if !spec.bias.is_empty() && spec.bias.len() != outputs {
             return Err(Mismatch("the bias has another number than the outputs"));
@@ -98,17 +97,26 @@ impl FloatLayer {
         (self.layer.is_merged(), self.layer.tiles().next())
     }
 
-    /// Runs share `part` of `parts`. `x` is the input plane and [`Self::slack`] values behind it, `y` the output plane,
+    /// Runs it. `x` is the input plane and [`Self::slack`] values behind it, `y` the output plane,
     /// of which only outputs are written, not the border. `scratch` has [`Self::scratch`] values.
-    ///
-    /// # Safety
-    /// The CPU has the family's instructions. `y` can be written to, and only by other parts at the same time.
     ///
     /// # Panics
     /// If a buffer is too small.
-    pub unsafe fn run(&self, x: &[f32], y: *mut [f32], scratch: &mut [f32], share: (usize, usize)) {
+    pub fn run(&self, x: &[f32], y: &mut [f32], scratch: &mut [f32]) {
+        // SAFETY: nobody else writes to `y`
+        unsafe { self.run_share(x, &raw mut *y, scratch, (0, 1)) }
+    }
+
+    /// Runs share `part` of `parts`: [`Self::run`] in several threads.
+    ///
+    /// # Safety
+    /// `y` can be written to, and only by other parts at the same time.
+    ///
+    /// # Panics
+    /// If a buffer is too small.
+    pub unsafe fn run_share(&self, x: &[f32], y: *mut [f32], scratch: &mut [f32], share: (usize, usize)) {
         let finish = |lane: usize| Activate { bias: self.bias[lane..].as_ptr(), slope: self.slope };
-        // SAFETY: the caller vouches for the CPU and the output
+        // SAFETY: `Cpu` vouches for the CPU, the caller for the output
         unsafe { self.layer.run(x, y, scratch, share, finish) }
     }
 }

@@ -14,8 +14,8 @@
 //!   multiplication in f32. A family whose instructions saturate splits weights so that none can ([`QuantizedLayer`]).
 //! - Floats agree to rounding: families sum in other orders and fuse multiplications with additions.
 //! - Nothing is allocated after a layer is made.
-//! - A layer never runs instructions of another family than it was made for. That the CPU has them is its maker's word:
-//!   this crate cannot ask.
+//! - A layer runs instructions of the family that it was made for alone, and is made with a [`Cpu`], which proves that they
+//!   are there: by asking (feature `std`) or on its maker's word.
 //!
 //! # Not implemented
 //! Groups and depthwise convolutions, activations in s8 (shift the zero point by 128), weights with zero points, bf16,
@@ -25,7 +25,10 @@
 #![warn(missing_docs)]
 
 extern crate alloc;
+#[cfg(feature = "std")]
+extern crate std;
 
+mod cpu;
 pub mod elements;
 mod float;
 mod geometry;
@@ -41,8 +44,9 @@ mod arm;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
+pub use cpu::Cpu;
 pub use float::{FloatLayer, FloatSpec};
 pub use geometry::{Axis, Kind};
 pub use isa::{Isa, UnknownIsa};
 pub use plane::{Border, Plane};
-pub use quantized::{QuantizedLayer, QuantizedSpec};
+pub use quantized::{Mismatch, QuantizedLayer, QuantizedSpec};

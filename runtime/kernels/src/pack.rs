@@ -93,48 +93,43 @@ impl Weight for i8 {
     }
 }
 
-/// What a group multiplies: where it reads, and for each of its inputs and each part the indices of weights (without
-/// the output's).
+/// What a group multiplies: where it reads, and the tap and channel of each of its inputs.
 struct Group {
     offset: usize,
-    inputs: Vec<Option<Vec<Vec<usize>>>>,
+    /// Of several weights of a tap that cannot be summed, which one.
+    copy: usize,
+    inputs: Vec<(usize, usize)>,
 }
 
-/// Cuts the taps of a phase into groups of `length` consecutive inputs.
-fn groups(phase: &Phase, channels: usize, w_in: usize, length: usize, sums: bool) -> Vec<Group> {
+/// Cuts the taps of a phase into groups of up to `length` consecutive inputs.
+fn groups(phase: &Phase, channels: usize, length: usize, sums: bool) -> Vec<Group> {
     let all = phase.taps.iter().flat_map(|tap| &tap.weights);
     let most = all.map(|weights| if sums { weights.len().min(1) } else { weights.len() }).max().unwrap_or(0);
     let mut groups: Vec<Group> = Vec::new();
     for copy in 0..most {
         // the next input that would go on with the last group's run
         let mut next = None;
-        for tap in &phase.taps {
-            let of_part = |weights: &Vec<usize>| match sums {
-                true => weights.clone(),
-                false => weights.get(copy).copied().into_iter().collect(),
-            };
-            let weights: Vec<Vec<usize>> = tap.weights.iter().map(of_part).collect();
-            if weights.iter().all(Vec::is_empty) {
+        for (number, tap) in phase.taps.iter().enumerate() {
+            if tap.weights.iter().all(|weights| weights.len() <= copy) {
                 continue;
             }
             for channel in 0..channels {
                 let offset = tap.offset + channel;
-                let of_channel =
-                    |weights: &Vec<usize>| weights.iter().map(|weight| weight + channel * w_in).collect();
-                let indices = weights.iter().map(of_channel).collect();
                 match groups.last_mut() {
                     Some(group) if next == Some(offset) && group.inputs.len() < length => {
-                        group.inputs.push(Some(indices));
+                        group.inputs.push((number, channel));
                     }
-                    _ => groups.push(Group { offset, inputs: vec![Some(indices)] }),
+                    _ => groups.push(Group { offset, copy, inputs: vec![(number, channel)] }),
                 }
                 next = Some(offset + 1);
             }
         }
     }
-    groups.iter_mut().for_each(|group| group.inputs.resize(length, None));
     groups
 }
+
+/// No weight.
+const NONE: usize = usize::MAX;
 
 /// Some channels of a phase, packed for one tile.
 struct Block<In: 'static, W: 'static, Out: 'static, Finish: 'static> {
@@ -209,8 +204,8 @@ impl<In, W: Weight, Out: Copy, Finish> Layer<In, W, Out, Finish> {
             let length = family.depth * family.steps;
             let (mut whole, mut total) = (true, 0);
             for phase in &phases {
-                let groups = groups(phase, channels, w_in, length, W::SUMS);
-                whole &= groups.iter().all(|group| group.inputs.iter().all(Option::is_some));
+                let groups = groups(phase, channels, length, W::SUMS);
+                whole &= groups.iter().all(|group| group.inputs.len() == length);
                 total += groups.len() * length;
             }
             (family.padded || whole).then_some(total)
@@ -236,8 +231,8 @@ impl<In, W: Weight, Out: Copy, Finish> Layer<In, W, Out, Finish> {
             slack: family.depth * family.steps - 1,
         };
         for phase in &phases {
-            let groups = groups(phase, channels, w_in, family.depth * family.steps, W::SUMS);
-            let packed = layer.phase(phase, &groups, weights, w_out, family);
+            let groups = groups(phase, channels, family.depth * family.steps, W::SUMS);
+            let packed = layer.phase(phase, &groups, weights, (w_out, w_in), family);
             layer.phases.push(packed);
         }
         layer
@@ -248,7 +243,7 @@ impl<In, W: Weight, Out: Copy, Finish> Layer<In, W, Out, Finish> {
         phase: &Phase,
         groups: &[Group],
         weights: &[W],
-        w_out: usize,
+        strides: (usize, usize),
         family: &'static Family<In, W, Out, Finish>,
     ) -> Packed<In, W, Out, Finish> {
         // a merged phase runs row by row
@@ -273,7 +268,7 @@ impl<In, W: Weight, Out: Copy, Finish> Layer<In, W, Out, Finish> {
                 .map(|lane| phase.lanes.get(first + lane).copied().filter(|_| lane < lanes))
                 .collect();
             let (offsets, packed, finish) = (self.offsets.len(), self.weights.len(), self.lanes.len());
-            self.block(groups, &of_block, weights, w_out, family);
+            self.block(phase, groups, &of_block, weights, strides, family);
             let groups = self.offsets.len() - offsets;
             blocks.push(Block { variant, first, lanes, offsets, groups, weights: packed, finish });
             first += lanes;
@@ -285,41 +280,71 @@ impl<In, W: Weight, Out: Copy, Finish> Layer<In, W, Out, Finish> {
     /// Packs the groups of a block, and those of rests behind them.
     fn block(
         &mut self,
+        phase: &Phase,
         groups: &[Group],
         lanes: &[Option<Lane>],
         weights: &[W],
-        w_out: usize,
+        (w_out, w_in): (usize, usize),
         family: &Family<In, W, Out, Finish>,
     ) {
-        let depth = family.depth;
+        let (depth, length) = (family.depth, family.depth * family.steps);
+        let parts = phase.taps.first().map_or(1, |tap| tap.weights.len());
         let mut totals = vec![0i32; lanes.len()];
         let mut rests: Vec<(usize, Vec<W>)> = Vec::new();
+        let size = lanes.len() * length;
+        // for each part and input of a group the index of its weight, without the output's
+        let mut indices = vec![NONE; parts * length];
+        let mut rest_of_group = vec![W::ZERO; size];
         for group in groups {
-            let mut packed = vec![W::ZERO; family.steps * lanes.len() * depth];
-            let mut rests_of_group = packed.clone();
-            for step in 0..family.steps {
-                for (lane, output) in lanes.iter().enumerate() {
-                    let Some(Lane { output, part }) = output else { continue };
-                    let mut values = [W::ZERO; 4];
-                    let mut rest = values;
-                    for (value, input) in values.iter_mut().zip(&group.inputs[step * depth..][..depth]) {
-                        let indices = input.iter().flat_map(|parts| &parts[*part]);
-                        let found = indices.map(|index| weights[output * w_out + index]);
-                        *value = found.reduce(W::sum).unwrap_or(W::ZERO);
-                        totals[lane] = value.count(totals[lane]);
+            indices.fill(NONE);
+            let mut summed = Vec::new();
+            for (place, (tap, channel)) in group.inputs.iter().enumerate() {
+                for (part, of_part) in phase.taps[*tap].weights.iter().enumerate() {
+                    let Some(weight) = of_part.get(group.copy) else { continue };
+                    indices[part * length + place] = weight + channel * w_in;
+                    if W::SUMS {
+                        let more = of_part[group.copy + 1..].iter();
+                        summed.extend(more.map(|weight| (part, place, weight + channel * w_in)));
                     }
+                }
+            }
+            let first = self.weights.len();
+            self.weights.resize(first + size, W::ZERO);
+            let packed = &mut self.weights[first..];
+            let mut rests_of_group = false;
+            for (lane, found) in lanes.iter().enumerate() {
+                let Some(Lane { output, part }) = *found else { continue };
+                let base = output * w_out;
+                for step in 0..family.steps {
+                    let mut values = [W::ZERO; 4];
+                    let of_step = &indices[part * length + step * depth..][..depth];
+                    for (value, index) in values.iter_mut().zip(of_step).filter(|(_, index)| **index != NONE)
+                    {
+                        *value = weights[base + index];
+                    }
+                    for (_, place, index) in
+                        summed.iter().filter(|(p, at, _)| *p == part && at / depth == step)
+                    {
+                        values[place % depth] = values[place % depth].sum(weights[base + index]);
+                    }
+                    let mut rest = [W::ZERO; 4];
+                    totals[lane] = values.iter().fold(totals[lane], |total, value| value.count(total));
                     W::split(&mut values[..depth], &mut rest[..depth], family.limit);
-                    let register = step * lanes.len() + lane / family.lanes * family.lanes;
-                    for input in 0..depth {
-                        let at = register * depth + (family.place)(lane % family.lanes, input);
-                        (packed[at], rests_of_group[at]) = (values[input], rest[input]);
+                    let register = (step * lanes.len() + lane / family.lanes * family.lanes) * depth;
+                    for (input, value) in values[..depth].iter().enumerate() {
+                        packed[register + (family.place)(lane % family.lanes, input)] = *value;
+                    }
+                    if rest.iter().any(|value| *value != W::ZERO) {
+                        rests_of_group = true;
+                        for (input, value) in rest[..depth].iter().enumerate() {
+                            rest_of_group[register + (family.place)(lane % family.lanes, input)] = *value;
+                        }
                     }
                 }
             }
             self.offsets.push(group.offset as u32);
-            self.weights.append(&mut packed);
-            if rests_of_group.iter().any(|weight| *weight != W::ZERO) {
-                rests.push((group.offset, rests_of_group));
+            if rests_of_group {
+                rests.push((group.offset, core::mem::replace(&mut rest_of_group, vec![W::ZERO; size])));
             }
         }
         for (offset, mut rest) in rests {

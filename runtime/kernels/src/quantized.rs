@@ -3,6 +3,7 @@
 
 use alloc::vec::Vec;
 
+use crate::cpu::Cpu;
 use crate::geometry::Kind;
 use crate::isa::Isa;
 use crate::pack::{Family, Layer};
@@ -106,10 +107,8 @@ impl QuantizedLayer {
     ///
     /// # Errors
     /// If the spec's parts do not belong together, or a scale or the slope is not a number.
-    ///
-    /// # Panics
-    /// If the family is of another architecture.
-    pub fn new(isa: Isa, spec: &QuantizedSpec<'_>) -> Result<Self, Mismatch> {
+    pub fn new(cpu: Cpu, spec: &QuantizedSpec<'_>) -> Result<Self, Mismatch> {
+        let isa = cpu.isa();
         let outputs = outputs(spec.kind, &spec.input, &spec.output, spec.weights.len())?;
         if !spec.bias.is_empty() && spec.bias.len() != outputs {
             return Err(Mismatch("the bias has another number than the outputs"));
@@ -168,16 +167,25 @@ impl QuantizedLayer {
         (self.layer.is_merged(), self.layer.tiles().next())
     }
 
-    /// Runs share `part` of `parts`. `x` is the input plane and [`Self::slack`] bytes behind it, `y` the output plane,
+    /// Runs it. `x` is the input plane and [`Self::slack`] bytes behind it, `y` the output plane,
     /// of which only outputs are written, not the border; levels lie as [`Isa`]'s family keeps them
     /// (see [`flipped`](crate::elements::flipped)). `scratch` has [`Self::scratch`] bytes.
     ///
+    /// # Panics
+    /// If a buffer is too small.
+    pub fn run(&self, x: &[u8], y: &mut [u8], scratch: &mut [u8]) {
+        // SAFETY: nobody else writes to `y`
+        unsafe { self.run_share(x, &raw mut *y, scratch, (0, 1)) }
+    }
+
+    /// Runs share `part` of `parts`: [`Self::run`] in several threads.
+    ///
     /// # Safety
-    /// The CPU has the family's instructions. `y` can be written to, and only by other parts at the same time.
+    /// `y` can be written to, and only by other parts at the same time.
     ///
     /// # Panics
     /// If a buffer is too small.
-    pub unsafe fn run(&self, x: &[u8], y: *mut [u8], scratch: &mut [u8], share: (usize, usize)) {
+    pub unsafe fn run_share(&self, x: &[u8], y: *mut [u8], scratch: &mut [u8], share: (usize, usize)) {
         let finish = |lane: usize| Requantize {
             bias: self.bias[lane..].as_ptr(),
             scale: self.scales[lane..].as_ptr(),
@@ -186,7 +194,7 @@ impl QuantizedLayer {
             high: self.high,
             slope: self.slope,
         };
-        // SAFETY: the caller vouches for the CPU and the output
+        // SAFETY: `Cpu` vouches for the CPU, the caller for the output
         unsafe { self.layer.run(x, y, scratch, share, finish) }
     }
 }

@@ -2,30 +2,12 @@
 //! definitions: integers have to agree bit for bit, floats to rounding.
 
 use edgegen_kernels::elements::{Function, flipped};
-use edgegen_kernels::{Axis, FloatLayer, FloatSpec, Isa, Kind, Plane, QuantizedLayer, QuantizedSpec};
+use edgegen_kernels::{Axis, Cpu, FloatLayer, FloatSpec, Isa, Kind, Plane, QuantizedLayer, QuantizedSpec};
 
 /// Families that can run here; what is left out is said.
-fn families() -> Vec<Isa> {
-    #[cfg(target_arch = "x86_64")]
-    let has = |isa| {
-        use std::is_x86_feature_detected as has;
-        match isa {
-            Isa::Scalar => true,
-            Isa::Avx2 => has!("avx2") && has!("fma"),
-            Isa::AvxVnni => has!("avx2") && has!("fma") && has!("avxvnni"),
-            Isa::Avx512Vnni => has!("avx512vnni") && has!("avx512bw") && has!("avx512vl"),
-            Isa::Neon | Isa::NeonDot => false,
-        }
-    };
-    #[cfg(target_arch = "aarch64")]
-    let has = |isa| match isa {
-        Isa::Scalar | Isa::Neon => true,
-        Isa::NeonDot => std::arch::is_aarch64_feature_detected!("dotprod"),
-        _ => false,
-    };
-    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-    let has = |isa| isa == Isa::Scalar;
-    let (here, missing): (Vec<Isa>, Vec<Isa>) = Isa::ALL.into_iter().partition(|isa| has(*isa));
+fn families() -> Vec<Cpu> {
+    let missing: Vec<Isa> = Isa::ALL.into_iter().filter(|isa| Cpu::with(*isa).is_none()).collect();
+    let here: Vec<Cpu> = Isa::ALL.into_iter().filter_map(Cpu::with).collect();
     eprintln!("families tested: {here:?}; this CPU lacks {missing:?}");
     here
 }
@@ -274,8 +256,9 @@ fn integers_agree_bit_for_bit_with_the_definition_in_every_family() {
             let level = f64::from(scaled.round_ties_even()) + f64::from(y_zero);
             expected[at] = (level.clamp(0.0, 255.0) as u8).clamp(low, high);
         });
-        for isa in &families {
-            let layer = QuantizedLayer::new(*isa, &spec).unwrap();
+        for cpu in &families {
+            let isa = &cpu.isa();
+            let layer = QuantizedLayer::new(*cpu, &spec).unwrap();
             // what lies behind the plane and in the output's border must not matter, and not change
             let mut x = vec![0xa5u8; input.len() + layer.slack()];
             x[..input.len()].fill(flipped(*isa, x_zero));
@@ -286,8 +269,8 @@ fn integers_agree_bit_for_bit_with_the_definition_in_every_family() {
             let mut y = vec![0x77u8; output.len()];
             let mut scratch = vec![0; layer.scratch()];
             for part in 0..parts {
-                // SAFETY: the family is one of this CPU's
-                unsafe { layer.run(&x, &raw mut y[..], &mut scratch, (part, parts)) };
+                // SAFETY: one part after the other writes to `y`
+                unsafe { layer.run_share(&x, &raw mut y[..], &mut scratch, (part, parts)) };
             }
             let mut border = y.clone();
             for (index, expected) in expected.iter().enumerate() {
@@ -326,8 +309,9 @@ fn floats_agree_to_rounding_with_the_definition_in_every_family() {
             let sum = f64::from(bias[number]) + terms.sum::<f64>();
             expected[at] = (if sum < 0.0 { sum * f64::from(slope) } else { sum }, size + 1.0);
         });
-        for isa in &families {
-            let layer = FloatLayer::new(*isa, &spec).unwrap();
+        for cpu in &families {
+            let isa = &cpu.isa();
+            let layer = FloatLayer::new(*cpu, &spec).unwrap();
             let mut x = vec![0.0f32; input.len() + layer.slack()];
             x[input.len()..].fill(1e30);
             for (index, value) in values.iter().enumerate() {
@@ -337,8 +321,8 @@ fn floats_agree_to_rounding_with_the_definition_in_every_family() {
             let mut y = vec![77.0f32; output.len()];
             let mut scratch = vec![0.0; layer.scratch()];
             for part in 0..parts {
-                // SAFETY: the family is one of this CPU's
-                unsafe { layer.run(&x, &raw mut y[..], &mut scratch, (part, parts)) };
+                // SAFETY: one part after the other writes to `y`
+                unsafe { layer.run_share(&x, &raw mut y[..], &mut scratch, (part, parts)) };
             }
             for (index, (expected, size)) in expected.iter().enumerate() {
                 let found = f64::from(y[place(&output, index)]);
@@ -382,13 +366,13 @@ fn a_spec_that_does_not_fit_is_an_error() {
     let output = Plane::new(3, 4, 4);
     let weights = vec![0.5; 2 * 3 * 9];
     let spec = FloatSpec { kind, input, output, weights: &weights, bias: &[], slope: 1.0 };
-    assert!(FloatLayer::new(Isa::Scalar, &spec).is_err(), "no border");
+    assert!(FloatLayer::new(Cpu::SCALAR, &spec).is_err(), "no border");
     input.border = kind.border(&input, &output);
     let spec = FloatSpec { input, ..spec };
-    assert!(FloatLayer::new(Isa::Scalar, &spec).is_ok());
-    assert!(FloatLayer::new(Isa::Scalar, &FloatSpec { weights: &weights[1..], ..spec }).is_err());
-    assert!(FloatLayer::new(Isa::Scalar, &FloatSpec { bias: &[0.0; 2], ..spec }).is_err());
-    assert!(FloatLayer::new(Isa::Scalar, &FloatSpec { slope: f32::NAN, ..spec }).is_err());
+    assert!(FloatLayer::new(Cpu::SCALAR, &spec).is_ok());
+    assert!(FloatLayer::new(Cpu::SCALAR, &FloatSpec { weights: &weights[1..], ..spec }).is_err());
+    assert!(FloatLayer::new(Cpu::SCALAR, &FloatSpec { bias: &[0.0; 2], ..spec }).is_err());
+    assert!(FloatLayer::new(Cpu::SCALAR, &FloatSpec { slope: f32::NAN, ..spec }).is_err());
     let spec = QuantizedSpec {
         kind,
         input,
@@ -402,8 +386,8 @@ fn a_spec_that_does_not_fit_is_an_error() {
         high: 255,
         slope: 1.0,
     };
-    assert!(QuantizedLayer::new(Isa::Scalar, &spec).is_ok());
-    assert!(QuantizedLayer::new(Isa::Scalar, &QuantizedSpec { scales: &[f32::NAN], ..spec }).is_err());
-    assert!(QuantizedLayer::new(Isa::Scalar, &QuantizedSpec { scales: &[0.1, 0.2], ..spec }).is_err());
-    assert!(QuantizedLayer::new(Isa::Scalar, &QuantizedSpec { scales: &[f32::INFINITY], ..spec }).is_err());
+    assert!(QuantizedLayer::new(Cpu::SCALAR, &spec).is_ok());
+    assert!(QuantizedLayer::new(Cpu::SCALAR, &QuantizedSpec { scales: &[f32::NAN], ..spec }).is_err());
+    assert!(QuantizedLayer::new(Cpu::SCALAR, &QuantizedSpec { scales: &[0.1, 0.2], ..spec }).is_err());
+    assert!(QuantizedLayer::new(Cpu::SCALAR, &QuantizedSpec { scales: &[f32::INFINITY], ..spec }).is_err());
 }

@@ -70,7 +70,7 @@ impl Encoder {
         let rows = self.batch * self.latent_dim;
         let outputs = mean.chunks_mut(rows).zip(log_variance.chunks_mut(rows));
         for (input, (mean, log_variance)) in images.chunks(self.batch * size).zip(outputs) {
-            let run = self.network.run(input, &[], &mut [mean, log_variance]);
+            let run = self.network.run(input, size, &[], &mut [mean, log_variance]);
             run.map_err(|reason| Error::run(&self.name, reason))?;
         }
         Ok(Posterior { mean, log_variance })

@@ -32,18 +32,11 @@ impl Frame {
 ///
 /// Only as many values are converted as both slices hold; they should hold `shape.values()`.
 pub fn to_pixels(range: Range, shape: ImageShape, chw: &[f32], hwc: &mut [u8]) {
-    let quantise = |value: f32| {
-        let level = match range {
-            Range::Unit => value * 255.0,
-            Range::Signed => (value + 1.0) * 127.5,
-        };
-        level.round_ties_even().clamp(0.0, 255.0) as u8 // NaN as u8 is 0
-    };
     let plane = shape.height * shape.width;
     for (channel, values) in chw.chunks_exact(plane.max(1)).enumerate().take(shape.channels) {
         let targets = hwc.iter_mut().skip(channel).step_by(shape.channels);
         for (target, value) in targets.zip(values) {
-            *target = quantise(*value);
+            *target = range.pixel(*value);
         }
     }
 }

@@ -40,12 +40,19 @@ pub struct Generator {
     class_input: Option<String>,
     /// Result of [`Self::run`], (n, C, H, W), or of one chunk of [`Self::frames`].
     values: Vec<f32>,
+    /// From the levels that the network's last layer makes to pixels, if kernels run it and it makes levels.
+    pixels: Option<Box<[u8; 256]>>,
 }
 
 impl Generator {
     pub(crate) fn new(name: String, facts: &Facts, network: Network, batch: usize) -> Self {
+        let pixels = match &network {
+            Network::Kernels(program) => program.pixel_table(facts.range),
+            Network::Stock(_) => None,
+        };
         Self {
             name,
+            pixels,
             network,
             latent_dim: facts.latent_dim,
             image: facts.image,
@@ -131,7 +138,7 @@ impl Generator {
         let mut classes = classes.chunks(self.batch);
         for (input, output) in inputs.zip(outputs) {
             let classes = classes.next().unwrap_or_default();
-            let run = self.network.run(input, classes, &mut [output]);
+            let run = self.network.run(input, self.latent_dim, classes, &mut [output]);
             run.map_err(|reason| Error::run(&self.name, reason))?;
         }
         Ok(&self.values)
@@ -145,14 +152,23 @@ impl Generator {
         self.check_dim(latents.dim())?;
         check_count(latents.count(), self.image.values())?;
         self.check_classes(latents.count(), classes)?;
-        let mut frames = Vec::with_capacity(latents.count());
-        let mut classes = classes.chunks(self.batch);
-        for chunk in latents.values().chunks(self.batch * self.latent_dim) {
-            let (image, format, range) = (self.image, self.format, self.range);
-            for values in self.run(chunk, classes.next().unwrap_or_default())?.chunks_exact(image.values()) {
-                let mut frame = Frame::black(image.width, image.height, format);
-                to_pixels(range, image, values, &mut frame.pixels);
-                frames.push(frame);
+        let (image, format, range) = (self.image, self.format, self.range);
+        let black = || Frame::black(image.width, image.height, format);
+        let mut frames: Vec<Frame> = (0..latents.count()).map(|_| black()).collect();
+        let rows = latents.values().chunks(self.batch * self.latent_dim);
+        for (index, chunk) in rows.enumerate() {
+            let frames = frames.iter_mut().skip(index * self.batch).take(self.batch);
+            let classes = classes.get(index * self.batch..).unwrap_or_default();
+            let classes = &classes[..classes.len().min(self.batch)];
+            if self.pixels.is_some() {
+                for (row, (latent, frame)) in chunk.chunks_exact(self.latent_dim).zip(frames).enumerate() {
+                    self.frame_into(latent, classes.get(row).copied(), &mut frame.pixels)?;
+                }
+            } else {
+                let pictures = self.run(chunk, classes)?.chunks_exact(image.values());
+                pictures
+                    .zip(frames)
+                    .for_each(|(values, frame)| to_pixels(range, image, values, &mut frame.pixels));
             }
         }
         Ok(frames)
@@ -171,6 +187,16 @@ impl Generator {
                 pixels.len(),
                 self.image
             )));
+        }
+        if self.pixels.is_some() {
+            check_finite(latent, latent.len())?;
+            self.check_classes(1, class.as_slice())?;
+        }
+        if let (Network::Kernels(program), Some(table)) = (&mut self.network, &self.pixels) {
+            let class = class.unwrap_or(0);
+            program.check_class(class).map_err(|reason| Error::run(&self.name, reason))?;
+            program.pixels(latent, class, table, pixels);
+            return Ok(());
         }
         let (image, range) = (self.image, self.range);
         to_pixels(range, image, self.run(latent, class.as_slice())?, pixels);

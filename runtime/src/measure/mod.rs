@@ -1,9 +1,8 @@
 //! How fast, how large, on what: measurements of a device.
 
-mod isa;
 mod timing;
 
-pub use isa::Isa;
+pub use edgegen_kernels::{Cpu, Isa};
 pub use timing::{Timings, time_runs};
 
 use crate::{Error, Result};
@@ -23,6 +22,26 @@ pub fn set_threads(count: usize) -> Result<()> {
         _ => return Err(Error::invalid(format_args!("{count} threads: give 1 to {MOST_THREADS}"))),
     }
     Ok(())
+}
+
+/// The variable that forces a family of kernels.
+const FORCED: &str = "EDGEGEN_ISA";
+
+/// The kernels that networks of this process run on: the best that this CPU has, or those that `EDGEGEN_ISA` names.
+///
+/// # Errors
+/// If the variable names a family that this CPU lacks, or none.
+pub fn cpu() -> Result<Cpu> {
+    let Some(name) = std::env::var_os(FORCED).filter(|name| !name.is_empty()) else {
+        return Ok(Cpu::detect());
+    };
+    let name = name.to_string_lossy();
+    let isa: Isa =
+        name.parse().map_err(|error| Error::invalid(format_args!("{FORCED} is {name:?}: {error}")))?;
+    Cpu::with(isa).ok_or_else(|| {
+        let best = Cpu::detect().isa();
+        Error::invalid(format_args!("{FORCED} is {isa}, which this CPU lacks: its best is {best}"))
+    })
 }
 
 /// The most memory that this process has held so far, in KiB (`VmHWM` of `/proc/self/status`);

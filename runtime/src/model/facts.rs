@@ -9,7 +9,7 @@ use crate::{Error, Result};
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use tract_core::model::TypedModel;
-use tract_onnx::pb::ModelProto;
+use tract_onnx::pb::{GraphProto, ModelProto, NodeProto};
 
 /// What an opened model is: from its metadata where it has any, else from its graph.
 #[derive(Clone, Debug)]
@@ -46,6 +46,21 @@ pub struct Facts {
     pub macs: Option<u64>,
     /// How often each ONNX operator occurs in the part of the graph that is run.
     pub operators: BTreeMap<String, usize>,
+    /// Every node of that part, in order, and who runs it.
+    pub nodes: Vec<NodeFact>,
+    /// Why tract runs the network and not the kernels: the first node that they do not know.
+    pub stock: Option<String>,
+}
+
+/// One ONNX node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeFact {
+    /// Its name, or that of its output.
+    pub name: String,
+    /// Its operator.
+    pub operator: String,
+    /// The kernel that runs it, or part of what it does.
+    pub runner: String,
 }
 
 /// Name, shape and type of an input or output.
@@ -126,9 +141,13 @@ pub(super) struct Evidence<'a> {
     pub(super) options: &'a OpenOptions,
     pub(super) selection: &'a Selection,
     pub(super) input: &'a Input,
-    /// The graph bound to `batch` rows.
-    pub(super) typed: &'a TypedModel,
+    /// The shape of each float32 output for `batch` rows.
+    pub(super) shapes: Vec<Option<Vec<usize>>>,
     pub(super) batch: usize,
+    /// Multiply-accumulates of `batch` rows.
+    pub(super) macs: Option<u64>,
+    /// Who runs each node, or why the kernels do not.
+    pub(super) runners: std::result::Result<Vec<String>, String>,
 }
 
 impl Evidence<'_> {
@@ -163,7 +182,7 @@ impl Evidence<'_> {
                 "the range of its pictures is not known: give --range unit (0 to 1) or signed (-1 to 1)";
             Error::unsupported(file, problem)
         })?;
-        let macs = plan::count_macs(self.typed).map(|macs| macs / self.batch as u64);
+        let macs = self.macs.map(|macs| macs / self.batch as u64);
         Ok(Facts {
             part,
             latent_dim,
@@ -179,6 +198,8 @@ impl Evidence<'_> {
             inputs: std::iter::once(&selection.input).chain(&selection.class).map(TensorFact::of).collect(),
             outputs: selection.outputs.iter().map(TensorFact::of).collect(),
             macs,
+            nodes: nodes(graph, &self.runners),
+            stock: self.runners.err(),
             operators: self.stored.operators,
             metadata: self.metadata,
         })
@@ -196,7 +217,7 @@ impl Evidence<'_> {
     /// Shape of one row of an output.
     fn output_row(&self, index: usize) -> Result<Vec<usize>> {
         let (name, batch) = (&self.selection.outputs[index].name, self.batch);
-        let Some(shape) = plan::output_shape(self.typed, index) else {
+        let Some(shape) = self.shapes.get(index).cloned().flatten() else {
             return Err(Error::unsupported(self.file, format!("output {name:?} is not float32")));
         };
         match shape.split_first() {
@@ -235,6 +256,20 @@ impl Evidence<'_> {
             _ => Ok(()),
         }
     }
+}
+
+/// What is said of each node.
+fn nodes(graph: &GraphProto, runners: &std::result::Result<Vec<String>, String>) -> Vec<NodeFact> {
+    let fact = |(index, node): (usize, &NodeProto)| NodeFact {
+        name: if node.name.is_empty() {
+            node.output.first().cloned().unwrap_or_default()
+        } else {
+            node.name.clone()
+        },
+        operator: node.op_type.clone(),
+        runner: runners.as_ref().map_or_else(|_| "tract".into(), |runners| runners[index].clone()),
+    };
+    graph.node.iter().enumerate().map(fact).collect()
 }
 
 /// A graph that is typed again with another batch has to follow it.

@@ -147,7 +147,7 @@ impl FeatureNetwork {
     /// # Errors
     /// [`Error::Unsupported`] if the graph cannot be lowered.
     pub fn runner(&self) -> Result<FeatureRunner<'_>> {
-        let network = Network::new(self.typed.clone());
+        let network = Network::stock(self.typed.clone());
         Ok(FeatureRunner { owner: self, network: network.map_err(|e| Error::unsupported(&self.name, e))? })
     }
 }
@@ -181,7 +181,9 @@ impl FeatureRunner<'_> {
             )));
         }
         for (input, output) in pictures.chunks(batch * size).zip(rows.chunks_mut(batch * width)) {
-            self.network.run(input, &[], &mut [&mut *output]).map_err(|reason| Error::run(name, reason))?;
+            self.network
+                .run(input, input.len(), &[], &mut [&mut *output])
+                .map_err(|reason| Error::run(name, reason))?;
             if let Some(value) = output.iter().find(|value| !value.is_finite()) {
                 let problem = format!("its output holds {value}; is its input scaled as it should be?");
                 return Err(Error::run(name, problem));

@@ -108,7 +108,8 @@ pub(super) fn check_versions(proto: &ModelProto, file: &str) -> Result<u64> {
     for import in &proto.opset_import {
         match import.domain.as_str() {
             "" | "ai.onnx" => opset = Some(import.version),
-            domain => check_unused_domain(domain, proto, file)?,
+            // a kernel may know its operators: what stays for tract is checked there
+            _ => {}
         }
     }
     let opset = opset.ok_or_else(|| Error::malformed(file, "it does not say which ONNX opset it uses"))?;
@@ -118,18 +119,6 @@ pub(super) fn check_versions(proto: &ModelProto, file: &str) -> Result<u64> {
         return Err(Error::unsupported(file, problem));
     }
     Ok(opset.unsigned_abs())
-}
-
-/// A foreign operator domain is harmless as long as no node uses it.
-fn check_unused_domain(domain: &str, proto: &ModelProto, file: &str) -> Result<()> {
-    let nodes = proto.graph.iter().flat_map(|graph| &graph.node);
-    match nodes.into_iter().find(|node| node.domain == domain) {
-        None => Ok(()),
-        Some(node) => {
-            let problem = format!("operator {domain}.{} is not supported: only ONNX's own are", node.op_type);
-            Err(Error::unsupported(file, problem))
-        }
-    }
 }
 
 /// Checks the graph, picks its outputs and input, and removes what they do not need.
@@ -143,7 +132,7 @@ pub(super) fn select(
     check_names(graph, file)?;
     let outputs = choose_outputs(graph, options, metadata, file)?;
     keep_what_is_needed(graph, &outputs);
-    check_operators(graph, file)?;
+    check_tensors(graph, file)?;
     let (input, class) = choose_inputs(graph, options, metadata, file)?;
     let place = |name: &str| match &class {
         _ if name == input.name => 0,
@@ -188,7 +177,7 @@ fn check_names(graph: &GraphProto, file: &str) -> Result<()> {
 }
 
 /// What a node is called in errors: its name and operator.
-fn label(node: &NodeProto) -> String {
+pub(super) fn label(node: &NodeProto) -> String {
     let name = if node.name.is_empty() { node.output.first() } else { Some(&node.name) };
     format!("{:?} ({})", name.map_or("", String::as_str), node.op_type)
 }
@@ -256,21 +245,32 @@ fn keep_what_is_needed(graph: &mut GraphProto, outputs: &[Port]) {
     graph.output.sort_by_key(|output| order.get(output.name.as_str()).copied());
 }
 
-/// Every operator is one that tract has, and every weight lies in the file in a type that it reads.
-fn check_operators(graph: &GraphProto, file: &str) -> Result<()> {
+/// Every operator is one that tract has.
+pub(super) fn check_operators(graph: &GraphProto, file: &str) -> Result<()> {
     let onnx = tract_onnx::onnx();
     for node in &graph.node {
+        if !matches!(node.domain.as_str(), "" | "ai.onnx") {
+            let problem =
+                format!("operator {}.{} is not supported: only ONNX's own are", node.domain, node.op_type);
+            return Err(Error::unsupported(file, problem));
+        }
         if !onnx.op_register.0.contains_key(&node.op_type) {
             let problem = format!("operator {} is not supported", label(node));
             return Err(Error::unsupported(file, problem));
         }
+    }
+    check_fillers(graph, file)
+}
+
+/// Every weight lies in the file, in a type that is known.
+fn check_tensors(graph: &GraphProto, file: &str) -> Result<()> {
+    for node in &graph.node {
         for tensor in node.attribute.iter().flat_map(|attribute| attribute.t.iter().chain(&attribute.tensors))
         {
             check_tensor(tensor, file)?;
         }
     }
-    graph.initializer.iter().try_for_each(|tensor| check_tensor(tensor, file))?;
-    check_fillers(graph, file)
+    graph.initializer.iter().try_for_each(|tensor| check_tensor(tensor, file))
 }
 
 /// Operators that make a tensor of any size out of a few numbers. tract computes constant ones while

@@ -98,6 +98,17 @@ impl Part {
     }
 }
 
+impl Range {
+    /// The 8-bit level of a value: the range is mapped to 0…255 in float32, rounded half to even and clamped. NaN is 0.
+    pub fn pixel(self, value: f32) -> u8 {
+        let level = match self {
+            Self::Unit => value * 255.0,
+            Self::Signed => (value + 1.0) * 127.5,
+        };
+        level.round_ties_even().clamp(0.0, 255.0) as u8 // NaN as u8 is 0
+    }
+}
+
 impl PixelFormat {
     /// Channels of a picture.
     pub fn channels(self) -> usize {

@@ -14,15 +14,17 @@ pub mod limits;
 mod metadata;
 mod plan;
 
-pub use facts::{Facts, TensorFact};
+pub use facts::{Facts, NodeFact, TensorFact};
 pub use features::{FeatureNetwork, FeatureRunner, INPUT_KEY, MAX_FEATURES, OutputChoice};
 pub use folder::{MANIFEST, Manifest, ManifestFile, ModelFolder, file_name, sha256_hex};
 pub use kinds::{ImageShape, Kind, Part, PixelFormat, Precision, Range};
 pub use metadata::{Metadata, keys};
 pub(crate) use plan::Network;
 
+use crate::error::one_line;
 use crate::generate::{Encoder, Generator};
-use crate::{Error, Result};
+use crate::lower::{self, Program};
+use crate::{Error, Result, measure};
 use prost::Message;
 use std::path::Path;
 use tract_core::model::TypedModel;
@@ -43,14 +45,24 @@ pub struct OpenOptions {
 pub struct Model {
     name: String,
     facts: Facts,
-    proto: ModelProto,
-    /// The graph bound to `typed_batch` pictures.
-    typed: TypedModel,
-    typed_batch: usize,
+    engine: Engine,
     /// The only batch size that the file allows, if it fixes one.
     fixed_batch: Option<usize>,
-    /// Shape of one row of the input: (L), (L, 1, 1) or (C, H, W).
-    row: Vec<usize>,
+}
+
+/// What will run a model.
+enum Engine {
+    /// The kernels, picture by picture.
+    Kernels(Box<Program>),
+    /// tract.
+    Stock {
+        proto: ModelProto,
+        /// The graph bound to `typed_batch` pictures.
+        typed: Box<TypedModel>,
+        typed_batch: usize,
+        /// Shape of one row of the input: (L), (L, 1, 1) or (C, H, W).
+        row: Vec<usize>,
+    },
 }
 
 impl Model {
@@ -89,10 +101,40 @@ impl Model {
         let input = facts::Input::of(&selection.input, &metadata, name)?;
         let graph = proto.graph.as_mut().ok_or_else(|| Error::malformed(name, "it holds no graph"))?;
         let stored = graph::Stored::of(graph);
-        constants::widen(graph, name)?;
-        let typed_batch = input.fixed_batch.unwrap_or(1);
-        let typed = plan::typed(&proto, &shape_of(typed_batch, &input.row))
-            .map_err(|reason| Error::unsupported(name, reason))?;
+        let class = selection.class.as_ref().map(|port| port.name.as_str());
+        let lowered = lower::lower(graph, &selection.input.name, &input.row, class, measure::cpu()?);
+        let batch = input.fixed_batch.unwrap_or(1);
+        let with_batch = |row: &Vec<usize>| Some(shape_of(batch, row));
+        let (engine, shapes, macs, runners) = match lowered {
+            Ok(lowered) => {
+                let shapes = lowered.outputs.iter().map(with_batch).collect();
+                let macs = lowered.macs.checked_mul(batch as u64);
+                (Some(Engine::Kernels(Box::new(lowered.program))), shapes, macs, Ok(lowered.runners))
+            }
+            Err(refusal) => {
+                let node = graph.node.get(refusal.node).map(|node| format!("node {}: ", graph::label(node)));
+                let reason = one_line(format_args!("{}{}", node.unwrap_or_default(), refusal.reason));
+                let foreign = graph.node.iter().any(|node| !matches!(node.domain.as_str(), "" | "ai.onnx"));
+                if foreign {
+                    return Err(Error::unsupported(name, reason));
+                }
+                graph::check_operators(graph, name)?;
+                constants::widen(graph, name)?;
+                (None, Vec::new(), None, Err(reason))
+            }
+        };
+        let (engine, shapes, macs) = match engine {
+            Some(engine) => (engine, shapes, macs),
+            None => {
+                let typed = plan::typed(&proto, &shape_of(batch, &input.row))
+                    .map_err(|reason| Error::unsupported(name, reason))?;
+                let shapes =
+                    (0..selection.outputs.len()).map(|index| plan::output_shape(&typed, index)).collect();
+                let macs = plan::count_macs(&typed);
+                let (typed, row, proto) = (Box::new(typed), input.row.clone(), proto.clone());
+                (Engine::Stock { proto, typed, typed_batch: batch, row }, shapes, macs)
+            }
+        };
         let evidence = facts::Evidence {
             file: name,
             file_bytes: bytes.len() as u64,
@@ -103,12 +145,13 @@ impl Model {
             options,
             selection: &selection,
             input: &input,
-            typed: &typed,
-            batch: typed_batch,
+            shapes,
+            batch,
+            macs,
+            runners,
         };
         let facts = evidence.settle()?;
-        let (fixed_batch, row) = (input.fixed_batch, input.row);
-        Ok(Self { name: name.to_string(), facts, proto, typed, typed_batch, fixed_batch, row })
+        Ok(Self { name: name.to_string(), facts, engine, fixed_batch: input.fixed_batch })
     }
 
     /// What the file is.
@@ -144,23 +187,26 @@ impl Model {
     }
 
     fn into_network(self, batch: usize) -> Result<(String, Facts, Network, usize)> {
-        let Self { name, facts, proto, typed, typed_batch, fixed_batch, row } = self;
+        let Self { name, facts, engine, fixed_batch } = self;
         if batch == 0 || batch > limits::MAX_BATCH {
             return Err(Error::invalid(format_args!("a batch of {batch}: give 1 to {}", limits::MAX_BATCH)));
         }
         let batch = fixed_batch.unwrap_or(batch);
         limits::check_count(batch, facts.image.values().max(facts.latent_dim))?;
         let unsupported = |reason| Error::unsupported(&name, reason);
-        let typed = if batch == typed_batch {
-            typed
-        } else {
-            drop(typed);
-            let typed = plan::typed(&proto, &shape_of(batch, &row)).map_err(unsupported)?;
-            facts::check_batch(&typed, batch).map_err(unsupported)?;
-            typed
+        let network = match engine {
+            Engine::Kernels(program) => Network::Kernels(program),
+            Engine::Stock { typed, typed_batch, .. } if batch == typed_batch => {
+                Network::stock(*typed).map_err(unsupported)?
+            }
+            Engine::Stock { proto, typed, row, .. } => {
+                drop(typed);
+                let typed = plan::typed(&proto, &shape_of(batch, &row)).map_err(unsupported)?;
+                facts::check_batch(&typed, batch).map_err(unsupported)?;
+                drop(proto);
+                Network::stock(typed).map_err(unsupported)?
+            }
         };
-        drop(proto);
-        let network = Network::new(typed).map_err(unsupported)?;
         Ok((name, facts, network, batch))
     }
 }

@@ -5,6 +5,7 @@
 
 use super::limits;
 use crate::error::one_line;
+use crate::lower::Program;
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Once};
@@ -85,17 +86,67 @@ pub(super) fn count_macs(model: &TypedModel) -> Option<u64> {
     Some(total)
 }
 
-/// A network that is ready to run on a fixed number of rows.
-pub(crate) struct Network {
+/// A network that is ready to run.
+pub(crate) enum Network {
+    /// By the kernels, row by row.
+    Kernels(Box<Program>),
+    /// By tract, on a fixed number of rows.
+    Stock(Box<Stock>),
+}
+
+impl Network {
+    /// Optimises a typed graph for this CPU and sets up its state.
+    pub(super) fn stock(model: TypedModel) -> std::result::Result<Self, Reason> {
+        Stock::new(model).map(|stock| Self::Stock(Box::new(stock)))
+    }
+
+    /// Runs once. `input` holds at most the bound number of rows, `row` values each, the rest is taken as 0, and so is
+    /// the class of rows behind `classes`, which only a network that is told them looks at; each of `outputs` receives
+    /// the first values of the network's output of that number.
+    pub(crate) fn run(
+        &mut self,
+        input: &[f32],
+        row: usize,
+        classes: &[u32],
+        outputs: &mut [&mut [f32]],
+    ) -> std::result::Result<(), Reason> {
+        let program = match self {
+            Self::Stock(stock) => return stock.run(input, classes, outputs),
+            Self::Kernels(program) => program,
+        };
+        let rows = (input.len() / row).max(1);
+        for (index, input) in input.chunks_exact(row).enumerate() {
+            let class = classes.get(index).copied().unwrap_or(0);
+            program.check_class(class)?;
+            // two outputs at most: mean and log-variance
+            match outputs {
+                [one] => {
+                    let size = one.len() / rows;
+                    program.run(input, class, &mut [&mut one[index * size..][..size]]);
+                }
+                [one, other] => {
+                    let (size, other_size) = (one.len() / rows, other.len() / rows);
+                    let one = &mut one[index * size..][..size];
+                    program.run(input, class, &mut [one, &mut other[index * other_size..][..other_size]]);
+                }
+                _ => return Err("it has more outputs than two".into()),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A network that tract runs.
+pub(crate) struct Stock {
     state: TypedSimpleState,
     input: Arc<Tensor>,
     /// The class of each row, int64 (N), if the network is told them.
     classes: Option<Arc<Tensor>>,
 }
 
-impl Network {
+impl Stock {
     /// Optimises a typed graph for this CPU and sets up its state.
-    pub(super) fn new(model: TypedModel) -> std::result::Result<Self, Reason> {
+    fn new(model: TypedModel) -> std::result::Result<Self, Reason> {
         guarded(|| {
             let model = model.into_optimized()?;
             let shape =
@@ -109,9 +160,8 @@ impl Network {
         })
     }
 
-    /// Runs once. `input` holds at most the bound number of values, the rest is taken as 0, and so is the class
-    /// of rows behind `classes`, which only a network that is told them looks at; each of `outputs` receives the first values of the network's output of that number.
-    pub(crate) fn run(
+    /// See [`Network::run`].
+    fn run(
         &mut self,
         input: &[f32],
         classes: &[u32],

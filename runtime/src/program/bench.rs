@@ -5,7 +5,7 @@ use super::print;
 use anyhow::{Result, bail};
 use clap::Args;
 use edgegen_runtime::generate::{Encoder, Generator, Latents};
-use edgegen_runtime::measure::{Isa, peak_rss_kib, set_threads, time_runs};
+use edgegen_runtime::measure::{cpu, peak_rss_kib, set_threads, time_runs};
 use edgegen_runtime::model::{Model, Part};
 use edgegen_runtime::random::{Purpose, Stream};
 use serde_json::json;
@@ -125,7 +125,7 @@ impl Bench {
             "macs": facts.macs,
             "engine": concat!("edgegen ", env!("CARGO_PKG_VERSION")),
             "arch": std::env::consts::ARCH,
-            "isa": Isa::detect().to_string(),
+            "isa": cpu()?.isa().to_string(),
             "threads": self.threads,
             "batch": subject.batch(),
             "runs": timings.runs,

@@ -1,0 +1,69 @@
+//! What a CPU has, as a value that proves it.
+
+use crate::isa::Isa;
+
+/// Proof that the CPU has a family's instructions: layers are made with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cpu(Isa);
+
+impl Cpu {
+    /// Every CPU has these.
+    pub const SCALAR: Self = Self(Isa::Scalar);
+
+    /// The family.
+    pub fn isa(self) -> Isa {
+        self.0
+    }
+
+    /// Takes the caller's word for it.
+    ///
+    /// # Safety
+    /// The CPU has the family's instructions.
+    pub unsafe fn assume(isa: Isa) -> Self {
+        Self(isa)
+    }
+
+    /// The family, if this CPU has it.
+    #[cfg(feature = "std")]
+    pub fn with(isa: Isa) -> Option<Self> {
+        has(isa).then_some(Self(isa))
+    }
+
+    /// The best that this CPU has.
+    #[cfg(feature = "std")]
+    pub fn detect() -> Self {
+        let best = Isa::ALL.into_iter().rev().find(|isa| has(*isa));
+        Self(best.unwrap_or(Isa::Scalar))
+    }
+}
+
+#[cfg(all(feature = "std", target_arch = "x86_64"))]
+fn has(isa: Isa) -> bool {
+    use std::is_x86_feature_detected as has;
+    let avx2 = || has!("avx2") && has!("fma");
+    match isa {
+        Isa::Scalar => true,
+        Isa::Avx2 => avx2(),
+        Isa::AvxVnni => avx2() && has!("avxvnni"),
+        Isa::Avx512Vnni => {
+            avx2() && has!("avx512f") && has!("avx512bw") && has!("avx512vl") && has!("avx512vnni")
+        }
+        Isa::Neon | Isa::NeonDot => false,
+    }
+}
+
+#[cfg(all(feature = "std", target_arch = "aarch64"))]
+fn has(isa: Isa) -> bool {
+    use std::arch::is_aarch64_feature_detected as has;
+    match isa {
+        Isa::Scalar => true,
+        Isa::Neon => has!("neon"),
+        Isa::NeonDot => has!("neon") && has!("dotprod"),
+        Isa::Avx2 | Isa::AvxVnni | Isa::Avx512Vnni => false,
+    }
+}
+
+#[cfg(all(feature = "std", not(any(target_arch = "x86_64", target_arch = "aarch64"))))]
+fn has(isa: Isa) -> bool {
+    isa == Isa::Scalar
+}

@@ -1,0 +1,145 @@
+//! Constants of an ONNX graph, and attributes of its nodes.
+
+use std::collections::HashMap;
+
+use half::f16;
+use tract_onnx::pb::tensor_proto::DataType;
+use tract_onnx::pb::{AttributeProto, GraphProto, NodeProto, TensorProto};
+
+/// The numbers of a constant.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Numbers {
+    /// float32, float16 and float64.
+    Floats(Vec<f32>),
+    /// int64 and int32.
+    Integers(Vec<i64>),
+    /// int8 and uint8, as they are; whether they are signed.
+    Levels(Vec<i16>, bool),
+    /// int8, uint8 or int32 behind a DequantizeLinear: as they are, scales and zero points, one or one for each index of the axis.
+    Quantized { levels: Vec<i64>, scales: Vec<f32>, zeros: Vec<i64>, axis: usize },
+}
+
+/// A constant.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Constant {
+    pub(super) dims: Vec<usize>,
+    pub(super) numbers: Numbers,
+}
+
+impl Constant {
+    pub(super) fn of(tensor: &TensorProto) -> Option<Self> {
+        let dims = tensor.dims.iter().map(|size| usize::try_from(*size).ok()).collect::<Option<Vec<_>>>()?;
+        let count = dims.iter().try_fold(1usize, |product, size| product.checked_mul(*size))?;
+        let raw = &tensor.raw_data;
+        let small = tensor.int32_data.iter();
+        macro_rules! stored {
+            ($type:ty, $size:literal) => {
+                raw.as_chunks::<$size>().0.iter().map(|bytes| <$type>::from_le_bytes(*bytes))
+            };
+        }
+        let numbers = match DataType::try_from(tensor.data_type).ok()? {
+            DataType::Float => {
+                Numbers::Floats(stored!(f32, 4).chain(tensor.float_data.iter().copied()).collect())
+            }
+            DataType::Double => {
+                let values = stored!(f64, 8).chain(tensor.double_data.iter().copied());
+                Numbers::Floats(values.map(|value| value as f32).collect())
+            }
+            DataType::Float16 => {
+                let values = stored!(f16, 2).chain(small.map(|bits| f16::from_bits(*bits as u16)));
+                Numbers::Floats(values.map(f32::from).collect())
+            }
+            DataType::Int64 => {
+                Numbers::Integers(stored!(i64, 8).chain(tensor.int64_data.iter().copied()).collect())
+            }
+            DataType::Int32 => {
+                let values = stored!(i32, 4).chain(small.copied());
+                Numbers::Integers(values.map(i64::from).collect())
+            }
+            DataType::Uint8 => {
+                let values =
+                    raw.iter().map(|value| i16::from(*value)).chain(small.map(|value| *value as i16));
+                Numbers::Levels(values.collect(), false)
+            }
+            DataType::Int8 => {
+                let stored = raw.iter().map(|value| i16::from(*value as i8));
+                Numbers::Levels(stored.chain(small.map(|value| *value as i16)).collect(), true)
+            }
+            _ => return None,
+        };
+        (numbers.len() == count).then_some(Self { dims, numbers })
+    }
+
+    /// Values in float32.
+    pub(super) fn floats(&self) -> Option<Vec<f32>> {
+        match &self.numbers {
+            Numbers::Floats(values) => Some(values.clone()),
+            Numbers::Quantized { levels, scales, zeros, axis } => {
+                let inner: usize = self.dims[(axis + 1).min(self.dims.len())..].iter().product();
+                let value = |(index, level): (usize, &i64)| {
+                    let place = if scales.len() == 1 { 0 } else { index / inner.max(1) % scales.len() };
+                    (level - zeros.get(place).copied().unwrap_or(0)) as f32 * scales[place]
+                };
+                Some(levels.iter().enumerate().map(value).collect())
+            }
+            _ => None,
+        }
+    }
+
+    /// Integers that tell shapes.
+    pub(super) fn integers(&self) -> Option<&[i64]> {
+        if let Numbers::Integers(values) = &self.numbers { Some(values) } else { None }
+    }
+
+    /// The only value of a float constant.
+    pub(super) fn float(&self) -> Option<f32> {
+        match &self.numbers {
+            Numbers::Floats(values) if values.len() == 1 => Some(values[0]),
+            _ => None,
+        }
+    }
+}
+
+impl Numbers {
+    fn len(&self) -> usize {
+        match self {
+            Self::Floats(values) => values.len(),
+            Self::Integers(values) => values.len(),
+            Self::Levels(values, _) => values.len(),
+            Self::Quantized { levels, .. } => levels.len(),
+        }
+    }
+}
+
+/// The initializers of a graph that no input replaces. Those that cannot be read are left out.
+pub(super) fn initializers(graph: &GraphProto) -> HashMap<String, Constant> {
+    let is_input = |name: &str| graph.input.iter().any(|input| input.name == name);
+    let tensors = graph.initializer.iter().filter(|tensor| !is_input(&tensor.name));
+    tensors.filter_map(|tensor| Some((tensor.name.clone(), Constant::of(tensor)?))).collect()
+}
+
+/// A node's attributes, by name.
+#[derive(Clone, Copy)]
+pub(super) struct Attributes<'a>(pub(super) &'a NodeProto);
+
+impl<'a> Attributes<'a> {
+    pub(super) fn find(self, name: &str) -> Option<&'a AttributeProto> {
+        self.0.attribute.iter().find(|attribute| attribute.name == name)
+    }
+
+    pub(super) fn int(self, name: &str, default: i64) -> i64 {
+        self.find(name).map_or(default, |attribute| attribute.i)
+    }
+
+    pub(super) fn float(self, name: &str, default: f32) -> f32 {
+        self.find(name).map_or(default, |attribute| attribute.f)
+    }
+
+    pub(super) fn ints(self, name: &str) -> &'a [i64] {
+        self.find(name).map_or(&[], |attribute| &attribute.ints)
+    }
+
+    pub(super) fn text(self, name: &str, default: &'a str) -> &'a str {
+        self.find(name).and_then(|attribute| std::str::from_utf8(&attribute.s).ok()).unwrap_or(default)
+    }
+}

@@ -1,0 +1,251 @@
+//! Passes that bring operators together until only what a kernel does is left.
+
+use edgegen_kernels::Kind;
+use edgegen_kernels::elements::{Function, level, value};
+
+use super::graph::{Encoding, Graph, Id, Linear, Move, Node, Number, Op, Quantized, Shape};
+
+/// What is done to a node and the only one that reads it.
+enum Edit {
+    /// Both become one.
+    Join(Op),
+    /// Both become one that reads something else.
+    JoinReading(Op, Id),
+    /// The second comes first, as this operator.
+    Swap(Op),
+    /// They stay two, and become these.
+    Become(Op, Op),
+    /// The first goes.
+    Drop,
+}
+
+/// Fuses until nothing changes, and removes what nobody reads.
+pub(super) fn fuse(graph: &mut Graph) {
+    // every edit takes a node away or moves one on its way down or up, and none is moved back: this ends
+    let mut index = 0;
+    while index < graph.nodes.len() {
+        let reader = graph.only_reader(graph.nodes[index].output);
+        match reader.and_then(|reader| Some((reader, edit(graph, index, reader)?))) {
+            Some((reader, edit)) => {
+                apply(graph, index, reader, edit);
+                index = 0;
+            }
+            None => index += 1,
+        }
+    }
+    let mut read = vec![false; graph.values.len()];
+    graph.outputs.iter().for_each(|output| read[*output] = true);
+    for node in graph.nodes.iter().rev() {
+        if read[node.output] {
+            node.inputs.iter().for_each(|input| read[*input] = true);
+        }
+    }
+    graph.nodes.retain(|node| read[node.output]);
+}
+
+fn apply(graph: &mut Graph, first: usize, second: usize, edit: Edit) {
+    let sources = |graph: &Graph| {
+        let mut sources = graph.nodes[first].sources.clone();
+        sources.extend(&graph.nodes[second].sources);
+        sources
+    };
+    match edit {
+        Edit::Join(op) => {
+            let inputs = graph.nodes[first].inputs.clone();
+            let node = Node { op, inputs, output: graph.nodes[second].output, sources: sources(graph) };
+            graph.nodes[second] = node;
+            graph.nodes.remove(first);
+        }
+        Edit::JoinReading(op, input) => {
+            let node =
+                Node { op, inputs: vec![input], output: graph.nodes[second].output, sources: sources(graph) };
+            graph.nodes[second] = node;
+            graph.nodes.remove(first);
+        }
+        Edit::Swap(op) => {
+            // a → first → b → second → c becomes a → second → b → first → c
+            let (a, b) = (graph.nodes[first].inputs[0], graph.nodes[first].output);
+            let c = graph.nodes[second].output;
+            graph.values[b].shape = graph.values[a].shape;
+            graph.values[b].number = match op {
+                Op::Move(_) => graph.values[a].number,
+                _ => graph.values[c].number,
+            };
+            if let Op::Move(_) = op {
+                // what is looked up, or done to values, comes behind the move
+                graph.values[b].shape = graph.values[c].shape;
+            }
+            let moved = std::mem::replace(&mut graph.nodes[first].op, op);
+            graph.nodes[second].op = moved;
+            let sources = std::mem::take(&mut graph.nodes[second].sources);
+            graph.nodes[second].sources = std::mem::replace(&mut graph.nodes[first].sources, sources);
+        }
+        Edit::Become(one, other) => {
+            let number = match &one {
+                Op::Quantize(_) | Op::Table(_) => Number::Level,
+                _ => graph.values[graph.nodes[first].output].number,
+            };
+            let between = graph.nodes[first].output;
+            graph.values[between].number = number;
+            graph.nodes[first].op = one;
+            graph.nodes[second].op = other;
+        }
+        Edit::Drop => {
+            let input = graph.nodes[first].inputs[0];
+            let output = graph.nodes[first].output;
+            let sources = sources(graph);
+            let node = &mut graph.nodes[second];
+            node.inputs.iter_mut().filter(|id| **id == output).for_each(|id| *id = input);
+            node.sources = sources;
+            graph.nodes.remove(first);
+        }
+    }
+}
+
+fn edit(graph: &Graph, first: usize, second: usize) -> Option<Edit> {
+    let (one, other) = (&graph.nodes[first], &graph.nodes[second]);
+    let before = one.inputs.first().map(|input| graph.values[*input].shape);
+    let made = graph.values[other.output].shape;
+    let elementwise = other.inputs.len() == 1;
+    match (&one.op, &other.op) {
+        // single values first: then moves come to lie behind layers
+        (Op::Move(_), Op::Function(_) | Op::Quantize(_) | Op::Table(_)) => Some(Edit::Swap(other.op.clone())),
+        (Op::Move(Move::Reshape), Op::Affine { scale, shift }) => {
+            let spread = |values: &[f32]| -> Vec<f32> {
+                let each = made.values() / values.len();
+                values.iter().flat_map(|value| std::iter::repeat_n(*value, each)).collect()
+            };
+            before?.is_flat().then(|| Edit::Swap(Op::Affine { scale: spread(scale), shift: spread(shift) }))
+        }
+        // but levels are moved as levels
+        (Op::LookUp(..), Op::Move(moved)) => Some(Edit::Swap(Op::Move(moved.clone()))),
+        (Op::Move(Move::Reshape), Op::Move(Move::Reshape)) => Some(Edit::Join(Op::Move(Move::Reshape))),
+        (Op::LookUp(from, Function::Identity), Op::Function(function)) => {
+            Some(Edit::Join(Op::LookUp(*from, *function)))
+        }
+        (Op::LookUp(from, function), Op::Quantize(to)) => {
+            let through =
+                |at: usize| level(function.exact(value(at as u8, from.scale, from.zero)), to.scale, to.zero);
+            Some(Edit::Join(table(through)))
+        }
+        // rounding keeps the order of values
+        (Op::Function(Function::Slope(0.0)), Op::Quantize(to)) => {
+            Some(Edit::Become(Op::Quantize(*to), table(|at| (at as u8).max(to.zero))))
+        }
+        (Op::Function(Function::Clip(low, high)), Op::Quantize(to)) if low <= high => {
+            let (low, high) = (level(*low, to.scale, to.zero), level(*high, to.scale, to.zero));
+            Some(Edit::Become(Op::Quantize(*to), table(|at| (at as u8).clamp(low, high))))
+        }
+        (Op::Table(one), Op::Table(other)) => Some(Edit::Join(table(|at| other[usize::from(one[at])]))),
+        (Op::Table(table), _) if table.iter().enumerate().all(|(at, to)| at == usize::from(*to)) => {
+            Some(Edit::Drop)
+        }
+        (Op::Move(Move::Enlarge(times)), Op::Linear(linear)) => {
+            let kind = enlarged(linear.kind, *times)?;
+            Some(Edit::Join(Op::Linear(Box::new(Linear { kind, ..(**linear).clone() }))))
+        }
+        (Op::Move(Move::Enlarge(times)), Op::Quantized(layer)) => {
+            let kind = enlarged(layer.kind, *times)?;
+            Some(Edit::Join(Op::Quantized(Box::new(Quantized { kind, ..(**layer).clone() }))))
+        }
+        (Op::Linear(linear), Op::Affine { scale, shift }) if linear.slope == 1.0 => {
+            Some(Edit::Join(Op::Linear(Box::new(scaled(linear, scale, shift)?))))
+        }
+        (Op::Linear(linear), Op::Function(Function::Slope(slope))) if linear.slope == 1.0 => {
+            Some(Edit::Join(Op::Linear(Box::new(Linear { slope: *slope, ..(**linear).clone() }))))
+        }
+        (Op::Linear(linear), Op::Quantize(to)) => {
+            let maker = &graph.nodes[graph.maker(one.inputs[0])?];
+            let Op::LookUp(from, Function::Identity) = &maker.op else { return None };
+            let layer = quantized(linear, *from, *to)?;
+            Some(Edit::JoinReading(Op::Quantized(Box::new(layer)), maker.inputs[0]))
+        }
+        (Op::Linear(linear), Op::Move(moved)) if elementwise => {
+            let kind = shuffled(linear.kind, moved, graph.values[one.output].shape, made)?;
+            Some(Edit::Join(Op::Linear(Box::new(Linear { kind, ..(**linear).clone() }))))
+        }
+        (Op::Quantized(layer), Op::Move(moved)) => {
+            let kind = shuffled(layer.kind, moved, graph.values[one.output].shape, made)?;
+            Some(Edit::Join(Op::Quantized(Box::new(Quantized { kind, ..(**layer).clone() }))))
+        }
+        (Op::Quantized(layer), Op::Table(table)) => {
+            // a clamp
+            let (low, high) = (table[0], table[255]);
+            let clamps =
+                low <= high && table.iter().enumerate().all(|(at, to)| (at as u8).clamp(low, high) == *to);
+            let (low, high) = (layer.low.clamp(low, high), layer.high.clamp(low, high));
+            clamps.then(|| Edit::Join(Op::Quantized(Box::new(Quantized { low, high, ..(**layer).clone() }))))
+        }
+        _ => None,
+    }
+}
+
+fn table(of: impl Fn(usize) -> u8) -> Op {
+    Op::Table(Box::new(std::array::from_fn(of)))
+}
+
+fn enlarged(kind: Kind, times: usize) -> Option<Kind> {
+    match kind {
+        Kind::Conv { y, x, enlarged: 1, block, cropped } => {
+            Some(Kind::Conv { y, x, enlarged: times, block, cropped })
+        }
+        _ => None,
+    }
+}
+
+/// A layer whose outputs are moved from `before` to `made`.
+fn shuffled(kind: Kind, moved: &Move, before: Shape, made: Shape) -> Option<Kind> {
+    let Kind::Conv { y, x, enlarged, block, cropped } = kind else { return None };
+    match moved {
+        Move::Shuffle(by) if block == 1 && cropped == 0 => {
+            Some(Kind::Conv { y, x, enlarged, block: *by, cropped })
+        }
+        Move::Crop(top, left) if top == left && before.channels() == made.channels() => {
+            Some(Kind::Conv { y, x, enlarged, block, cropped: cropped + top })
+        }
+        _ => None,
+    }
+}
+
+/// A layer whose outputs, or groups of them, are scaled and shifted.
+fn scaled(linear: &Linear, scale: &[f32], shift: &[f32]) -> Option<Linear> {
+    let outputs = linear.bias.len();
+    if scale.is_empty() || !outputs.is_multiple_of(scale.len()) {
+        return None;
+    }
+    let of = |output: usize| output / (outputs / scale.len());
+    let inner = match linear.kind {
+        Kind::Transposed { y, x } => y.kernel * x.kernel,
+        _ => linear.weights.len() / outputs,
+    };
+    let weights = linear.weights.iter().enumerate();
+    let weights = weights.map(|(index, weight)| weight * scale[of(index / inner % outputs)]).collect();
+    let bias = linear.bias.iter().enumerate();
+    let bias = bias.map(|(output, bias)| bias * scale[of(output)] + shift[of(output)]).collect();
+    let only_shifted = scale.iter().all(|scale| *scale == 1.0);
+    let levels = linear.levels.clone().filter(|_| only_shifted);
+    Some(Linear { weights, bias, levels, ..linear.clone() })
+}
+
+/// The layer in integers, between levels.
+fn quantized(linear: &Linear, from: Encoding, to: Encoding) -> Option<Quantized> {
+    let (weights, w_scales) = linear.levels.clone()?;
+    let step = |output: usize| from.scale * if w_scales.len() == 1 { w_scales[0] } else { w_scales[output] };
+    let bias = linear.bias.iter().enumerate().map(|(output, bias)| {
+        let steps = (f64::from(*bias) / f64::from(step(output))).round_ties_even();
+        (steps.abs() < f64::from(i32::MAX)).then_some(steps as i32)
+    });
+    let bias = bias.collect::<Option<Vec<i32>>>()?;
+    let scales: Vec<f32> = w_scales.iter().map(|scale| from.scale * scale / to.scale).collect();
+    scales.iter().all(|scale| scale.is_finite()).then_some(Quantized {
+        kind: linear.kind,
+        weights,
+        bias,
+        scales,
+        x_zero: from.zero,
+        y_zero: to.zero,
+        low: 0,
+        high: 255,
+        slope: linear.slope,
+    })
+}

@@ -1,0 +1,187 @@
+//! What a network does, without ONNX's spelling: operators on values of one picture, which passes can fuse.
+
+use edgegen_kernels::Kind;
+use edgegen_kernels::elements::Function;
+
+/// The number of a value in [`Graph::values`].
+pub(super) type Id = usize;
+
+/// A value's shape, without the batch axis. A picture of one pixel is a vector.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Shape {
+    Vector(usize),
+    /// Channels, height, width.
+    Image(usize, usize, usize),
+}
+
+impl Shape {
+    pub(super) fn of(dims: &[usize]) -> Option<Self> {
+        match *dims {
+            [values] => Some(Self::Vector(values)),
+            [channels, height, width] => Some(Self::Image(channels, height, width)),
+            _ => None,
+        }
+    }
+
+    pub(super) fn dims(self) -> Vec<usize> {
+        match self {
+            Self::Vector(values) => vec![values],
+            Self::Image(channels, height, width) => vec![channels, height, width],
+        }
+    }
+
+    pub(super) fn values(self) -> usize {
+        self.dims().iter().product()
+    }
+
+    pub(super) fn channels(self) -> usize {
+        self.dims()[0]
+    }
+
+    /// As a picture.
+    pub(super) fn image(self) -> (usize, usize, usize) {
+        match self {
+            Self::Vector(values) => (values, 1, 1),
+            Self::Image(channels, height, width) => (channels, height, width),
+        }
+    }
+
+    /// Whether it is one pixel.
+    pub(super) fn is_flat(self) -> bool {
+        let (_, height, width) = self.image();
+        height * width == 1
+    }
+}
+
+/// What a value is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Number {
+    Float,
+    /// uint8; int8 is kept with 128 added.
+    Level,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Value {
+    pub(super) shape: Shape,
+    pub(super) number: Number,
+}
+
+/// Weights of a layer in float32, and as they were quantised, if they were.
+#[derive(Clone, Debug)]
+pub(super) struct Linear {
+    pub(super) kind: Kind,
+    /// Laid out as [`Kind`] says.
+    pub(super) weights: Vec<f32>,
+    /// s8, symmetric, with a scale for each output or one for all.
+    pub(super) levels: Option<(Vec<i8>, Vec<f32>)>,
+    /// One an output.
+    pub(super) bias: Vec<f32>,
+    pub(super) slope: f32,
+}
+
+/// A layer from levels to levels.
+#[derive(Clone, Debug)]
+pub(super) struct Quantized {
+    pub(super) kind: Kind,
+    pub(super) weights: Vec<i8>,
+    pub(super) bias: Vec<i32>,
+    /// x_scale · w_scale / y_scale, one an output or one for all.
+    pub(super) scales: Vec<f32>,
+    pub(super) x_zero: u8,
+    pub(super) y_zero: u8,
+    pub(super) low: u8,
+    pub(super) high: u8,
+    pub(super) slope: f32,
+}
+
+/// Scale and level of 0.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Encoding {
+    pub(super) scale: f32,
+    pub(super) zero: u8,
+}
+
+/// Values are put elsewhere: output i, in CHW order, is input `from[i]`.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Move {
+    /// The same order in another shape.
+    Reshape,
+    /// Nearest neighbour, so many times as large.
+    Enlarge(usize),
+    /// DepthToSpace in mode CRD.
+    Shuffle(usize),
+    /// Rows and columns from here on.
+    Crop(usize, usize),
+    /// Anything else.
+    Gather(Vec<u32>),
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum Op {
+    Linear(Box<Linear>),
+    Quantized(Box<Quantized>),
+    Function(Function),
+    /// value · scale + shift, one for each channel of the input, or of each of its values.
+    Affine {
+        scale: Vec<f32>,
+        shift: Vec<f32>,
+    },
+    Add,
+    Quantize(Encoding),
+    /// DequantizeLinear, then a function.
+    LookUp(Encoding, Function),
+    Table(Box<[u8; 256]>),
+    Move(Move),
+    /// The row of the picture's class; floats or levels.
+    ClassFloats {
+        classes: usize,
+        table: Vec<f32>,
+    },
+    ClassLevels {
+        classes: usize,
+        table: Vec<u8>,
+    },
+    /// Vectors or channels, one behind the other.
+    Concat,
+}
+
+/// An operator, what it connects, and which ONNX nodes it stands for.
+#[derive(Clone, Debug)]
+pub(super) struct Node {
+    pub(super) op: Op,
+    pub(super) inputs: Vec<Id>,
+    pub(super) output: Id,
+    /// Indices in the ONNX graph; what the last does gives the node its name.
+    pub(super) sources: Vec<usize>,
+}
+
+/// A network, nodes in an order in which they can run.
+#[derive(Clone, Debug)]
+pub(super) struct Graph {
+    pub(super) values: Vec<Value>,
+    pub(super) nodes: Vec<Node>,
+    pub(super) input: Id,
+    pub(super) outputs: Vec<Id>,
+}
+
+impl Graph {
+    pub(super) fn value(&mut self, shape: Shape, number: Number) -> Id {
+        self.values.push(Value { shape, number });
+        self.values.len() - 1
+    }
+
+    /// The node that makes a value.
+    pub(super) fn maker(&self, value: Id) -> Option<usize> {
+        self.nodes.iter().position(|node| node.output == value)
+    }
+
+    /// The only node that reads a value, if there is one and the value is no output.
+    pub(super) fn only_reader(&self, value: Id) -> Option<usize> {
+        let mut readers = self.nodes.iter().enumerate().filter(|(_, node)| node.inputs.contains(&value));
+        let (first, node) = readers.next()?;
+        let once =
+            readers.next().is_none() && node.inputs.iter().filter(|input| **input == value).count() == 1;
+        (once && !self.outputs.contains(&value)).then_some(first)
+    }
+}

@@ -1,0 +1,89 @@
+//! ONNX graph → a program of fused kernels.
+//!
+//! 1. `read`: ONNX's nodes become operators on values of one picture; `constants` and shapes are computed on the way.
+//! 2. `fuse`: batch norm, activations, DepthToSpace, enlargements, and what stands between a DequantizeLinear and a
+//!    QuantizeLinear go into the layers.
+//! 3. `plan`: planes get borders and places in an arena, weights are packed for the CPU.
+//! 4. `program`: runs.
+//!
+//! A node that has no kernel here is named, with the reason.
+
+mod constants;
+mod fuse;
+mod graph;
+mod plan;
+mod program;
+mod read;
+
+use edgegen_kernels::{Cpu, Plane};
+use tract_onnx::pb::GraphProto;
+
+pub(crate) use program::Program;
+
+/// A network that kernels run as a whole.
+pub(crate) struct Lowered {
+    pub(crate) program: Program,
+    /// Shape of each output for one picture.
+    pub(crate) outputs: Vec<Vec<usize>>,
+    /// Useful multiply-accumulates of one picture.
+    pub(crate) macs: u64,
+    /// Who runs each ONNX node.
+    pub(crate) runners: Vec<String>,
+}
+
+/// Why a graph is not lowered: the node, by its place in the graph, and what is wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    pub(crate) node: usize,
+    pub(crate) reason: String,
+}
+
+impl From<(usize, String)> for Refusal {
+    fn from((node, reason): (usize, String)) -> Self {
+        Self { node, reason }
+    }
+}
+
+/// Lowers a graph, in an order in which it can run, whose float32 input `input` has rows of shape `row`.
+pub(crate) fn lower(
+    onnx: &GraphProto,
+    input: &str,
+    row: &[usize],
+    class_input: Option<&str>,
+    cpu: Cpu,
+) -> Result<Lowered, Refusal> {
+    let mut graph = read::read(onnx, input, row, class_input)?;
+    let macs = macs(&graph);
+    let outputs = graph.outputs.iter().map(|output| graph.values[*output].shape.dims()).collect();
+    for output in &graph.outputs {
+        if graph.values[*output].number == graph::Number::Level {
+            return Err(Refusal { node: onnx.node.len(), reason: "an output is not float32".into() });
+        }
+    }
+    fuse::fuse(&mut graph);
+    let (program, runs) = plan::plan(&graph, cpu)?;
+    let mut runners = vec!["constant: computed when the file is opened".to_string(); onnx.node.len()];
+    for run in runs {
+        for source in run.sources {
+            runners[source] = run.what.clone();
+        }
+    }
+    Ok(Lowered { program, outputs, macs, runners })
+}
+
+/// Multiply-accumulates as the graph asks for them, before anything is fused.
+fn macs(graph: &graph::Graph) -> u64 {
+    let plane = |value: usize| {
+        let (channels, height, width) = graph.values[value].shape.image();
+        Plane::new(channels, height, width)
+    };
+    let of = |node: &graph::Node| {
+        let kind = match &node.op {
+            graph::Op::Linear(linear) => linear.kind,
+            graph::Op::Quantized(layer) => layer.kind,
+            _ => return 0,
+        };
+        kind.macs(&plane(node.inputs[0]), &plane(node.output))
+    };
+    graph.nodes.iter().map(of).sum()
+}

@@ -1,0 +1,531 @@
+//! [`Graph`] → [`Program`]: planes with their borders, an arena, packed layers, steps.
+
+use std::collections::HashMap;
+use std::ops::Range;
+
+use edgegen_kernels::elements::{Function, flipped, places, value};
+use edgegen_kernels::{Border, Cpu, FloatLayer, FloatSpec, Plane, QuantizedLayer, QuantizedSpec};
+
+use super::graph::{Encoding, Graph, Id, Move, Node, Number, Op, Shape};
+use super::program::{Buffer, Exit, Program, Step};
+
+/// What runs some ONNX nodes: a step's name, and the nodes' indices.
+pub(super) struct Run {
+    pub(super) what: String,
+    pub(super) sources: Vec<usize>,
+}
+
+/// Why a graph cannot be planned: the ONNX node, and what is wrong.
+type Reason = (usize, String);
+
+struct Planner<'a> {
+    graph: &'a Graph,
+    cpu: Cpu,
+    /// Values that share memory.
+    roots: Classes,
+    planes: HashMap<Id, Plane>,
+    /// Level of 0 of each root of levels, for its border.
+    zeros: HashMap<Id, u8>,
+    /// Values that are only looked at on the way out: no step makes them.
+    exits: Vec<bool>,
+}
+
+pub(super) fn plan(graph: &Graph, cpu: Cpu) -> Result<(Program, Vec<Run>), Reason> {
+    let mut planner = Planner {
+        graph,
+        cpu,
+        roots: Classes::new(graph.values.len()),
+        planes: HashMap::new(),
+        zeros: HashMap::new(),
+        exits: vec![false; graph.values.len()],
+    };
+    planner.share();
+    planner.exits();
+    planner.borders()?;
+    planner.build()
+}
+
+/// The ONNX node that a node's errors name.
+fn named(node: &Node) -> usize {
+    node.sources.first().copied().unwrap_or(0)
+}
+
+impl Planner<'_> {
+    fn root(&self, value: Id) -> Id {
+        self.roots.of(value)
+    }
+
+    /// Settles the size of each value's plane, and which reshaped values share memory: those that one plane serves.
+    fn share(&mut self) {
+        // what is done to single values has planes of the same size before and behind it
+        let mut sizes = Classes::new(self.graph.values.len());
+        for node in &self.graph.nodes {
+            let single = matches!(
+                node.op,
+                Op::Function(_)
+                    | Op::Affine { .. }
+                    | Op::Add
+                    | Op::Quantize(_)
+                    | Op::LookUp(..)
+                    | Op::Table(_)
+            );
+            if single {
+                node.inputs.iter().for_each(|input| sizes.join(*input, node.output));
+            }
+        }
+        // a vector fits the plane of any picture
+        let mut pictures: HashMap<Id, Shape> = HashMap::new();
+        for (id, value) in self.graph.values.iter().enumerate().filter(|(_, value)| !value.shape.is_flat()) {
+            pictures.insert(sizes.of(id), value.shape);
+        }
+        for node in self.graph.nodes.iter().filter(|node| matches!(node.op, Op::Move(Move::Reshape))) {
+            let (from, to) = (sizes.of(node.inputs[0]), sizes.of(node.output));
+            let shape = match (pictures.get(&from), pictures.get(&to)) {
+                (Some(one), Some(other)) if one != other => continue,
+                (one, other) => one.or(other).copied(),
+            };
+            sizes.join(node.inputs[0], node.output);
+            shape.map(|shape| pictures.insert(sizes.of(from), shape));
+            self.roots.join(node.inputs[0], node.output);
+        }
+        for id in 0..self.graph.values.len() {
+            let shape = pictures.get(&sizes.of(id)).copied().unwrap_or(self.graph.values[id].shape);
+            let (channels, height, width) = shape.image();
+            self.planes.insert(self.root(id), Plane::new(channels, height, width));
+        }
+    }
+
+    /// What is only looked up, or sent through a function, on the way out needs no plane.
+    fn exits(&mut self) {
+        for output in &self.graph.outputs {
+            let read = self.graph.nodes.iter().any(|node| node.inputs.contains(output));
+            let maker = self.graph.nodes.iter().find(|node| node.output == *output);
+            if let Some(Node { op: Op::LookUp(..) | Op::Function(_), .. }) = maker
+                && !read
+                && self.graph.outputs.iter().filter(|other| *other == output).count() == 1
+            {
+                self.exits[*output] = true;
+            }
+        }
+    }
+
+    fn plane(&self, value: Id) -> Plane {
+        self.planes[&self.root(value)]
+    }
+
+    fn kind(op: &Op) -> Option<edgegen_kernels::Kind> {
+        match op {
+            Op::Linear(linear) => Some(linear.kind),
+            Op::Quantized(layer) => Some(layer.kind),
+            _ => None,
+        }
+    }
+
+    fn borders(&mut self) -> Result<(), Reason> {
+        let mut needed: HashMap<Id, Border> = HashMap::new();
+        for node in &self.graph.nodes {
+            if let Some(kind) = Self::kind(&node.op) {
+                let (input, output) = (node.inputs[0], node.output);
+                let border = kind.border(&self.plane(input), &self.plane(output));
+                let most = needed.entry(self.root(input)).or_default();
+                *most = most.max(border);
+            }
+            if let Op::Quantized(layer) = &node.op {
+                let root = self.root(node.inputs[0]);
+                let zero = *self.zeros.entry(root).or_insert(layer.x_zero);
+                let (plane, border) = (self.plane(node.inputs[0]), needed[&root]);
+                // a border can hold only one level
+                if zero != layer.x_zero && (border != Border::default()) && plane.height * plane.width > 1 {
+                    return Err((named(node), "its input has another zero point for another layer".into()));
+                }
+            }
+        }
+        for (root, border) in needed {
+            if let Some(plane) = self.planes.get_mut(&root) {
+                plane.border = border;
+            }
+        }
+        Ok(())
+    }
+
+    fn build(self) -> Result<(Program, Vec<Run>), Reason> {
+        let mut layers: HashMap<usize, Layer> = HashMap::new();
+        let mut memory = Memory::default();
+        let (mut level_scratch, mut float_scratch) = (0, 0);
+        for (index, node) in self.graph.nodes.iter().enumerate() {
+            if let Some(layer) = self.layer(node).map_err(|reason| (named(node), reason))? {
+                let input = self.root(node.inputs[0]);
+                let slack = match &layer {
+                    Layer::Quantized(layer) => {
+                        level_scratch = level_scratch.max(layer.scratch());
+                        layer.slack()
+                    }
+                    Layer::Float(layer) => {
+                        float_scratch = float_scratch.max(layer.scratch());
+                        layer.slack()
+                    }
+                };
+                let most = memory.slack.entry(input).or_default();
+                *most = (*most).max(slack);
+                layers.insert(index, layer);
+            }
+        }
+        self.lives(&mut memory);
+        let (level_ranges, level_total) =
+            memory.place(|id| self.graph.values[id].number == Number::Level, &self.planes);
+        let (float_ranges, float_total) =
+            memory.place(|id| self.graph.values[id].number == Number::Float, &self.planes);
+        let buffer = |value: Id| {
+            let root = self.root(value);
+            let range = level_ranges.get(&root).or(float_ranges.get(&root));
+            Buffer {
+                plane: self.planes[&root],
+                memory: range.cloned().unwrap_or(0..0),
+                zero: self.zeros.get(&root).copied().unwrap_or(0),
+            }
+        };
+        let (mut steps, mut runs) = (Vec::new(), Vec::new());
+        let mut say = |what: String, sources: &[usize]| runs.push(Run { what, sources: sources.to_vec() });
+        if self.memory_of_input() {
+            steps.push(Step::EnterFloats { to: buffer(self.graph.input) });
+        }
+        for (index, node) in self.graph.nodes.iter().enumerate() {
+            if self.exits[node.output] {
+                continue;
+            }
+            let to = buffer(node.output);
+            let from = || buffer(node.inputs[0]);
+            match &node.op {
+                Op::Linear(_) | Op::Quantized(_) => match layers.remove(&index) {
+                    Some(Layer::Quantized(layer)) => {
+                        say(self.describe(node, layer.tile()), &node.sources);
+                        steps.push(Step::Quantized { layer: Box::new(layer), from: from(), to });
+                    }
+                    Some(Layer::Float(layer)) => {
+                        say(self.describe(node, layer.tile()), &node.sources);
+                        steps.push(Step::Float { layer: Box::new(layer), from: from(), to });
+                    }
+                    None => {}
+                },
+                Op::Quantize(encoding) if node.inputs[0] == self.graph.input => {
+                    say("quantised on the way in".into(), &node.sources);
+                    steps.push(Step::EnterLevels { encoding: *encoding, to });
+                }
+                Op::Quantize(encoding) => {
+                    say("float32 to levels".into(), &node.sources);
+                    steps.push(Step::Quantize { encoding: *encoding, from: from(), to });
+                }
+                Op::LookUp(encoding, function) => {
+                    say("levels to float32 by a table".into(), &node.sources);
+                    steps.push(Step::LookUp { table: values_of(*encoding, *function), from: from(), to });
+                }
+                Op::Table(table) => {
+                    say("levels to levels by a table".into(), &node.sources);
+                    steps.push(Step::Translate { table: table.clone(), from: from(), to });
+                }
+                Op::Function(function) => {
+                    say(format!("float32 {}", name_of(*function)), &node.sources);
+                    steps.push(Step::Function { function: *function, from: from(), to });
+                }
+                Op::Affine { scale, shift } => {
+                    say("float32 factors and summands".into(), &node.sources);
+                    let spread = |factors: &[f32]| {
+                        let plane = Plane::new(to.plane.channels, to.plane.height, to.plane.width);
+                        let mut all = vec![0.0; plane.values()];
+                        let each = plane.values() / factors.len();
+                        places(&plane).enumerate().for_each(|(index, at)| all[at] = factors[index / each]);
+                        all
+                    };
+                    let (scale, shift) = (spread(scale), spread(shift));
+                    steps.push(Step::Affine { scale, shift, from: from(), to });
+                }
+                Op::Add => {
+                    say("float32 sum".into(), &node.sources);
+                    let (left, right) = (from(), buffer(node.inputs[1]));
+                    steps.push(Step::Add { left, right, function: Function::Identity, to });
+                }
+                Op::Move(Move::Reshape) if self.root(node.inputs[0]) == self.root(node.output) => {
+                    say("the same memory".into(), &node.sources);
+                }
+                Op::Move(moved) => {
+                    say("values moved".into(), &node.sources);
+                    let pairs = self.pairs(moved, node.inputs[0], node.output);
+                    steps.push(self.moved(pairs, node.output, from(), to));
+                }
+                Op::Concat => {
+                    say("values joined".into(), &node.sources);
+                    let targets: Vec<usize> = places(&to.plane).collect();
+                    let mut first = 0;
+                    for input in &node.inputs {
+                        let part = buffer(*input);
+                        let sources: Vec<usize> = places(&part.plane).collect();
+                        let joined = sources.iter().zip(&targets[first..]);
+                        let pairs = joined.map(|(from, to)| (*from as u32, *to as u32)).collect();
+                        first += sources.len();
+                        steps.push(self.moved(pairs, node.output, part, to.clone()));
+                    }
+                }
+                Op::ClassFloats { classes, table } => {
+                    say("the class's row".into(), &node.sources);
+                    let table = by_plane(&to.plane, table, *classes, 0.0, |value| value);
+                    steps.push(Step::ClassFloats { classes: *classes, table, to });
+                }
+                Op::ClassLevels { classes, table } => {
+                    say("the class's row".into(), &node.sources);
+                    let isa = self.cpu.isa();
+                    let zero = flipped(isa, to.zero);
+                    let table = by_plane(&to.plane, table, *classes, zero, |level| flipped(isa, level));
+                    steps.push(Step::ClassLevels { classes: *classes, table, to });
+                }
+            }
+        }
+        let mut exits = Vec::new();
+        for output in &self.graph.outputs {
+            let maker = self.graph.nodes.iter().find(|node| node.output == *output && self.exits[*output]);
+            let input = maker.map_or(*output, |node| node.inputs[0]);
+            exits.push(match maker.map(|node| (&node.op, node)) {
+                Some((Op::LookUp(encoding, function), node)) => {
+                    say("looked up on the way out".into(), &node.sources);
+                    Exit::Levels { from: buffer(input), table: values_of(*encoding, *function) }
+                }
+                Some((Op::Function(function), node)) => {
+                    say(format!("float32 {}, on the way out", name_of(*function)), &node.sources);
+                    Exit::Floats { from: buffer(input), function: *function }
+                }
+                _ => Exit::Floats { from: buffer(input), function: Function::Identity },
+            });
+        }
+        let program = Program {
+            isa: self.cpu.isa(),
+            steps,
+            exits,
+            levels: vec![0; level_total],
+            floats: vec![0.0; float_total],
+            level_scratch: vec![0; level_scratch],
+            float_scratch: vec![0.0; float_scratch],
+        };
+        Ok((program, runs))
+    }
+
+    /// Whether the input is read as float32.
+    fn memory_of_input(&self) -> bool {
+        let input = self.graph.input;
+        let reads = |node: &&Node| node.inputs.contains(&input) && !matches!(node.op, Op::Quantize(_));
+        self.graph.nodes.iter().any(|node| reads(&node)) || self.graph.outputs.contains(&input)
+    }
+
+    fn layer(&self, node: &Node) -> Result<Option<Layer>, String> {
+        let Some(kind) = Self::kind(&node.op) else { return Ok(None) };
+        let (input, output) = (self.plane(node.inputs[0]), self.plane(node.output));
+        let layer = match &node.op {
+            Op::Quantized(layer) => QuantizedLayer::new(
+                self.cpu,
+                &QuantizedSpec {
+                    kind,
+                    input,
+                    output,
+                    weights: &layer.weights,
+                    bias: &layer.bias,
+                    scales: &layer.scales,
+                    x_zero: layer.x_zero,
+                    y_zero: layer.y_zero,
+                    low: layer.low,
+                    high: layer.high,
+                    slope: layer.slope,
+                },
+            )
+            .map(Layer::Quantized),
+            Op::Linear(linear) => {
+                let (weights, bias, slope) = (&linear.weights[..], &linear.bias[..], linear.slope);
+                FloatLayer::new(self.cpu, &FloatSpec { kind, input, output, weights, bias, slope })
+                    .map(Layer::Float)
+            }
+            _ => return Ok(None),
+        };
+        layer.map(Some).map_err(|mismatch| mismatch.to_string())
+    }
+
+    /// `int8 transposed convolution 4 × 4, stride 2; avx2, tiles of 4 pixels × 2 registers`.
+    fn describe(&self, node: &Node, (merged, tile): (bool, Option<(usize, usize)>)) -> String {
+        use edgegen_kernels::Kind;
+        let number = if matches!(node.op, Op::Quantized(_)) { "int8" } else { "float32" };
+        let what = match Self::kind(&node.op) {
+            Some(Kind::Conv { y, x, enlarged, block, .. }) => {
+                let mut text = format!("convolution {} x {}", y.kernel, x.kernel);
+                if (y.stride, x.stride) != (1, 1) {
+                    text += &format!(", stride {}", y.stride);
+                }
+                if enlarged > 1 {
+                    text += &format!(" of the picture {enlarged} times as large");
+                }
+                if block > 1 {
+                    text += &format!(" to blocks of {block} x {block} pixels");
+                }
+                text
+            }
+            Some(Kind::Transposed { y, x }) => {
+                format!("transposed convolution {} x {}, stride {}", y.kernel, x.kernel, y.stride)
+            }
+            _ => "dense".into(),
+        };
+        let phases = if merged { ", phases in one" } else { "" };
+        let (pixels, registers) = tile.unwrap_or((0, 0));
+        format!("{number} {what}; {}, {pixels} x {registers} registers{phases}", self.cpu.isa())
+    }
+
+    /// Places in both planes of every value that is moved.
+    fn pairs(&self, moved: &Move, input: Id, output: Id) -> Vec<(u32, u32)> {
+        let sources: Vec<usize> = places(&self.plane(input)).collect();
+        let (_, height, width) = self.graph.values[input].shape.image();
+        let (channels, rows, cols) = self.graph.values[output].shape.image();
+        let from = |index: usize| {
+            let (channel, y, x) = (index / (rows * cols), index / cols % rows, index % cols);
+            let at = |channel: usize, y: usize, x: usize| (channel * height + y) * width + x;
+            match moved {
+                Move::Reshape => index,
+                Move::Enlarge(times) => at(channel, y / times, x / times),
+                Move::Shuffle(block) => {
+                    at((channel * block + y % block) * block + x % block, y / block, x / block)
+                }
+                Move::Crop(top, left) => at(channel, y + top, x + left),
+                Move::Gather(from) => from[index] as usize,
+            }
+        };
+        debug_assert_eq!(channels * rows * cols, self.plane(output).values());
+        places(&self.plane(output))
+            .enumerate()
+            .map(|(index, to)| (sources[from(index)] as u32, to as u32))
+            .collect()
+    }
+
+    fn moved(&self, pairs: Vec<(u32, u32)>, output: Id, from: Buffer, to: Buffer) -> Step {
+        match self.graph.values[output].number {
+            Number::Level => Step::MoveLevels { pairs, from, to },
+            Number::Float => Step::MoveFloats { pairs, from, to },
+        }
+    }
+
+    /// From which node to which each plane is needed.
+    fn lives(&self, memory: &mut Memory) {
+        let end = self.graph.nodes.len();
+        let mut touch = |value: Id, at: usize| {
+            let (first, last) = memory.lives.entry(self.root(value)).or_insert((at, at));
+            (*first, *last) = ((*first).min(at), (*last).max(at));
+        };
+        if self.memory_of_input() {
+            touch(self.graph.input, 0);
+        }
+        for (index, node) in self.graph.nodes.iter().enumerate() {
+            if self.exits[node.output] {
+                continue;
+            }
+            node.inputs
+                .iter()
+                .filter(|input| **input != self.graph.input || !matches!(node.op, Op::Quantize(_)))
+                .for_each(|input| touch(*input, index));
+            touch(node.output, index);
+        }
+        for output in &self.graph.outputs {
+            let maker = self.graph.nodes.iter().find(|node| node.output == *output && self.exits[*output]);
+            touch(maker.map_or(*output, |node| node.inputs[0]), end);
+        }
+    }
+}
+
+/// Which values belong together.
+struct Classes(Vec<Id>);
+
+impl Classes {
+    fn new(count: usize) -> Self {
+        Self((0..count).collect())
+    }
+
+    fn of(&self, value: Id) -> Id {
+        let mut at = value;
+        while self.0[at] != at {
+            at = self.0[at];
+        }
+        at
+    }
+
+    fn join(&mut self, one: Id, other: Id) {
+        let (one, other) = (self.of(one), self.of(other));
+        self.0[other] = one;
+    }
+}
+
+enum Layer {
+    Quantized(QuantizedLayer),
+    Float(FloatLayer),
+}
+
+/// What is known about planes before they have a place.
+#[derive(Default)]
+struct Memory {
+    slack: HashMap<Id, usize>,
+    /// First and last node.
+    lives: HashMap<Id, (usize, usize)>,
+}
+
+/// Places start at multiples of this many elements: a cache line of bytes.
+const ALIGNMENT: usize = 64;
+
+impl Memory {
+    /// Gives each plane a place that no other plane has at the same time: the largest first, each as low as it fits.
+    fn place(
+        &self,
+        chosen: impl Fn(Id) -> bool,
+        planes: &HashMap<Id, Plane>,
+    ) -> (HashMap<Id, Range<usize>>, usize) {
+        let size = |id: Id| planes[&id].len() + self.slack.get(&id).copied().unwrap_or(0);
+        let mut ids: Vec<Id> = self.lives.keys().copied().filter(|id| chosen(*id)).collect();
+        ids.sort_by_key(|id| (std::cmp::Reverse(size(*id)), *id));
+        let mut placed: HashMap<Id, Range<usize>> = HashMap::new();
+        let mut total = 0;
+        for id in ids {
+            let (first, last) = self.lives[&id];
+            let meets = |other: &Id| {
+                let (start, end) = self.lives[other];
+                start <= last && first <= end
+            };
+            let mut taken: Vec<Range<usize>> =
+                placed.iter().filter(|(other, _)| meets(other)).map(|(_, range)| range.clone()).collect();
+            taken.sort_by_key(|range| range.start);
+            let mut start = 0;
+            for range in taken {
+                if start + size(id) <= range.start {
+                    break;
+                }
+                start = start.max(range.end.next_multiple_of(ALIGNMENT));
+            }
+            total = total.max(start + size(id));
+            placed.insert(id, start..start + size(id));
+        }
+        (placed, total)
+    }
+}
+
+fn values_of(encoding: Encoding, function: Function) -> Box<[f32; 256]> {
+    Box::new(std::array::from_fn(|level| function.exact(value(level as u8, encoding.scale, encoding.zero))))
+}
+
+fn name_of(function: Function) -> &'static str {
+    match function {
+        Function::Identity => "as it is",
+        Function::Slope(0.0) => "ReLU",
+        Function::Slope(_) => "leaky ReLU",
+        Function::Tanh => "tanh",
+        Function::Sigmoid => "sigmoid",
+        Function::Clip(..) => "clip",
+    }
+}
+
+/// Rows of a table, CHW, as they lie in a plane.
+fn by_plane<T: Copy>(plane: &Plane, table: &[T], classes: usize, border: T, put: impl Fn(T) -> T) -> Vec<T> {
+    let mut all = vec![border; classes * plane.len()];
+    let rows = table.chunks_exact(plane.values()).zip(all.chunks_exact_mut(plane.len()));
+    for (row, to) in rows {
+        places(plane).zip(row).for_each(|(at, value)| to[at] = put(*value));
+    }
+    all
+}
