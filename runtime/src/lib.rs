@@ -1,13 +1,15 @@
 //! Runs edgegen's ONNX models on a device's CPU: latents in, pictures out.
 //!
-//! The library knows nothing of training and nothing of displays. It is pure Rust; the arithmetic
-//! is [tract](https://github.com/sonos/tract)'s.
+//! The library knows nothing of training and nothing of displays. It is pure Rust. Networks whose every node has one of
+//! [`edgegen_kernels`]'s kernels run on those, others on [tract](https://github.com/sonos/tract):
+//! [`Facts::stock`](model::Facts::stock) says which, and why.
 //!
 //! # Layers
 //! From the bottom up; each uses only those above it in this list.
 //! - [`random`]: random numbers that are the same on every platform.
 //! - [`files`]: files that are there in full or not at all.
 //! - [`model`]: open a file or a model folder, check it, tell what it is, make it ready to run.
+//! - `lower`: an ONNX graph becomes a program of fused kernels over planes in one arena.
 //! - [`generate`]: latents, decoders and generators, encoders, frames.
 //! - `pictures` (feature `pictures`): PNG grids, GIF animations, `.npy` arrays.
 //! - [`measure`]: times, memory, instruction sets, threads.
@@ -17,8 +19,9 @@
 //! # Guarantees
 //! - Latent `i` of a seed is the same number for number on every platform, whatever the count,
 //!   the batch size or the threads.
-//! - One network, bound to one batch size, gives the same bits for the same latent on the same CPU.
-//!   Other CPUs and batch sizes sum in another order: there pictures agree to float32 rounding.
+//! - A network of integers that kernels run gives the same levels for the same latent on every CPU. One of float32 gives the
+//!   same bits on the same CPU, and with kernels whatever the batch size; other CPUs sum in another order: there pictures
+//!   agree to float32 rounding.
 //! - What a file or a caller asks for is checked against [`model::limits`] before memory is taken
 //!   for it. A damaged file is an error of one line, never a panic.
 //! - What is not supported is an error that names it. There is no silent fallback.

@@ -292,6 +292,16 @@ impl<In, W: Weight, Out: Copy, Finish> Layer<In, W, Out, Finish> {
         let mut totals = vec![0i32; lanes.len()];
         let mut rests: Vec<(usize, Vec<W>)> = Vec::new();
         let size = lanes.len() * length;
+        // where a lane's weight of an input of a group lies
+        let mut places = Vec::with_capacity(size);
+        for lane in 0..lanes.len() {
+            let (register, of_register) = (lane / family.lanes, lane % family.lanes);
+            for input in 0..length {
+                let (step, of_step) = (input / depth, input % depth);
+                let first = (step * lanes.len() + register * family.lanes) * depth;
+                places.push(first + (family.place)(of_register, of_step));
+            }
+        }
         // for each part and input of a group the index of its weight, without the output's
         let mut indices = vec![NONE; parts * length];
         let mut rest_of_group = vec![W::ZERO; size];
@@ -312,32 +322,30 @@ impl<In, W: Weight, Out: Copy, Finish> Layer<In, W, Out, Finish> {
             self.weights.resize(first + size, W::ZERO);
             let packed = &mut self.weights[first..];
             let mut rests_of_group = false;
-            for (lane, found) in lanes.iter().enumerate() {
+            for ((found, total), places) in lanes.iter().zip(&mut totals).zip(places.chunks_exact(length)) {
                 let Some(Lane { output, part }) = *found else { continue };
                 let base = output * w_out;
-                for step in 0..family.steps {
+                for (index, place) in indices[part * length..][..length].iter().zip(places) {
+                    if *index != NONE {
+                        packed[*place] = weights[base + index];
+                        *total = packed[*place].count(*total);
+                    }
+                }
+                for (_, input, index) in summed.iter().filter(|(of, ..)| *of == part) {
+                    packed[places[*input]] = packed[places[*input]].sum(weights[base + index]);
+                }
+                if family.limit == Limit::None {
+                    continue;
+                }
+                for places in places.chunks_exact(depth) {
                     let mut values = [W::ZERO; 4];
-                    let of_step = &indices[part * length + step * depth..][..depth];
-                    for (value, index) in values.iter_mut().zip(of_step).filter(|(_, index)| **index != NONE)
-                    {
-                        *value = weights[base + index];
-                    }
-                    for (_, place, index) in
-                        summed.iter().filter(|(p, at, _)| *p == part && at / depth == step)
-                    {
-                        values[place % depth] = values[place % depth].sum(weights[base + index]);
-                    }
-                    let mut rest = [W::ZERO; 4];
-                    totals[lane] = values.iter().fold(totals[lane], |total, value| value.count(total));
+                    let mut rest = values;
+                    values.iter_mut().zip(places).for_each(|(value, place)| *value = packed[*place]);
                     W::split(&mut values[..depth], &mut rest[..depth], family.limit);
-                    let register = (step * lanes.len() + lane / family.lanes * family.lanes) * depth;
-                    for (input, value) in values[..depth].iter().enumerate() {
-                        packed[register + (family.place)(lane % family.lanes, input)] = *value;
-                    }
                     if rest.iter().any(|value| *value != W::ZERO) {
                         rests_of_group = true;
-                        for (input, value) in rest[..depth].iter().enumerate() {
-                            rest_of_group[register + (family.place)(lane % family.lanes, input)] = *value;
+                        for ((place, value), rest) in places.iter().zip(values).zip(rest) {
+                            (packed[*place], rest_of_group[*place]) = (value, rest);
                         }
                     }
                 }
@@ -478,14 +486,40 @@ impl Scatter {
             if !(part.rows.0..part.rows.1).contains(&row) {
                 continue;
             }
-            let first = part.y + (row - part.rows.0) * y_row;
-            let pixels = scratch[part.cols.0 * lanes..part.cols.1 * lanes].chunks_exact(lanes);
-            for (col, pixel) in pixels.enumerate() {
-                for (channel, value) in pixel[number * channels..][..*channels].iter().enumerate() {
-                    // SAFETY: the caller vouches for the plane, the plan for the place
-                    unsafe { *y.add(first + col * y_col + channel) = *value };
+            let first = y.wrapping_add(part.y + (row - part.rows.0) * y_row);
+            let lane = number * channels;
+            let pixels = &scratch[part.cols.0 * lanes..part.cols.1 * lanes];
+            // SAFETY: the caller vouches for the plane, the plan for the places
+            unsafe {
+                match channels {
+                    1 => spread::<1, Out>(pixels, (lane, lanes), first, *y_col),
+                    3 => spread::<3, Out>(pixels, (lane, lanes), first, *y_col),
+                    _ => {
+                        for channel in 0..*channels {
+                            spread::<1, Out>(pixels, (lane + channel, lanes), first.add(channel), *y_col);
+                        }
+                    }
                 }
             }
+        }
+    }
+}
+
+/// Writes `N` values of each pixel, from lane `lane` of `lanes` on, every `step` values from `to` on.
+///
+/// # Safety
+/// All of them can be written.
+#[inline(always)]
+unsafe fn spread<const N: usize, Out: Copy>(
+    pixels: &[Out],
+    (lane, lanes): (usize, usize),
+    to: *mut Out,
+    step: usize,
+) {
+    for (col, pixel) in pixels.chunks_exact(lanes).enumerate() {
+        for (channel, value) in pixel[lane..][..N].iter().enumerate() {
+            // SAFETY: the caller vouches for it
+            unsafe { *to.add(col * step + channel) = *value };
         }
     }
 }

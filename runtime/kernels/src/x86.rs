@@ -12,7 +12,7 @@ variants!(AVX2_INTEGERS: Avx2Integers, "avx2,fma", [(5, 2), (4, 2), (3, 3), (1, 
 variants!(AVXVNNI_INTEGERS: AvxVnniIntegers, "avx2,fma,avxvnni", [(6, 2), (4, 2), (4, 3), (1, 8), (1, 4), (2, 2), (1, 2), (8, 1), (4, 1), (1, 1)]);
 variants!(AVX512_INTEGERS: Avx512Integers, "avx2,fma,avx512f,avx512bw,avx512vl,avx512vnni",
     [(6, 4), (4, 4), (8, 3), (1, 8), (1, 4), (2, 4), (8, 2), (4, 2), (1, 2), (16, 1), (11, 1), (8, 1), (4, 1), (1, 1)]);
-variants!(AVX2_FLOATS: Avx2Floats, "avx2,fma", [(6, 2), (4, 3), (4, 2), (1, 8), (1, 4), (2, 2), (1, 2), (8, 1), (4, 1), (1, 1)]);
+variants!(AVX2_FLOATS: Avx2Floats, "avx2,fma", [(6, 2), (5, 2), (4, 2), (3, 3), (1, 8), (1, 4), (2, 2), (1, 2), (8, 1), (4, 1), (1, 1)]);
 variants!(AVX512_FLOATS: Avx512Floats, "avx2,fma,avx512f,avx512bw,avx512vl",
     [(6, 4), (4, 4), (8, 3), (1, 8), (1, 4), (2, 4), (8, 2), (4, 2), (1, 2), (16, 1), (11, 1), (8, 1), (4, 1), (1, 1)]);
 

@@ -13,8 +13,8 @@ pub(super) enum Numbers {
     Floats(Vec<f32>),
     /// int64 and int32.
     Integers(Vec<i64>),
-    /// int8 and uint8, as they are; whether they are signed.
-    Levels(Vec<i16>, bool),
+    /// int8 and uint8, as their bits; whether they are signed.
+    Levels(Vec<u8>, bool),
     /// int8, uint8 or int32 behind a DequantizeLinear: as they are, scales and zero points, one or one for each index of the axis.
     Quantized { levels: Vec<i64>, scales: Vec<f32>, zeros: Vec<i64>, axis: usize },
 }
@@ -56,14 +56,9 @@ impl Constant {
                 let values = stored!(i32, 4).chain(small.copied());
                 Numbers::Integers(values.map(i64::from).collect())
             }
-            DataType::Uint8 => {
-                let values =
-                    raw.iter().map(|value| i16::from(*value)).chain(small.map(|value| *value as i16));
-                Numbers::Levels(values.collect(), false)
-            }
-            DataType::Int8 => {
-                let stored = raw.iter().map(|value| i16::from(*value as i8));
-                Numbers::Levels(stored.chain(small.map(|value| *value as i16)).collect(), true)
+            kind @ (DataType::Uint8 | DataType::Int8) => {
+                let bits = raw.iter().copied().chain(small.map(|value| *value as u8));
+                Numbers::Levels(bits.collect(), kind == DataType::Int8)
             }
             _ => return None,
         };
@@ -109,6 +104,11 @@ impl Numbers {
             Self::Quantized { levels, .. } => levels.len(),
         }
     }
+}
+
+/// A level's number, by its bits.
+pub(super) fn number(bits: u8, signed: bool) -> i16 {
+    if signed { i16::from(bits as i8) } else { i16::from(bits) }
 }
 
 /// The initializers of a graph that no input replaces. Those that cannot be read are left out.

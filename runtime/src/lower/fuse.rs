@@ -13,6 +13,10 @@ enum Edit {
     JoinReading(Op, Id),
     /// The second comes first, as this operator.
     Swap(Op),
+    /// The first takes the second in.
+    Absorb(Box<dyn FnOnce(&mut Op)>),
+    /// The second takes the first in.
+    Precede(Box<dyn FnOnce(&mut Op)>),
     /// They stay two, and become these.
     Become(Op, Op),
     /// The first goes.
@@ -54,6 +58,21 @@ fn apply(graph: &mut Graph, first: usize, second: usize, edit: Edit) {
             let inputs = graph.nodes[first].inputs.clone();
             let node = Node { op, inputs, output: graph.nodes[second].output, sources: sources(graph) };
             graph.nodes[second] = node;
+            graph.nodes.remove(first);
+        }
+        Edit::Absorb(change) => {
+            let sources = sources(graph);
+            change(&mut graph.nodes[first].op);
+            // the nodes between them do not read what the first makes
+            let mut node = graph.nodes.remove(first);
+            (node.output, node.sources) = (graph.nodes[second - 1].output, sources);
+            graph.nodes[second - 1] = node;
+        }
+        Edit::Precede(change) => {
+            let (inputs, sources) = (graph.nodes[first].inputs.clone(), sources(graph));
+            let node = &mut graph.nodes[second];
+            change(&mut node.op);
+            (node.inputs, node.sources) = (inputs, sources);
             graph.nodes.remove(first);
         }
         Edit::JoinReading(op, input) => {
@@ -106,7 +125,6 @@ fn edit(graph: &Graph, first: usize, second: usize) -> Option<Edit> {
     let (one, other) = (&graph.nodes[first], &graph.nodes[second]);
     let before = one.inputs.first().map(|input| graph.values[*input].shape);
     let made = graph.values[other.output].shape;
-    let elementwise = other.inputs.len() == 1;
     match (&one.op, &other.op) {
         // single values first: then moves come to lie behind layers
         (Op::Move(_), Op::Function(_) | Op::Quantize(_) | Op::Table(_)) => Some(Edit::Swap(other.op.clone())),
@@ -140,19 +158,20 @@ fn edit(graph: &Graph, first: usize, second: usize) -> Option<Edit> {
         (Op::Table(table), _) if table.iter().enumerate().all(|(at, to)| at == usize::from(*to)) => {
             Some(Edit::Drop)
         }
-        (Op::Move(Move::Enlarge(times)), Op::Linear(linear)) => {
-            let kind = enlarged(linear.kind, *times)?;
-            Some(Edit::Join(Op::Linear(Box::new(Linear { kind, ..(**linear).clone() }))))
-        }
-        (Op::Move(Move::Enlarge(times)), Op::Quantized(layer)) => {
-            let kind = enlarged(layer.kind, *times)?;
-            Some(Edit::Join(Op::Quantized(Box::new(Quantized { kind, ..(**layer).clone() }))))
+        (Op::Move(Move::Enlarge(times)), Op::Linear(_) | Op::Quantized(_)) => {
+            let kind = enlarged(kind_of(&other.op)?, *times)?;
+            Some(Edit::Precede(Box::new(move |op| set_kind(op, kind))))
         }
         (Op::Linear(linear), Op::Affine { scale, shift }) if linear.slope == 1.0 => {
             Some(Edit::Join(Op::Linear(Box::new(scaled(linear, scale, shift)?))))
         }
         (Op::Linear(linear), Op::Function(Function::Slope(slope))) if linear.slope == 1.0 => {
-            Some(Edit::Join(Op::Linear(Box::new(Linear { slope: *slope, ..(**linear).clone() }))))
+            let slope = *slope;
+            Some(Edit::Absorb(Box::new(move |op| {
+                if let Op::Linear(linear) = op {
+                    linear.slope = slope;
+                }
+            })))
         }
         (Op::Linear(linear), Op::Quantize(to)) => {
             let maker = &graph.nodes[graph.maker(one.inputs[0])?];
@@ -160,13 +179,9 @@ fn edit(graph: &Graph, first: usize, second: usize) -> Option<Edit> {
             let layer = quantized(linear, *from, *to)?;
             Some(Edit::JoinReading(Op::Quantized(Box::new(layer)), maker.inputs[0]))
         }
-        (Op::Linear(linear), Op::Move(moved)) if elementwise => {
-            let kind = shuffled(linear.kind, moved, graph.values[one.output].shape, made)?;
-            Some(Edit::Join(Op::Linear(Box::new(Linear { kind, ..(**linear).clone() }))))
-        }
-        (Op::Quantized(layer), Op::Move(moved)) => {
-            let kind = shuffled(layer.kind, moved, graph.values[one.output].shape, made)?;
-            Some(Edit::Join(Op::Quantized(Box::new(Quantized { kind, ..(**layer).clone() }))))
+        (Op::Linear(_) | Op::Quantized(_), Op::Move(moved)) => {
+            let kind = shuffled(kind_of(&one.op)?, moved, graph.values[one.output].shape, made)?;
+            Some(Edit::Absorb(Box::new(move |op| set_kind(op, kind))))
         }
         (Op::Quantized(layer), Op::Table(table)) => {
             // a clamp
@@ -174,9 +189,31 @@ fn edit(graph: &Graph, first: usize, second: usize) -> Option<Edit> {
             let clamps =
                 low <= high && table.iter().enumerate().all(|(at, to)| (at as u8).clamp(low, high) == *to);
             let (low, high) = (layer.low.clamp(low, high), layer.high.clamp(low, high));
-            clamps.then(|| Edit::Join(Op::Quantized(Box::new(Quantized { low, high, ..(**layer).clone() }))))
+            clamps.then(|| {
+                Edit::Absorb(Box::new(move |op| {
+                    if let Op::Quantized(layer) = op {
+                        (layer.low, layer.high) = (low, high);
+                    }
+                }))
+            })
         }
         _ => None,
+    }
+}
+
+fn kind_of(op: &Op) -> Option<Kind> {
+    match op {
+        Op::Linear(linear) => Some(linear.kind),
+        Op::Quantized(layer) => Some(layer.kind),
+        _ => None,
+    }
+}
+
+fn set_kind(op: &mut Op, kind: Kind) {
+    match op {
+        Op::Linear(linear) => linear.kind = kind,
+        Op::Quantized(layer) => layer.kind = kind,
+        _ => {}
     }
 }
 

@@ -14,6 +14,8 @@ mod graph;
 mod plan;
 mod program;
 mod read;
+#[cfg(test)]
+mod tests;
 
 use edgegen_kernels::{Cpu, Plane};
 use tract_onnx::pb::GraphProto;
@@ -53,7 +55,6 @@ pub(crate) fn lower(
     cpu: Cpu,
 ) -> Result<Lowered, Refusal> {
     let mut graph = read::read(onnx, input, row, class_input)?;
-    let macs = macs(&graph);
     let outputs = graph.outputs.iter().map(|output| graph.values[*output].shape.dims()).collect();
     for output in &graph.outputs {
         if graph.values[*output].number == graph::Number::Level {
@@ -61,6 +62,8 @@ pub(crate) fn lower(
         }
     }
     fuse::fuse(&mut graph);
+    // fused, for what is cut off behind a DepthToSpace is not useful
+    let macs = macs(&graph);
     let (program, runs) = plan::plan(&graph, cpu)?;
     let mut runners = vec!["constant: computed when the file is opened".to_string(); onnx.node.len()];
     for run in runs {
@@ -71,7 +74,7 @@ pub(crate) fn lower(
     Ok(Lowered { program, outputs, macs, runners })
 }
 
-/// Multiply-accumulates as the graph asks for them, before anything is fused.
+/// Multiply-accumulates of a picture.
 fn macs(graph: &graph::Graph) -> u64 {
     let plane = |value: usize| {
         let (channels, height, width) = graph.values[value].shape.image();

@@ -6,7 +6,7 @@ use edgegen_kernels::elements::Function;
 use edgegen_kernels::{Axis, Kind};
 use tract_onnx::pb::{GraphProto, NodeProto};
 
-use super::constants::{Attributes, Constant, Numbers, initializers};
+use super::constants::{Attributes, Constant, Numbers, initializers, number};
 use super::graph::{Encoding, Graph, Id, Linear, Move, Node, Number, Op, Quantized, Shape};
 use crate::model::limits;
 
@@ -257,7 +257,7 @@ impl<'a> Reader<'a> {
                 let clamp = |at: i64| if at < 0 { (at + size).max(0) } else { at.min(size) } as usize;
                 Ok(integers(data.get(clamp(*start)..clamp(*end)).unwrap_or_default().to_vec()))
             }
-            ("Mul" | "Add" | "Sub" | "Div", Some([left, right])) => {
+            ("Mul" | "Add" | "Sub" | "Div" | "Mod", Some([left, right])) => {
                 let (Some(left), Some(right)) = (left.integers(), right.integers()) else { return Ok(None) };
                 let count = left.len().max(right.len());
                 let value = |index: usize| {
@@ -266,6 +266,7 @@ impl<'a> Reader<'a> {
                         "Mul" => left.checked_mul(right),
                         "Add" => left.checked_add(right),
                         "Sub" => left.checked_sub(right),
+                        "Mod" => left.checked_rem(right),
                         _ => left.checked_div(right),
                     }
                 };
@@ -284,7 +285,9 @@ impl<'a> Reader<'a> {
         scale: &Constant,
     ) -> Result<Option<Constant>, Reason> {
         let values: Vec<i64> = match &levels.numbers {
-            Numbers::Levels(values, _) => values.iter().map(|value| i64::from(*value)).collect(),
+            Numbers::Levels(values, signed) => {
+                values.iter().map(|value| i64::from(number(*value, *signed))).collect()
+            }
             Numbers::Integers(values) => values.clone(),
             _ => return Err("it dequantises no integers".into()),
         };
@@ -292,7 +295,9 @@ impl<'a> Reader<'a> {
         let zeros = match self.named(node, 2).map(|_| self.given(node, 2)).transpose()? {
             None => vec![0; scales.len()],
             Some(constant) => match &constant.numbers {
-                Numbers::Levels(values, _) => values.iter().map(|value| i64::from(*value)).collect(),
+                Numbers::Levels(values, signed) => {
+                    values.iter().map(|value| i64::from(number(*value, *signed))).collect()
+                }
                 Numbers::Integers(values) => values.clone(),
                 _ => return Err("its zero point is no integer".into()),
             },
@@ -326,8 +331,7 @@ impl<'a> Reader<'a> {
     fn zero(&self, node: &'a NodeProto, index: usize) -> Result<u8, Reason> {
         match &self.given(node, index)?.numbers {
             Numbers::Levels(values, signed) if values.len() == 1 => {
-                let zero = values[0] + if *signed { 128 } else { 0 };
-                u8::try_from(zero).map_err(|_| format!("a zero point of {}, outside of its type", values[0]))
+                Ok(values[0] ^ if *signed { 0x80 } else { 0 })
             }
             _ => Err("its zero point is no single int8 or uint8".into()),
         }
@@ -530,7 +534,7 @@ impl<'a> Reader<'a> {
         outputs_of: impl Fn(&[usize]) -> Option<usize>,
     ) -> Result<(Vec<usize>, Vec<i8>, Vec<f32>), Reason> {
         let constant = self.given(node, index)?;
-        let Numbers::Levels(levels, _) = &constant.numbers else {
+        let Numbers::Levels(levels, signed) = &constant.numbers else {
             return Err("its weights are neither int8 nor uint8".into());
         };
         let scales = self.floats(node, index + 1)?;
@@ -538,7 +542,9 @@ impl<'a> Reader<'a> {
         let zeros: Vec<i16> =
             match self.named(node, index + 2).map(|_| self.given(node, index + 2)).transpose()? {
                 None => vec![0],
-                Some(Constant { numbers: Numbers::Levels(zeros, _), .. }) => zeros.clone(),
+                Some(Constant { numbers: Numbers::Levels(zeros, signed), .. }) => {
+                    zeros.iter().map(|zero| number(*zero, *signed)).collect()
+                }
                 Some(_) => return Err("the zero point of its weights is neither int8 nor uint8".into()),
             };
         let outputs = outputs_of(&constant.dims).ok_or("weights of another rank than it needs")?;
@@ -548,8 +554,8 @@ impl<'a> Reader<'a> {
         {
             return Err("its weights' scales or zero points do not fit them".into());
         }
-        let levels =
-            levels.iter().map(|level| i8::try_from(level - zeros[0]).ok()).collect::<Option<Vec<_>>>();
+        let levels = levels.iter().map(|level| i8::try_from(number(*level, *signed) - zeros[0]).ok());
+        let levels = levels.collect::<Option<Vec<_>>>();
         let levels = levels.ok_or("weights whose zero point is far from their middle have no kernel here")?;
         Ok((constant.dims.clone(), levels, scales))
     }
@@ -950,8 +956,8 @@ impl<'a> Reader<'a> {
         };
         let made = Shape::Vector(width);
         if let Numbers::Levels(levels, signed) = &constant.numbers {
-            let shift = if *signed { 128 } else { 0 };
-            let table = levels.iter().map(|level| (level + shift) as u8).collect();
+            let flip = if *signed { 0x80 } else { 0 };
+            let table = levels.iter().map(|level| level ^ flip).collect();
             return Ok((self.push(Op::ClassLevels { classes, table }, vec![], made, Number::Level), made));
         }
         let table = self.floats(node, 0)?;

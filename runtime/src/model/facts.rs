@@ -6,6 +6,7 @@ use super::kinds::{ImageShape, Part, PixelFormat, Precision, Range};
 use super::metadata::{Metadata, keys};
 use super::{OpenOptions, limits, plan};
 use crate::{Error, Result};
+use edgegen_kernels::Isa;
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use tract_core::model::TypedModel;
@@ -48,6 +49,8 @@ pub struct Facts {
     pub operators: BTreeMap<String, usize>,
     /// Every node of that part, in order, and who runs it.
     pub nodes: Vec<NodeFact>,
+    /// The family of kernels.
+    pub isa: String,
     /// Why tract runs the network and not the kernels: the first node that they do not know.
     pub stock: Option<String>,
 }
@@ -146,6 +149,7 @@ pub(super) struct Evidence<'a> {
     pub(super) batch: usize,
     /// Multiply-accumulates of `batch` rows.
     pub(super) macs: Option<u64>,
+    pub(super) isa: Isa,
     /// Who runs each node, or why the kernels do not.
     pub(super) runners: std::result::Result<Vec<String>, String>,
 }
@@ -200,6 +204,7 @@ impl Evidence<'_> {
             macs,
             nodes: nodes(graph, &self.runners),
             stock: self.runners.err(),
+            isa: self.isa.to_string(),
             operators: self.stored.operators,
             metadata: self.metadata,
         })

@@ -102,7 +102,8 @@ impl Model {
         let graph = proto.graph.as_mut().ok_or_else(|| Error::malformed(name, "it holds no graph"))?;
         let stored = graph::Stored::of(graph);
         let class = selection.class.as_ref().map(|port| port.name.as_str());
-        let lowered = lower::lower(graph, &selection.input.name, &input.row, class, measure::cpu()?);
+        let cpu = measure::cpu()?;
+        let lowered = lower::lower(graph, &selection.input.name, &input.row, class, cpu);
         let batch = input.fixed_batch.unwrap_or(1);
         let with_batch = |row: &Vec<usize>| Some(shape_of(batch, row));
         let (engine, shapes, macs, runners) = match lowered {
@@ -148,6 +149,7 @@ impl Model {
             shapes,
             batch,
             macs,
+            isa: cpu.isa(),
             runners,
         };
         let facts = evidence.settle()?;

@@ -4,7 +4,7 @@ use super::choice::Choice;
 use super::print;
 use anyhow::Result;
 use clap::Args;
-use edgegen_runtime::model::{Facts, Part, Range, TensorFact};
+use edgegen_runtime::model::{Facts, NodeFact, Part, Range, TensorFact};
 use serde_json::{Value, json};
 
 #[derive(Args)]
@@ -55,6 +55,9 @@ fn to_json(name: &str, facts: &Facts) -> Value {
         "inputs": tensors(&facts.inputs),
         "outputs": tensors(&facts.outputs),
         "operators": facts.operators,
+        "isa": facts.isa,
+        "stock": facts.stock,
+        "nodes": facts.nodes.iter().map(|n| json!({"name": n.name, "operator": n.operator, "runner": n.runner})).collect::<Vec<_>>(),
         "producer_name": facts.metadata.producer_name,
         "producer_version": facts.metadata.producer_version,
         "metadata": metadata,
@@ -105,6 +108,16 @@ fn to_text(name: &str, facts: &Facts) -> String {
         if let Some(value) = value {
             line(key, value.clone());
         }
+    }
+    match &facts.stock {
+        None => line("run by", format!("edgegen's kernels, {}", facts.isa)),
+        Some(reason) => line("run by", format!("tract, as it has no kernel for {reason}")),
+    }
+    let column =
+        |value: fn(&NodeFact) -> &String| facts.nodes.iter().map(|n| value(n).len()).max().unwrap_or(0);
+    let (operators, names) = (column(|node| &node.operator), column(|node| &node.name));
+    for node in facts.nodes.iter().filter(|_| facts.stock.is_none()) {
+        text.push_str(&format!("    {:operators$}  {:names$}  {}\n", node.operator, node.name, node.runner));
     }
     // Names out of a file must not move the cursor or start a line of their own.
     text.chars().filter(|c| *c == '\n' || !c.is_control()).collect()

@@ -1,0 +1,215 @@
+//! Graphs of a node or two: what is read, what is refused and in which words, and that fusing changes no result.
+
+use edgegen_kernels::Cpu;
+use tract_onnx::pb::tensor_proto::DataType;
+use tract_onnx::pb::{AttributeProto, GraphProto, NodeProto, TensorProto, ValueInfoProto};
+
+use super::{Lowered, Refusal, lower};
+
+fn floats(name: &str, dims: &[i64], values: &[f32]) -> TensorProto {
+    let raw_data = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+    tensor(name, dims, DataType::Float, raw_data)
+}
+
+fn tensor(name: &str, dims: &[i64], kind: DataType, raw_data: Vec<u8>) -> TensorProto {
+    let (name, dims) = (name.to_string(), dims.to_vec());
+    TensorProto { name, dims, data_type: kind as i32, raw_data, ..TensorProto::default() }
+}
+
+fn level(name: &str, value: u8) -> TensorProto {
+    tensor(name, &[], DataType::Uint8, vec![value])
+}
+
+fn node(kind: &str, inputs: &[&str], output: &str) -> NodeProto {
+    NodeProto {
+        op_type: kind.into(),
+        name: output.into(),
+        input: inputs.iter().map(ToString::to_string).collect(),
+        output: vec![output.into()],
+        ..NodeProto::default()
+    }
+}
+
+fn with(mut node: NodeProto, name: &str, ints: &[i64]) -> NodeProto {
+    let (name, ints) = (name.to_string(), ints.to_vec());
+    let i = ints.first().copied().unwrap_or(0);
+    node.attribute.push(AttributeProto { name, ints, i, ..AttributeProto::default() });
+    node
+}
+
+fn with_float(mut node: NodeProto, name: &str, f: f32) -> NodeProto {
+    node.attribute.push(AttributeProto { name: name.into(), f, ..AttributeProto::default() });
+    node
+}
+
+/// Lowers a graph from `x` to the last node's output.
+fn lowered(row: &[usize], initializer: Vec<TensorProto>, node: Vec<NodeProto>) -> Result<Lowered, Refusal> {
+    let port = |name: &str| ValueInfoProto { name: name.into(), ..ValueInfoProto::default() };
+    let output = vec![port(&node.last().unwrap().output[0])];
+    let graph = GraphProto { node, initializer, input: vec![port("x")], output, ..GraphProto::default() };
+    lower(&graph, "x", row, None, Cpu::SCALAR)
+}
+
+fn run(row: &[usize], initializer: Vec<TensorProto>, node: Vec<NodeProto>, x: &[f32]) -> Vec<f32> {
+    let mut lowered = lowered(row, initializer, node).unwrap();
+    let mut y = vec![f32::NAN; lowered.outputs[0].iter().product()];
+    lowered.program.run(x, 0, &mut [&mut y]);
+    y
+}
+
+fn refusal(row: &[usize], initializer: Vec<TensorProto>, node: Vec<NodeProto>) -> Refusal {
+    lowered(row, initializer, node).map(|_| ()).unwrap_err()
+}
+
+/// A 3 × 3 convolution of 2 channels to 2.
+fn conv() -> (Vec<TensorProto>, NodeProto) {
+    let weights: Vec<f32> = (0..36).map(|i| (i * 7 % 11) as f32 / 10.0 - 0.5).collect();
+    let tensors = vec![floats("w", &[2, 2, 3, 3], &weights), floats("b", &[2], &[0.1, -0.2])];
+    (tensors, with(node("Conv", &["x", "w", "b"], "conv"), "pads", &[1, 1, 1, 1]))
+}
+
+#[test]
+fn what_has_no_kernel_is_refused_in_words() {
+    let picture = [2, 4, 4];
+    let (tensors, plain) = conv();
+    for (changed, part) in [
+        (with(plain.clone(), "group", &[2]), "in 2 groups"),
+        (with(plain.clone(), "strides", &[0, 1]), "of 0"),
+        (with(plain.clone(), "strides", &[-1, 1]), "strides of -1"),
+        (with(plain.clone(), "kernel_shape", &[5, 5]), "differ"),
+        (with(node("Conv", &["x", "w", "b"], "c"), "pads", &[1, -1, 1, 1]), "pads"),
+        (node("Conv", &["x", "x"], "c"), "no constant"),
+        (node("Conv", &["x", "b"], "c"), "rank"),
+        (node("Softmax", &["x"], "c"), "operator Softmax has no kernel"),
+        (node("Relu", &[], "c"), "missing"),
+        (with_float(node("LeakyRelu", &["x"], "c"), "alpha", 1.5), "slope of 1.5"),
+        (with(node("ConvTranspose", &["x", "w"], "c"), "dilations", &[2, 2]), "dilation"),
+        (with(node("ConvTranspose", &["x", "w"], "c"), "pads", &[9, 9, 9, 9]), "leaves no picture"),
+        (with(node("DepthToSpace", &["x"], "c"), "blocksize", &[2]), "block size"),
+        (node("Reshape", &["x", "w"], "c"), "not of integers"),
+    ] {
+        let refusal = refusal(&picture, tensors.clone(), vec![changed]);
+        assert!(refusal.node == 0 && refusal.reason.contains(part), "{part}: {refusal:?}");
+    }
+    let nan = vec![floats("w", &[2, 2, 3, 3], &[f32::NAN; 36]), floats("b", &[2], &[0.0; 2])];
+    assert!(refusal(&picture, nan, vec![plain.clone()]).reason.contains("NaN"));
+    // a shape that lies about its numbers is no constant
+    let short = vec![floats("w", &[2, 2, 3, 3], &[0.0; 35]), floats("b", &[2], &[0.0; 2])];
+    assert!(refusal(&picture, short, vec![plain]).reason.contains("\"w\" is no constant"));
+}
+
+#[test]
+fn absurd_scales_and_zero_points_are_refused_in_words() {
+    let quantise = || node("QuantizeLinear", &["x", "scale", "zero"], "q");
+    let back = || node("DequantizeLinear", &["q", "scale", "zero"], "y");
+    for scale in [0.0, -1.0, f32::NAN, f32::INFINITY, 1e-40] {
+        let tensors = vec![floats("scale", &[], &[scale]), level("zero", 3)];
+        let refusal = refusal(&[8], tensors, vec![quantise(), back()]);
+        assert!(refusal.reason.contains("a scale is"), "{scale}: {refusal:?}");
+    }
+    let two = vec![floats("scale", &[2], &[1.0, 2.0]), level("zero", 3)];
+    assert!(refusal(&[8], two, vec![quantise(), back()]).reason.contains("one for all"));
+    let wide = vec![floats("scale", &[], &[1.0]), tensor("zero", &[], DataType::Int32, vec![0; 4])];
+    assert!(refusal(&[8], wide, vec![quantise(), back()]).reason.contains("zero point is no single"));
+    // 1e38 · 1e38 / 1e-38 is more than float32 holds
+    let tensors = vec![
+        floats("scale", &[], &[1e38]),
+        level("zero", 0),
+        tensor("w", &[4, 2, 1, 1], DataType::Int8, vec![1; 8]),
+        floats("w_scale", &[], &[1e38]),
+        tensor("w_zero", &[], DataType::Int8, vec![0]),
+        floats("y_scale", &[], &[1e-37]),
+    ];
+    let inputs = ["q", "scale", "zero", "w", "w_scale", "w_zero", "y_scale", "zero"];
+    let layer = node("QLinearConv", &inputs, "c");
+    let refused = refusal(&[2, 3, 3], tensors.clone(), vec![quantise(), layer.clone(), back()]);
+    assert!(refused.node == 1 && refused.reason.contains("more than float32 holds"), "{refused:?}");
+    // levels where floats are expected, and the other way round
+    let mixed = node("QLinearConv", &["x", "scale", "zero", "w", "w_scale", "w_zero", "scale", "zero"], "c");
+    assert!(refusal(&[2, 3, 3], tensors.clone(), vec![mixed]).reason.contains("float32, not integers"));
+    let mixed = vec![quantise(), node("Relu", &["q"], "y")];
+    assert!(refusal(&[2, 3, 3], tensors, mixed).reason.contains("integers, not float32"));
+}
+
+#[test]
+fn fusing_changes_nothing() {
+    let (mut tensors, conv) = conv();
+    let x: Vec<f32> = (0..32).map(|i| (i * 5 % 17) as f32 / 8.0 - 1.0).collect();
+    tensors.extend([
+        floats("gamma", &[2], &[0.5, -2.0]),
+        floats("beta", &[2], &[0.3, 0.1]),
+        floats("mean", &[2], &[0.2, -0.1]),
+        floats("variance", &[2], &[0.25, 4.0]),
+        floats("factor", &[2, 1, 1], &[2.0, 0.5]),
+    ]);
+    let norm = node("BatchNormalization", &["conv", "gamma", "beta", "mean", "variance"], "norm");
+    let plain = run(&[2, 4, 4], tensors.clone(), vec![conv.clone()], &x);
+    let expected: Vec<f32> = (0..32)
+        .map(|i| {
+            let c = i / 16;
+            let (gamma, beta) = ([0.5, -2.0][c], [0.3, 0.1][c]);
+            let value = (plain[i] - [0.2, -0.1][c]) / ([0.25f32, 4.0][c] + 1e-5).sqrt() * gamma + beta;
+            let value = if value < 0.0 { value * 0.25 } else { value };
+            value * [2.0, 0.5][c]
+        })
+        .collect();
+    let leaky = with_float(node("LeakyRelu", &["norm"], "leaky"), "alpha", 0.25);
+    let product = node("Mul", &["leaky", "factor"], "y");
+    let nodes = vec![conv, norm, leaky, product];
+    let fused = lowered(&[2, 4, 4], tensors.clone(), nodes.clone()).unwrap();
+    assert!(
+        fused.runners[0] == fused.runners[1] && fused.runners[1] == fused.runners[2],
+        "{:?}",
+        fused.runners
+    );
+    for (found, expected) in run(&[2, 4, 4], tensors, nodes, &x).iter().zip(&expected) {
+        assert!((found - expected).abs() < 1e-5, "{found} {expected}");
+    }
+}
+
+#[test]
+fn levels_stay_levels_between_quantised_nodes() {
+    // x → levels → reshape → ReLU → other levels, all in one table
+    let tensors = vec![
+        floats("a", &[], &[0.1]),
+        level("a0", 100),
+        floats("b", &[], &[0.2]),
+        level("b0", 10),
+        tensor("shape", &[2], DataType::Int64, [0i64, -1].iter().flat_map(|v| v.to_le_bytes()).collect()),
+    ];
+    let nodes = vec![
+        node("QuantizeLinear", &["x", "a", "a0"], "q"),
+        node("DequantizeLinear", &["q", "a", "a0"], "v"),
+        node("Reshape", &["v", "shape"], "r"),
+        node("Relu", &["r"], "relu"),
+        node("QuantizeLinear", &["relu", "b", "b0"], "q2"),
+        node("DequantizeLinear", &["q2", "b", "b0"], "y"),
+    ];
+    let x = [-3.0, -0.04, 0.0, 0.26, 0.31, 14.0, 40.0, 1e9];
+    let y = run(&[2, 2, 2], tensors.clone(), nodes.clone(), &x);
+    let expected = x.map(|x: f32| {
+        let q = ((x / 0.1).round_ties_even() + 100.0).clamp(0.0, 255.0);
+        let relu = ((q - 100.0) * 0.1).max(0.0);
+        (((relu / 0.2).round_ties_even() + 10.0).clamp(0.0, 255.0) - 10.0) * 0.2
+    });
+    assert_eq!(y, expected);
+    let runners = lowered(&[2, 2, 2], tensors, nodes).unwrap().runners;
+    assert!(runners[1].contains("table") || runners[1].contains("way"), "{runners:?}");
+}
+
+#[test]
+fn planes_that_live_at_different_times_share_memory() {
+    let weights = vec![0.01f32; 64 * 64];
+    let tensors = vec![floats("w", &[64, 64], &weights)];
+    let chain = |length: usize| {
+        let mut nodes = Vec::new();
+        let mut from = "x".to_string();
+        for index in 0..length {
+            let to = format!("v{index}");
+            nodes.push(node("MatMul", &[&from, "w"], &to));
+            from = to;
+        }
+        lowered(&[64], tensors.clone(), nodes).unwrap().program.floats.len()
+    };
+    assert_eq!(chain(3), chain(10));
+}

@@ -1,0 +1,76 @@
+//! Files of other makers (`tests/zoo/make.py`): every node runs in a kernel, and onnxruntime agrees.
+
+use std::path::{Path, PathBuf};
+
+use edgegen_runtime::model::{Model, OpenOptions, Range};
+use edgegen_runtime::pictures::write_npy;
+use edgegen_runtime::random::{Purpose, Stream};
+use edgegen_tests::{oracle, python};
+use serde_json::Value;
+
+const COUNT: usize = 4;
+
+fn zoo() -> Vec<PathBuf> {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("zoo");
+    let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let mut files: Vec<PathBuf> =
+        files.filter(|path| path.extension().is_some_and(|e| e == "onnx")).collect();
+    files.sort();
+    assert_eq!(files.len(), 36);
+    files
+}
+
+/// Network, exporter, and form: `dcgan28`, `old`, `qdq-s8`; floats have none.
+fn parts(path: &Path) -> (String, String, Option<String>) {
+    let name = path.file_stem().unwrap().to_str().unwrap();
+    let mut parts = name.split('.').map(str::to_string);
+    (parts.next().unwrap(), parts.next().unwrap(), parts.next())
+}
+
+/// Input rows, and what the kernels make of them.
+fn run(path: &Path) -> (Vec<usize>, Vec<f32>, Vec<(Vec<usize>, Vec<f32>)>) {
+    let options = OpenOptions { range: Some(Range::Signed), ..OpenOptions::default() };
+    let model = Model::open(path, &options).unwrap();
+    let facts = model.facts().clone();
+    assert_eq!(facts.stock, None, "{}", path.display());
+    let image = [COUNT, facts.image.channels, facts.image.height, facts.image.width];
+    let mut stream = Stream::new(3, Purpose::Evaluation, 0);
+    let mut noise = |count: usize| -> Vec<f32> { (0..count).map(|_| stream.normal()).collect() };
+    if facts.part.draws() {
+        let input = noise(COUNT * facts.latent_dim);
+        let values = model.into_generator(COUNT).unwrap().run(&input, &[]).unwrap().to_vec();
+        let four = facts.inputs[0].shape.matches(',').count() == 3;
+        let shape = if four { vec![COUNT, facts.latent_dim, 1, 1] } else { vec![COUNT, facts.latent_dim] };
+        return (shape, input, vec![(image.to_vec(), values)]);
+    }
+    let input = noise(image.iter().product());
+    let posterior = model.into_encoder(COUNT).unwrap().run(&input).unwrap();
+    let latent = vec![COUNT, facts.latent_dim];
+    (image.to_vec(), input, vec![(latent.clone(), posterior.mean), (latent, posterior.log_variance)])
+}
+
+#[test]
+fn kernels_run_every_node_and_onnxruntime_agrees() {
+    let Some(python) = python() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    for path in zoo() {
+        let (name, _, form) = parts(&path);
+        let (shape, input, outputs) = run(&path);
+        let array = |name: &str| folder.path().join(format!("{name}.npy"));
+        write_npy(&array("input"), &shape, &input).unwrap();
+        let mut arguments = vec![path.clone(), array("input")];
+        for (index, (shape, values)) in outputs.iter().enumerate() {
+            write_npy(&array(&index.to_string()), shape, values).unwrap();
+            arguments.push(array(&index.to_string()));
+        }
+        let arguments: Vec<&Path> = arguments.iter().map(PathBuf::as_path).collect();
+        let report = oracle(&python, "check_parity.py", &arguments);
+        let report: Value = serde_json::from_str(&report).unwrap();
+        eprintln!("{:40} {} {}", path.file_stem().unwrap().display(), report["differences"], report["sqnr"]);
+        for ratio in report["sqnr"].as_array().unwrap() {
+            // floats to rounding; integers but for sums half-way between two levels, where onnxruntime computes in float32
+            let least = if form.is_none() { 100.0 } else { 40.0 };
+            assert!(ratio.as_f64().unwrap() > least, "{name} {form:?}: {report}");
+        }
+    }
+}
