@@ -27,8 +27,11 @@ fn parts(path: &Path) -> (String, String, Option<String>) {
     (parts.next().unwrap(), parts.next().unwrap(), parts.next())
 }
 
+/// Sizes and values.
+type Array = (Vec<usize>, Vec<f32>);
+
 /// Input rows, and what the kernels make of them.
-fn run(path: &Path) -> (Vec<usize>, Vec<f32>, Vec<(Vec<usize>, Vec<f32>)>) {
+fn run(path: &Path) -> (Array, Vec<Array>) {
     let options = OpenOptions { range: Some(Range::Signed), ..OpenOptions::default() };
     let model = Model::open(path, &options).unwrap();
     let facts = model.facts().clone();
@@ -41,12 +44,12 @@ fn run(path: &Path) -> (Vec<usize>, Vec<f32>, Vec<(Vec<usize>, Vec<f32>)>) {
         let values = model.into_generator(COUNT).unwrap().run(&input, &[]).unwrap().to_vec();
         let four = facts.inputs[0].shape.matches(',').count() == 3;
         let shape = if four { vec![COUNT, facts.latent_dim, 1, 1] } else { vec![COUNT, facts.latent_dim] };
-        return (shape, input, vec![(image.to_vec(), values)]);
+        return ((shape, input), vec![(image.to_vec(), values)]);
     }
     let input = noise(image.iter().product());
     let posterior = model.into_encoder(COUNT).unwrap().run(&input).unwrap();
     let latent = vec![COUNT, facts.latent_dim];
-    (image.to_vec(), input, vec![(latent.clone(), posterior.mean), (latent, posterior.log_variance)])
+    ((image.to_vec(), input), vec![(latent.clone(), posterior.mean), (latent, posterior.log_variance)])
 }
 
 /// Floats agree to rounding, and integers exactly, but where float32 values are rounded to levels again: those half-way
@@ -61,7 +64,7 @@ fn kernels_run_every_node_and_onnxruntime_agrees() {
     let folder = tempfile::tempdir().unwrap();
     for path in zoo() {
         let (name, _, form) = parts(&path);
-        let (shape, input, outputs) = run(&path);
+        let ((shape, input), outputs) = run(&path);
         let array = |name: &str| folder.path().join(format!("{name}.npy"));
         write_npy(&array("input"), &shape, &input).unwrap();
         let mut arguments = vec![path.clone(), array("input")];

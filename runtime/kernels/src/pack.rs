@@ -211,15 +211,15 @@ impl<In, W: Weight, Out: Copy, Finish> Layer<In, W, Out, Finish> {
             (family.padded || whole).then_some(total)
         };
         // the widest groups come first, and save loads
-        let mut best: Option<(usize, &Family<In, W, Out, Finish>)> = None;
+        let mut best = (usize::MAX, &families[families.len() - 1]);
         for family in families {
             if let Some(total) = work(family)
-                && best.is_none_or(|(least, _)| total * 5 < least * 4)
+                && total.saturating_mul(5) < best.0.saturating_mul(4)
             {
-                best = Some((total, family));
+                best = (total, family);
             }
         }
-        let family = best.map_or(&families[families.len() - 1], |(_, family)| family);
+        let family = best.1;
         let mut layer = Self {
             phases: Vec::new(),
             scatter: merged.map(|merged| Scatter { merged }),

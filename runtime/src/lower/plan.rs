@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::ops::Range;
+use std::sync::Arc;
 
 use edgegen_kernels::elements::{Function, flipped, places, value};
 use edgegen_kernels::{Border, Cpu, FloatLayer, FloatSpec, Plane, QuantizedLayer, QuantizedSpec};
@@ -199,11 +200,11 @@ impl Planner<'_> {
                 Op::Linear(_) | Op::Quantized(_) => match layers.remove(&index) {
                     Some(Layer::Quantized(layer)) => {
                         say(self.describe(node, layer.tile()), &node.sources);
-                        steps.push(Step::Quantized { layer: Box::new(layer), from: from(), to });
+                        steps.push(Step::Quantized { layer: Arc::new(layer), from: from(), to });
                     }
                     Some(Layer::Float(layer)) => {
                         say(self.describe(node, layer.tile()), &node.sources);
-                        steps.push(Step::Float { layer: Box::new(layer), from: from(), to });
+                        steps.push(Step::Float { layer: Arc::new(layer), from: from(), to });
                     }
                     None => {}
                 },

@@ -1,6 +1,7 @@
 //! What runs: steps over planes in one arena, planned when the model is opened. Nothing is allocated per run.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use edgegen_kernels::elements::{self, Function};
 use edgegen_kernels::{FloatLayer, Isa, Plane, QuantizedLayer};
@@ -19,6 +20,7 @@ pub(super) struct Buffer {
 }
 
 /// What is done to planes.
+#[derive(Clone)]
 pub(super) enum Step {
     /// The input, CHW, into a plane of levels.
     EnterLevels {
@@ -41,12 +43,12 @@ pub(super) enum Step {
         to: Buffer,
     },
     Quantized {
-        layer: Box<QuantizedLayer>,
+        layer: Arc<QuantizedLayer>,
         from: Buffer,
         to: Buffer,
     },
     Float {
-        layer: Box<FloatLayer>,
+        layer: Arc<FloatLayer>,
         from: Buffer,
         to: Buffer,
     },
@@ -97,12 +99,14 @@ pub(super) enum Step {
 }
 
 /// How an output leaves.
+#[derive(Clone)]
 pub(super) enum Exit {
     Levels { from: Buffer, table: Box<[f32; 256]> },
     Floats { from: Buffer, function: Function },
 }
 
-/// A network that is ready to draw one picture after the other.
+/// A network that is ready to draw one picture after the other. Copies share weights.
+#[derive(Clone)]
 pub(crate) struct Program {
     pub(super) isa: Isa,
     pub(super) steps: Vec<Step>,

@@ -58,6 +58,12 @@ pub(super) fn read(
     Ok(reader.graph)
 }
 
+/// Weights in s8 around 0, and their scales: one an output, or one for all.
+type Levels = (Vec<i8>, Vec<f32>);
+
+/// A layer's weights: sizes, values in float32, and levels, if they were quantised so that kernels can use them.
+type Weights = (Vec<usize>, Vec<f32>, Option<Levels>);
+
 /// A window of a convolution: axes, and rows and columns that are added behind.
 struct Window {
     y: Axis,
@@ -338,12 +344,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Weights in float32, and in integers if they are s8 around 0 with a scale for each index of `axis`.
-    fn weights(
-        &self,
-        node: &'a NodeProto,
-        index: usize,
-        axis: usize,
-    ) -> Result<(Vec<usize>, Vec<f32>, Option<(Vec<i8>, Vec<f32>)>), Reason> {
+    fn weights(&self, node: &'a NodeProto, index: usize, axis: usize) -> Result<Weights, Reason> {
         let constant = self.given(node, index)?;
         let floats = self.floats(node, index)?;
         if let Some(value) = floats.iter().find(|value| !value.is_finite()) {
@@ -532,7 +533,7 @@ impl<'a> Reader<'a> {
         node: &'a NodeProto,
         index: usize,
         outputs_of: impl Fn(&[usize]) -> Option<usize>,
-    ) -> Result<(Vec<usize>, Vec<i8>, Vec<f32>), Reason> {
+    ) -> Result<(Vec<usize>, Levels), Reason> {
         let constant = self.given(node, index)?;
         let Numbers::Levels(levels, signed) = &constant.numbers else {
             return Err("its weights are neither int8 nor uint8".into());
@@ -557,7 +558,7 @@ impl<'a> Reader<'a> {
         let levels = levels.iter().map(|level| i8::try_from(number(*level, *signed) - zeros[0]).ok());
         let levels = levels.collect::<Option<Vec<_>>>();
         let levels = levels.ok_or("weights whose zero point is far from their middle have no kernel here")?;
-        Ok((constant.dims.clone(), levels, scales))
+        Ok((constant.dims.clone(), (levels, scales)))
     }
 
     fn integer_bias(&self, node: &'a NodeProto, index: usize, outputs: usize) -> Result<Vec<i32>, Reason> {
@@ -572,7 +573,7 @@ impl<'a> Reader<'a> {
 
     fn quantized(
         &mut self,
-        (kind, weights, scales): (Kind, Vec<i8>, Vec<f32>),
+        (kind, (weights, scales)): (Kind, Levels),
         bias: Vec<i32>,
         (from, x): (Id, Encoding),
         (shape, y): (Shape, Encoding),
@@ -590,10 +591,10 @@ impl<'a> Reader<'a> {
     fn quantized_conv(&mut self, node: &'a NodeProto) -> Result<(Id, Shape), Reason> {
         let (from, shape) = self.value(node, 0)?;
         let (x, y) = (self.encoding(node, 1)?, self.encoding(node, 6)?);
-        let (dims, weights, scales) = self.integer_weights(node, 3, |dims| dims.first().copied())?;
+        let (dims, weights) = self.integer_weights(node, 3, |dims| dims.first().copied())?;
         let (kind, made) = conv_kind(node, shape, &dims)?;
         let bias = self.integer_bias(node, 8, dims[0])?;
-        Ok((self.quantized((kind, weights, scales), bias, (from, x), (made, y))?, made))
+        Ok((self.quantized((kind, weights), bias, (from, x), (made, y))?, made))
     }
 
     fn quantized_dense(&mut self, node: &'a NodeProto, gemm: bool) -> Result<(Id, Shape), Reason> {
@@ -609,7 +610,7 @@ impl<'a> Reader<'a> {
         let outputs = |dims: &[usize]| {
             if let [rows, cols] = *dims { Some(if turned { rows } else { cols }) } else { None }
         };
-        let (dims, weights, scales) = self.integer_weights(node, 3, outputs)?;
+        let (dims, (weights, scales)) = self.integer_weights(node, 3, outputs)?;
         let outputs = outputs(&dims).unwrap_or(0);
         let inputs = weights.len() / outputs.max(1);
         if !plain || shape != Shape::Vector(inputs) {
@@ -618,7 +619,7 @@ impl<'a> Reader<'a> {
         let weights = if turned { weights } else { transposed(&weights, inputs, outputs) };
         let bias = if gemm { self.integer_bias(node, 6, outputs)? } else { vec![0; outputs] };
         let made = Shape::Vector(outputs);
-        Ok((self.quantized((Kind::Dense, weights, scales), bias, (from, x), (made, y))?, made))
+        Ok((self.quantized((Kind::Dense, (weights, scales)), bias, (from, x), (made, y))?, made))
     }
 
     fn dequantize(&mut self, (from, shape): (Id, Shape), encoding: Encoding) -> Result<Id, Reason> {

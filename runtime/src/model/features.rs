@@ -7,7 +7,8 @@ use super::facts::check_batch;
 use super::graph::{self, Dim, Port};
 use super::plan::{self, Network};
 use super::{ImageShape, Metadata, OpenOptions, limits, metadata_of, sha256_hex, shape_of};
-use crate::{Error, Result};
+use crate::lower::{self, Program};
+use crate::{Error, Result, measure};
 use prost::Message;
 use std::path::Path;
 use tract_core::model::TypedModel;
@@ -45,7 +46,13 @@ pub struct FeatureNetwork {
     output: String,
     dimension: usize,
     batch: usize,
-    typed: TypedModel,
+    engine: Engine,
+}
+
+/// What runs a network.
+enum Engine {
+    Kernels(Box<Program>),
+    Stock(Box<TypedModel>),
 }
 
 impl FeatureNetwork {
@@ -84,16 +91,31 @@ impl FeatureNetwork {
             let problem = format!("its output needs {:?} beside the picture", class.name);
             return Err(Error::unsupported(name, problem));
         }
-        if let Some(graph) = &mut proto.graph {
-            super::constants::widen(graph, name)?;
-        }
         let (fixed_batch, image) = picture(&selection.input, name)?;
         limits::check_count(fixed_batch.unwrap_or(1), image.values())?;
         let output = &selection.outputs[0].name;
         let suitable = (BATCH_VALUES / image.values()).clamp(1, LARGEST_BATCH);
-        let attempts = fixed_batch.map_or_else(|| vec![suitable, 1], |batch| vec![batch]);
-        let (batch, typed) = bind(&proto, image, &attempts).map_err(|e| Error::unsupported(name, e))?;
-        let dimension = dimension(&typed, output, name)?;
+        let graph = proto.graph.as_mut().ok_or_else(|| Error::malformed(name, "it holds no graph"))?;
+        let row = [image.channels, image.height, image.width];
+        let (engine, batch, dimension) =
+            match lower::lower(graph, &selection.input.name, &row, None, measure::cpu()?) {
+                Ok(lowered) => {
+                    let batch = fixed_batch.unwrap_or(suitable);
+                    let shape: Vec<usize> =
+                        std::iter::once(batch).chain(lowered.outputs[0].clone()).collect();
+                    let dimension = dimension(Some(shape), output, name)?;
+                    (Engine::Kernels(Box::new(lowered.program)), batch, dimension)
+                }
+                Err(_) => {
+                    graph::check_operators(graph, name)?;
+                    super::constants::widen(graph, name)?;
+                    let attempts = fixed_batch.map_or_else(|| vec![suitable, 1], |batch| vec![batch]);
+                    let (batch, typed) =
+                        bind(&proto, image, &attempts).map_err(|e| Error::unsupported(name, e))?;
+                    let dimension = dimension(plan::output_shape(&typed, 0), output, name)?;
+                    (Engine::Stock(Box::new(typed)), batch, dimension)
+                }
+            };
         Ok(Self {
             name: name.to_string(),
             sha256: sha256_hex(bytes),
@@ -103,7 +125,7 @@ impl FeatureNetwork {
             output: output.clone(),
             dimension,
             batch,
-            typed,
+            engine,
         })
     }
 
@@ -147,7 +169,10 @@ impl FeatureNetwork {
     /// # Errors
     /// [`Error::Unsupported`] if the graph cannot be lowered.
     pub fn runner(&self) -> Result<FeatureRunner<'_>> {
-        let network = Network::stock(self.typed.clone());
+        let network = match &self.engine {
+            Engine::Kernels(program) => Ok(Network::Kernels(program.clone())),
+            Engine::Stock(typed) => Network::stock((**typed).clone()),
+        };
         Ok(FeatureRunner { owner: self, network: network.map_err(|e| Error::unsupported(&self.name, e))? })
     }
 }
@@ -182,7 +207,7 @@ impl FeatureRunner<'_> {
         }
         for (input, output) in pictures.chunks(batch * size).zip(rows.chunks_mut(batch * width)) {
             self.network
-                .run(input, input.len(), &[], &mut [&mut *output])
+                .run(input, size, &[], &mut [&mut *output])
                 .map_err(|reason| Error::run(name, reason))?;
             if let Some(value) = output.iter().find(|value| !value.is_finite()) {
                 let problem = format!("its output holds {value}; is its input scaled as it should be?");
@@ -253,9 +278,8 @@ fn bind(
 }
 
 /// D of an output (N, D) or (N, D, 1, 1).
-fn dimension(typed: &TypedModel, output: &str, file: &str) -> Result<usize> {
-    let shape = plan::output_shape(typed, 0)
-        .ok_or_else(|| Error::unsupported(file, format!("output {output:?} is not float32")))?;
+fn dimension(shape: Option<Vec<usize>>, output: &str, file: &str) -> Result<usize> {
+    let shape = shape.ok_or_else(|| Error::unsupported(file, format!("output {output:?} is not float32")))?;
     match shape[..] {
         [_, size] | [_, size, 1, 1] if (1..=MAX_FEATURES).contains(&size) => Ok(size),
         _ => {

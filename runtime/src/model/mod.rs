@@ -55,14 +55,17 @@ enum Engine {
     /// The kernels, picture by picture.
     Kernels(Box<Program>),
     /// tract.
-    Stock {
-        proto: ModelProto,
-        /// The graph bound to `typed_batch` pictures.
-        typed: Box<TypedModel>,
-        typed_batch: usize,
-        /// Shape of one row of the input: (L), (L, 1, 1) or (C, H, W).
-        row: Vec<usize>,
-    },
+    Stock(Box<Stock>),
+}
+
+/// A graph for tract.
+struct Stock {
+    proto: ModelProto,
+    /// The graph bound to `typed_batch` pictures.
+    typed: TypedModel,
+    typed_batch: usize,
+    /// Shape of one row of the input: (L), (L, 1, 1) or (C, H, W).
+    row: Vec<usize>,
 }
 
 impl Model {
@@ -132,8 +135,8 @@ impl Model {
                 let shapes =
                     (0..selection.outputs.len()).map(|index| plan::output_shape(&typed, index)).collect();
                 let macs = plan::count_macs(&typed);
-                let (typed, row, proto) = (Box::new(typed), input.row.clone(), proto.clone());
-                (Engine::Stock { proto, typed, typed_batch: batch, row }, shapes, macs)
+                let (row, proto) = (input.row.clone(), proto.clone());
+                (Engine::Stock(Box::new(Stock { proto, typed, typed_batch: batch, row })), shapes, macs)
             }
         };
         let evidence = facts::Evidence {
@@ -198,14 +201,14 @@ impl Model {
         let unsupported = |reason| Error::unsupported(&name, reason);
         let network = match engine {
             Engine::Kernels(program) => Network::Kernels(program),
-            Engine::Stock { typed, typed_batch, .. } if batch == typed_batch => {
-                Network::stock(*typed).map_err(unsupported)?
+            Engine::Stock(stock) if batch == stock.typed_batch => {
+                Network::stock(stock.typed).map_err(unsupported)?
             }
-            Engine::Stock { proto, typed, row, .. } => {
+            Engine::Stock(stock) => {
+                let Stock { proto, typed, row, .. } = *stock;
                 drop(typed);
                 let typed = plan::typed(&proto, &shape_of(batch, &row)).map_err(unsupported)?;
                 facts::check_batch(&typed, batch).map_err(unsupported)?;
-                drop(proto);
                 Network::stock(typed).map_err(unsupported)?
             }
         };

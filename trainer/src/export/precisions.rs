@@ -19,19 +19,13 @@ use crate::graph::prepare::Form;
 use crate::network::Shape;
 use crate::quantize::quality::{Measure, Ratios, psnr, sqnr, ssim};
 use crate::quantize::report::Report;
-use crate::quantize::{self, Format, Inputs, Settings};
+use crate::quantize::{self, Inputs, Settings};
 use crate::{Error, Result};
 
 /// Seed of the latents that networks are calibrated on.
 const CALIBRATION_SEED: u64 = 1_000_003;
 /// Seed of the latents that files are compared on.
 const HELD_OUT_SEED: u64 = 0;
-/// Inputs that a file of integers itself is run on.
-const DIRECT: usize = 16;
-/// How much nearer a file of integers has to be to its own float operators than those are to float32, dB.
-const INTEGER_MARGIN: f64 = 6.0;
-/// What is so near is equal but for float rounding, dB; a level's difference in a few numbers gives less.
-const INTEGERS_EQUAL: f64 = 60.0;
 /// Least ratio of a file in float32 in another form, dB.
 const SAME: f64 = 80.0;
 /// Inputs that one task runs.
@@ -328,15 +322,7 @@ impl Source {
             let quantized = quantize::quantize(&graph, calibration, measure, &settings, tell)?;
             let bytes = quantized.to_onnx(settings.format);
             tell("compare");
-            let found = match settings.format {
-                Format::Qdq => self.outputs(&bytes, held_out)?,
-                // the same integers as float operators are faster to run in the runtime, so far
-                Format::Qlinear => {
-                    let found = self.outputs(&quantized.to_onnx(Format::Qdq), held_out)?;
-                    self.check_integers(&bytes, held_out, &found, exact)?;
-                    found
-                }
-            };
+            let found = self.outputs(&bytes, held_out)?;
             let quality = self.quality(exact, &found, held_out.count);
             let report = Report { quality: Some(quality.to_json()), ..quantized.report(held_out, measure)? };
             let blamed = report.blamed().map(|layer| layer.name.clone());
@@ -360,33 +346,6 @@ impl Source {
             })?;
             return Ok(Made { precision: Precision::Int8, bytes, quality, report });
         }
-    }
-
-    /// Refuses a file of integers that does not put out, on a few inputs, what its float operators do: but for sums
-    /// half-way between two levels, which add far less error than rounding has.
-    fn check_integers(
-        &self,
-        bytes: &[u8],
-        inputs: &Inputs,
-        found: &[Vec<f32>],
-        exact: &[Vec<f32>],
-    ) -> Result<()> {
-        let few = inputs.first(DIRECT);
-        let measure = self.measure();
-        let head = |outputs: &[Vec<f32>]| -> Vec<Vec<f32>> {
-            let part = |rows: &Vec<f32>| rows[..rows.len() / inputs.count * few.count].to_vec();
-            outputs.iter().map(part).collect()
-        };
-        let (found, exact) = (head(found), head(exact));
-        let near = measure.score(&found, &self.outputs(bytes, &few)?);
-        let far = measure.score(&exact, &found);
-        if near >= (far + INTEGER_MARGIN).min(INTEGERS_EQUAL) {
-            return Ok(());
-        }
-        Err(Error::Export(format!(
-            "{}: the file of integers is {near:.1} dB from its own float operators, which are {far:.1} dB from float32",
-            self.name
-        )))
     }
 
     fn check(
