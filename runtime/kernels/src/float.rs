@@ -42,6 +42,7 @@ pub struct FloatSpec<'a> {
 pub struct FloatLayer {
     layer: Layer<f32, f32, f32, Activate>,
     isa: Isa,
+    macs: u64,
     /// One a packed lane.
     bias: Vec<f32>,
     slope: f32,
@@ -69,7 +70,12 @@ impl FloatLayer {
             .iter()
             .map(|(output, _)| output.and_then(|output| spec.bias.get(output)).copied().unwrap_or(0.0));
         let bias = bias.collect();
-        Ok(Self { layer, isa, bias, slope: spec.slope })
+        Ok(Self { layer, isa, macs: spec.kind.macs(&spec.input, &spec.output), bias, slope: spec.slope })
+    }
+
+    /// Useful multiply-accumulates of a run.
+    pub fn macs(&self) -> u64 {
+        self.macs
     }
 
     /// The family it was made for.
@@ -105,6 +111,21 @@ impl FloatLayer {
     pub fn run(&self, x: &[f32], y: &mut [f32], scratch: &mut [f32]) {
         // SAFETY: nobody else writes to `y`
         unsafe { self.run_share(x, &raw mut *y, scratch, (0, 1)) }
+    }
+
+    /// [`Self::run`], shared by threads; `scratch` has [`Self::scratch`] values for each.
+    ///
+    /// # Panics
+    /// If a buffer is too small.
+    #[cfg(feature = "std")]
+    pub fn run_on(&self, pool: &mut crate::Pool, x: &[f32], y: &mut [f32], scratch: &mut [f32]) {
+        let (threads, length) = (pool.threads(), self.scratch());
+        assert!(scratch.len() >= threads * length, "scratch of another size");
+        let (y, scratch) = (crate::pool::Shares(&raw mut *y), crate::pool::Shares(&raw mut *scratch));
+        pool.run(&|part| {
+            // SAFETY: each part of the layer writes to outputs of its own, and to its own scratch
+            unsafe { self.run_share(x, y.whole(), scratch.part(part, length), (part, threads)) }
+        });
     }
 
     /// Runs share `part` of `parts`: [`Self::run`] in several threads.

@@ -35,6 +35,8 @@ mod geometry;
 mod isa;
 mod pack;
 mod plane;
+#[cfg(feature = "std")]
+mod pool;
 mod quantized;
 mod scalar;
 mod tile;
@@ -49,4 +51,6 @@ pub use float::{FloatLayer, FloatSpec};
 pub use geometry::{Axis, Kind};
 pub use isa::{Isa, UnknownIsa};
 pub use plane::{Border, Plane};
+#[cfg(feature = "std")]
+pub use pool::Pool;
 pub use quantized::{Mismatch, QuantizedLayer, QuantizedSpec};

@@ -40,8 +40,10 @@ pub(crate) trait Weight: Copy + PartialEq + 'static {
     fn sum(self, other: Self) -> Self;
     /// Adds it to a sum of integers.
     fn count(self, total: i32) -> i32;
+    /// Whether a step's weights for one output obey the limit.
+    fn obeys(step: &[Self; 4], limit: Limit) -> bool;
     /// Splits a step's weights for one output into some that obey the limit and the rest.
-    fn split(step: &mut [Self], rest: &mut [Self], limit: Limit);
+    fn split(step: &mut [Self; 4], rest: &mut [Self; 4], limit: Limit);
 }
 
 impl Weight for f32 {
@@ -56,7 +58,11 @@ impl Weight for f32 {
         total
     }
 
-    fn split(_: &mut [Self], _: &mut [Self], _: Limit) {}
+    fn obeys(_: &[Self; 4], _: Limit) -> bool {
+        true
+    }
+
+    fn split(_: &mut [Self; 4], _: &mut [Self; 4], _: Limit) {}
 }
 
 impl Weight for i8 {
@@ -71,7 +77,16 @@ impl Weight for i8 {
         total.wrapping_add(i32::from(self))
     }
 
-    fn split(step: &mut [Self], rest: &mut [Self], limit: Limit) {
+    fn obeys(step: &[Self; 4], limit: Limit) -> bool {
+        let fits = |a: Self, b: Self| (-128..=128).contains(&(i16::from(a) + i16::from(b)));
+        match limit {
+            Limit::None => true,
+            Limit::Magnitude => !step.contains(&i8::MIN),
+            Limit::Pairs => fits(step[0], step[1]) && fits(step[2], step[3]),
+        }
+    }
+
+    fn split(step: &mut [Self; 4], rest: &mut [Self; 4], limit: Limit) {
         match limit {
             Limit::None => {}
             Limit::Magnitude => {
@@ -324,30 +339,26 @@ impl<In, W: Weight, Out: Copy, Finish> Layer<In, W, Out, Finish> {
             let mut rests_of_group = false;
             for ((found, total), places) in lanes.iter().zip(&mut totals).zip(places.chunks_exact(length)) {
                 let Some(Lane { output, part }) = *found else { continue };
-                let base = output * w_out;
-                for (index, place) in indices[part * length..][..length].iter().zip(places) {
-                    if *index != NONE {
-                        packed[*place] = weights[base + index];
-                        *total = packed[*place].count(*total);
-                    }
-                }
-                for (_, input, index) in summed.iter().filter(|(of, ..)| *of == part) {
-                    packed[places[*input]] = packed[places[*input]].sum(weights[base + index]);
-                }
-                if family.limit == Limit::None {
-                    continue;
-                }
-                for places in places.chunks_exact(depth) {
+                let weights = &weights[output * w_out..];
+                let steps = indices[part * length..][..length].chunks_exact(depth);
+                for (indices, places) in steps.zip(places.chunks_exact(depth)) {
                     let mut values = [W::ZERO; 4];
-                    let mut rest = values;
-                    values.iter_mut().zip(places).for_each(|(value, place)| *value = packed[*place]);
-                    W::split(&mut values[..depth], &mut rest[..depth], family.limit);
-                    if rest.iter().any(|value| *value != W::ZERO) {
-                        rests_of_group = true;
-                        for ((place, value), rest) in places.iter().zip(values).zip(rest) {
-                            (packed[*place], rest_of_group[*place]) = (value, rest);
+                    for (value, index) in values.iter_mut().zip(indices) {
+                        if *index != NONE {
+                            *value = weights[*index];
+                            *total = value.count(*total);
                         }
                     }
+                    if !W::obeys(&values, family.limit) {
+                        let mut rest = [W::ZERO; 4];
+                        W::split(&mut values, &mut rest, family.limit);
+                        rests_of_group = true;
+                        places.iter().zip(rest).for_each(|(place, rest)| rest_of_group[*place] = rest);
+                    }
+                    places.iter().zip(values).for_each(|(place, value)| packed[*place] = value);
+                }
+                for (_, input, index) in summed.iter().filter(|(of, ..)| *of == part) {
+                    packed[places[*input]] = packed[places[*input]].sum(weights[*index]);
                 }
             }
             self.offsets.push(group.offset as u32);
@@ -426,9 +437,10 @@ impl<In, W: Weight, Out: Copy, Finish> Layer<In, W, Out, Finish> {
         for phase in &self.phases {
             let pixels = phase.rows * phase.cols;
             for (number, block) in phase.blocks.iter().enumerate() {
-                // few pixels: whole blocks are shared; else pixels, in whole tiles
+                // few pixels: whole blocks are shared; else pixels, in whole tiles, and what is left goes to the last part,
+                // so that no part writes where another does
                 let tile = block.variant.pixels;
-                let tiles = pixels.div_ceil(tile);
+                let tiles = pixels / tile;
                 let (first, last) = if tiles < parts {
                     if number % parts != part {
                         continue;
@@ -436,8 +448,7 @@ impl<In, W: Weight, Out: Copy, Finish> Layer<In, W, Out, Finish> {
                     (0, pixels)
                 } else {
                     let cut = |part: usize| tiles * part / parts * tile;
-                    // the last share keeps a whole tile
-                    (cut(part).min(pixels - tile), if part + 1 == parts { pixels } else { cut(part + 1) })
+                    (cut(part), if part + 1 == parts { pixels } else { cut(part + 1) })
                 };
                 let work = self.work(phase, block, x, y, (first, last), &finish);
                 // SAFETY: the plan stays inside the planes, whose lengths were checked; the caller vouches for the CPU

@@ -93,6 +93,7 @@ pub(crate) fn outputs(kind: Kind, input: &Plane, output: &Plane, count: usize) -
 pub struct QuantizedLayer {
     layer: Layer<u8, i8, u8, Requantize>,
     isa: Isa,
+    macs: u64,
     /// One a packed lane; what zero points add is in the bias.
     bias: Vec<i32>,
     scales: Vec<f32>,
@@ -139,7 +140,22 @@ impl QuantizedLayer {
         let (bias, scales) = (bias.collect(), scales.collect());
         let zero = i32::from(spec.y_zero) - i32::from(flip);
         let (low, high) = (spec.low ^ flip, spec.high ^ flip);
-        Ok(Self { layer, isa, bias, scales, zero, low, high, slope: spec.slope })
+        Ok(Self {
+            layer,
+            isa,
+            macs: spec.kind.macs(&spec.input, &spec.output),
+            bias,
+            scales,
+            zero,
+            low,
+            high,
+            slope: spec.slope,
+        })
+    }
+
+    /// Useful multiply-accumulates of a run.
+    pub fn macs(&self) -> u64 {
+        self.macs
     }
 
     /// The family it was made for.
@@ -176,6 +192,21 @@ impl QuantizedLayer {
     pub fn run(&self, x: &[u8], y: &mut [u8], scratch: &mut [u8]) {
         // SAFETY: nobody else writes to `y`
         unsafe { self.run_share(x, &raw mut *y, scratch, (0, 1)) }
+    }
+
+    /// [`Self::run`], shared by threads; `scratch` has [`Self::scratch`] values for each.
+    ///
+    /// # Panics
+    /// If a buffer is too small.
+    #[cfg(feature = "std")]
+    pub fn run_on(&self, pool: &mut crate::Pool, x: &[u8], y: &mut [u8], scratch: &mut [u8]) {
+        let (threads, length) = (pool.threads(), self.scratch());
+        assert!(scratch.len() >= threads * length, "scratch of another size");
+        let (y, scratch) = (crate::pool::Shares(&raw mut *y), crate::pool::Shares(&raw mut *scratch));
+        pool.run(&|part| {
+            // SAFETY: each part of the layer writes to outputs of its own, and to its own scratch
+            unsafe { self.run_share(x, y.whole(), scratch.part(part, length), (part, threads)) }
+        });
     }
 
     /// Runs share `part` of `parts`: [`Self::run`] in several threads.

@@ -2,7 +2,9 @@
 //! definitions: integers have to agree bit for bit, floats to rounding.
 
 use edgegen_kernels::elements::{Function, flipped};
-use edgegen_kernels::{Axis, Cpu, FloatLayer, FloatSpec, Isa, Kind, Plane, QuantizedLayer, QuantizedSpec};
+use edgegen_kernels::{
+    Axis, Cpu, FloatLayer, FloatSpec, Isa, Kind, Plane, Pool, QuantizedLayer, QuantizedSpec,
+};
 
 /// Families that can run here; what is left out is said.
 fn families() -> Vec<Cpu> {
@@ -390,4 +392,35 @@ fn a_spec_that_does_not_fit_is_an_error() {
     assert!(QuantizedLayer::new(Cpu::SCALAR, &QuantizedSpec { scales: &[f32::NAN], ..spec }).is_err());
     assert!(QuantizedLayer::new(Cpu::SCALAR, &QuantizedSpec { scales: &[0.1, 0.2], ..spec }).is_err());
     assert!(QuantizedLayer::new(Cpu::SCALAR, &QuantizedSpec { scales: &[f32::INFINITY], ..spec }).is_err());
+}
+
+#[test]
+fn threads_share_a_layer_and_change_nothing() {
+    let mut random = Random(0x7472);
+    for threads in [1, 2, 3, 8] {
+        let mut pool = Pool::new(threads).unwrap();
+        for _ in 0..60 {
+            let problem = Problem::any(&mut random);
+            let Problem { kind, input, output } = problem;
+            let weights: Vec<f32> = (0..problem.weights()).map(|_| random.unit()).collect();
+            let spec = FloatSpec { kind, input, output, weights: &weights, bias: &[], slope: 1.0 };
+            let layer = FloatLayer::new(Cpu::detect(), &spec).unwrap();
+            let x: Vec<f32> = (0..input.len() + layer.slack()).map(|_| random.unit()).collect();
+            let (mut alone, mut shared) = (vec![7.0; output.len()], vec![7.0; output.len()]);
+            layer.run(&x, &mut alone, &mut vec![0.0; layer.scratch()]);
+            layer.run_on(&mut pool, &x, &mut shared, &mut vec![0.0; layer.scratch() * threads]);
+            assert_eq!(alone, shared, "{threads} threads, {problem:?}");
+        }
+    }
+}
+
+#[test]
+fn a_failure_in_a_thread_is_one_of_the_caller() {
+    let mut pool = Pool::new(3).unwrap();
+    let failed =
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| pool.run(&|part| assert!(part != 2))));
+    assert!(failed.is_err());
+    let count = std::sync::atomic::AtomicUsize::new(0);
+    pool.run(&|_| _ = count.fetch_add(1, std::sync::atomic::Ordering::Relaxed));
+    assert_eq!(count.into_inner(), 3, "the pool goes on");
 }

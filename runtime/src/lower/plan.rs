@@ -304,6 +304,7 @@ impl Planner<'_> {
             floats: vec![0.0; float_total],
             level_scratch: vec![0; level_scratch],
             float_scratch: vec![0.0; float_scratch],
+            pool: None,
         };
         Ok((program, runs))
     }

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use edgegen_kernels::elements::{self, Function};
-use edgegen_kernels::{FloatLayer, Isa, Plane, QuantizedLayer};
+use edgegen_kernels::{FloatLayer, Isa, Plane, Pool, QuantizedLayer};
 
 use super::graph::Encoding;
 use crate::model::Range as PictureRange;
@@ -105,8 +105,10 @@ pub(super) enum Exit {
     Floats { from: Buffer, function: Function },
 }
 
-/// A network that is ready to draw one picture after the other. Copies share weights.
-#[derive(Clone)]
+/// Work below this many multiply-accumulates is not worth sharing.
+const WORTH_SHARING: u64 = 200_000;
+
+/// A network that is ready to draw one picture after the other. Copies share weights, not threads.
 pub(crate) struct Program {
     pub(super) isa: Isa,
     pub(super) steps: Vec<Step>,
@@ -115,6 +117,23 @@ pub(crate) struct Program {
     pub(super) floats: Vec<f32>,
     pub(super) level_scratch: Vec<u8>,
     pub(super) float_scratch: Vec<f32>,
+    /// Threads that share large layers.
+    pub(super) pool: Option<Pool>,
+}
+
+impl Clone for Program {
+    fn clone(&self) -> Self {
+        Self {
+            isa: self.isa,
+            steps: self.steps.clone(),
+            exits: self.exits.clone(),
+            levels: self.levels.clone(),
+            floats: self.floats.clone(),
+            level_scratch: self.level_scratch.clone(),
+            float_scratch: self.float_scratch.clone(),
+            pool: None,
+        }
+    }
 }
 
 /// One range of an arena to read and another to write.
@@ -130,6 +149,16 @@ fn split<'a, T>(arena: &'a mut [T], from: &Buffer, to: &Buffer) -> (&'a [T], &'a
 }
 
 impl Program {
+    /// Shares large layers among threads from now on.
+    pub(crate) fn share(&mut self, threads: usize) -> std::io::Result<()> {
+        if threads > 1 {
+            self.pool = Some(Pool::new(threads)?);
+            self.level_scratch.resize(self.level_scratch.len() * threads, 0);
+            self.float_scratch.resize(self.float_scratch.len() * threads, 0.0);
+        }
+        Ok(())
+    }
+
     /// Draws or encodes one picture: `input` in CHW order, `class` if the network is told one. Each of `outputs`
     /// receives the output of that number, CHW.
     pub(crate) fn run(&mut self, input: &[f32], class: u32, outputs: &mut [&mut [f32]]) {
@@ -184,7 +213,7 @@ impl Program {
     }
 
     fn steps(&mut self, input: &[f32], class: u32) {
-        let Self { isa, steps, levels, floats, level_scratch, float_scratch, .. } = self;
+        let Self { isa, steps, levels, floats, level_scratch, float_scratch, pool, .. } = self;
         let isa = *isa;
         let border =
             |memory: &mut [u8], to: &Buffer| to.plane.fill_border(memory, elements::flipped(isa, to.zero));
@@ -212,12 +241,18 @@ impl Program {
                 }
                 Step::Quantized { layer, from, to } => {
                     let (x, y) = split(levels, from, to);
-                    layer.run(x, y, level_scratch);
+                    match pool.as_mut().filter(|_| layer.macs() >= WORTH_SHARING) {
+                        Some(pool) => layer.run_on(pool, x, y, level_scratch),
+                        None => layer.run(x, y, level_scratch),
+                    }
                     border(y, to);
                 }
                 Step::Float { layer, from, to } => {
                     let (x, y) = split(floats, from, to);
-                    layer.run(x, y, float_scratch);
+                    match pool.as_mut().filter(|_| layer.macs() >= WORTH_SHARING) {
+                        Some(pool) => layer.run_on(pool, x, y, float_scratch),
+                        None => layer.run(x, y, float_scratch),
+                    }
                     to.plane.fill_border(y, 0.0);
                 }
                 Step::Translate { table, from, to } => {

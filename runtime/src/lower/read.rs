@@ -555,8 +555,13 @@ impl<'a> Reader<'a> {
         {
             return Err("its weights' scales or zero points do not fit them".into());
         }
-        let levels = levels.iter().map(|level| i8::try_from(number(*level, *signed) - zeros[0]).ok());
-        let levels = levels.collect::<Option<Vec<_>>>();
+        let levels = match (*signed, zeros[0]) {
+            (true, 0) => Some(levels.iter().map(|level| *level as i8).collect()),
+            (_, zero) => {
+                let levels = levels.iter().map(|level| i8::try_from(number(*level, *signed) - zero).ok());
+                levels.collect::<Option<Vec<_>>>()
+            }
+        };
         let levels = levels.ok_or("weights whose zero point is far from their middle have no kernel here")?;
         Ok((constant.dims.clone(), (levels, scales)))
     }

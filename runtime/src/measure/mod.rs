@@ -6,12 +6,21 @@ pub use edgegen_kernels::{Cpu, Isa};
 pub use timing::{Timings, time_runs};
 
 use crate::{Error, Result};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use tract_linalg::multithread::{Executor, set_default_executor};
 
 /// Most threads that can be asked for.
 const MOST_THREADS: usize = 256;
 
-/// Sets the number of threads that networks of this process run on. It is 1 until this is called.
+/// What [`set_threads`] has set.
+static THREADS: AtomicUsize = AtomicUsize::new(1);
+
+/// The number of threads that networks run on.
+pub(crate) fn threads() -> usize {
+    THREADS.load(Ordering::Relaxed)
+}
+
+/// Sets the number of threads that generators and encoders made from now on run on. It is 1 until this is called.
 ///
 /// # Errors
 /// If `count` is 0 or more than 256.
@@ -21,6 +30,7 @@ pub fn set_threads(count: usize) -> Result<()> {
         2..=MOST_THREADS => set_default_executor(Executor::multithread(count)),
         _ => return Err(Error::invalid(format_args!("{count} threads: give 1 to {MOST_THREADS}"))),
     }
+    THREADS.store(count, Ordering::Relaxed);
     Ok(())
 }
 

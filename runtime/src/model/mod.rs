@@ -200,7 +200,13 @@ impl Model {
         limits::check_count(batch, facts.image.values().max(facts.latent_dim))?;
         let unsupported = |reason| Error::unsupported(&name, reason);
         let network = match engine {
-            Engine::Kernels(program) => Network::Kernels(program),
+            Engine::Kernels(mut program) => {
+                let threads = measure::threads();
+                program
+                    .share(threads)
+                    .map_err(|error| Error::invalid(format_args!("{threads} threads: {error}")))?;
+                Network::Kernels(program)
+            }
             Engine::Stock(stock) if batch == stock.typed_batch => {
                 Network::stock(stock.typed).map_err(unsupported)?
             }
