@@ -39,11 +39,14 @@ def onnxruntime_session(model):
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    argument = session.get_inputs()[0]
-    shape = [1 if not isinstance(size, int) else size for size in argument.shape]
-    values = np.random.default_rng(7).standard_normal(shape).astype(np.float32)
+    random = np.random.default_rng(7)
     binding = session.io_binding()
-    binding.bind_cpu_input(argument.name, values)
+    for argument in session.get_inputs():
+        shape = [1 if not isinstance(size, int) else size for size in argument.shape]
+        if argument.type == "tensor(int64)":  # the class
+            binding.bind_cpu_input(argument.name, np.zeros(shape, np.int64))
+        else:
+            binding.bind_cpu_input(argument.name, random.standard_normal(shape).astype(np.float32))
     for output in session.get_outputs():
         binding.bind_output(output.name, "cpu")
     return session, binding
