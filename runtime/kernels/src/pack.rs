@@ -40,6 +40,10 @@ pub(crate) trait Weight: Copy + PartialEq + 'static {
     fn sum(self, other: Self) -> Self;
     /// Adds it to a sum of integers.
     fn count(self, total: i32) -> i32;
+    /// The weights of a whole step, side by side from the first on.
+    fn step(weights: &[Self]) -> [Self; 4];
+    /// Puts a whole step's weights side by side.
+    fn put(step: [Self; 4], to: &mut [Self]);
     /// Whether a step's weights for one output obey the limit.
     fn obeys(step: &[Self; 4], limit: Limit) -> bool;
     /// Splits a step's weights for one output into some that obey the limit and the rest.
@@ -56,6 +60,14 @@ impl Weight for f32 {
 
     fn count(self, total: i32) -> i32 {
         total
+    }
+
+    fn step(weights: &[Self]) -> [Self; 4] {
+        [weights[0], 0.0, 0.0, 0.0]
+    }
+
+    fn put(step: [Self; 4], to: &mut [Self]) {
+        to[0] = step[0];
     }
 
     fn obeys(_: &[Self; 4], _: Limit) -> bool {
@@ -75,6 +87,14 @@ impl Weight for i8 {
 
     fn count(self, total: i32) -> i32 {
         total.wrapping_add(i32::from(self))
+    }
+
+    fn step(weights: &[Self]) -> [Self; 4] {
+        [weights[0], weights[1], weights[2], weights[3]]
+    }
+
+    fn put(step: [Self; 4], to: &mut [Self]) {
+        to[..4].copy_from_slice(&step);
     }
 
     fn obeys(step: &[Self; 4], limit: Limit) -> bool {
@@ -172,6 +192,19 @@ struct Packed<In: 'static, W: 'static, Out: 'static, Finish: 'static> {
     blocks: Vec<Block<In, W, Out, Finish>>,
 }
 
+/// Weights as (output, tap, channel), from steps of `w_out` and `w_in` weights.
+fn channels_innermost<W: Weight>(weights: &[W], channels: usize, w_out: usize, w_in: usize) -> Vec<W> {
+    let taps = w_out.min(w_in);
+    let mut ordered = Vec::with_capacity(weights.len());
+    for output in 0..weights.len() / (taps * channels) {
+        for tap in 0..taps {
+            let first = &weights[output * w_out + tap..];
+            ordered.extend(first.iter().step_by(w_in).take(channels));
+        }
+    }
+    ordered
+}
+
 /// How the pixels of a merged phase go from a row of the grid into the output plane.
 struct Scatter {
     merged: Merged,
@@ -186,6 +219,8 @@ pub(crate) struct Layer<In: 'static, W: 'static, Out: 'static, Finish: 'static> 
     weights: Vec<W>,
     /// For each packed lane, registers filled up: the number of the output, if it is one, and the sum of its weights.
     lanes: Vec<(Option<usize>, i32)>,
+    /// Outputs that the weights have.
+    outputs: usize,
     /// Elements of the planes, and values that a group may read behind the input.
     x_len: usize,
     y_len: usize,
@@ -208,6 +243,7 @@ impl<In, W: Weight, Out: Copy, Finish> Layer<In, W, Out, Finish> {
         families: &'static [Family<In, W, Out, Finish>],
     ) -> Self {
         let Plan { phases, merged, w_out, w_in } = plan;
+        let weights = &channels_innermost(weights, channels, w_out, w_in);
         let lanes = families[0].lanes;
         let work =
             |phase: &Phase| phase.lanes.len().div_ceil(lanes) * phase.rows * phase.cols * phase.taps.len();
@@ -241,13 +277,14 @@ impl<In, W: Weight, Out: Copy, Finish> Layer<In, W, Out, Finish> {
             offsets: Vec::new(),
             weights: Vec::new(),
             lanes: Vec::new(),
+            outputs: weights.len() / (channels * w_out.min(w_in)),
             x_len,
             y_len,
             slack: family.depth * family.steps - 1,
         };
         for phase in &phases {
             let groups = groups(phase, channels, family.depth * family.steps, W::SUMS);
-            let packed = layer.phase(phase, &groups, weights, (w_out, w_in), family);
+            let packed = layer.phase(phase, &groups, weights, channels, family);
             layer.phases.push(packed);
         }
         layer
@@ -258,7 +295,7 @@ impl<In, W: Weight, Out: Copy, Finish> Layer<In, W, Out, Finish> {
         phase: &Phase,
         groups: &[Group],
         weights: &[W],
-        strides: (usize, usize),
+        channels: usize,
         family: &'static Family<In, W, Out, Finish>,
     ) -> Packed<In, W, Out, Finish> {
         // a merged phase runs row by row
@@ -283,7 +320,7 @@ impl<In, W: Weight, Out: Copy, Finish> Layer<In, W, Out, Finish> {
                 .map(|lane| phase.lanes.get(first + lane).copied().filter(|_| lane < lanes))
                 .collect();
             let (offsets, packed, finish) = (self.offsets.len(), self.weights.len(), self.lanes.len());
-            self.block(phase, groups, &of_block, weights, strides, family);
+            self.block(phase, groups, &of_block, weights, channels, family);
             let groups = self.offsets.len() - offsets;
             blocks.push(Block { variant, first, lanes, offsets, groups, weights: packed, finish });
             first += lanes;
@@ -299,9 +336,10 @@ impl<In, W: Weight, Out: Copy, Finish> Layer<In, W, Out, Finish> {
         groups: &[Group],
         lanes: &[Option<Lane>],
         weights: &[W],
-        (w_out, w_in): (usize, usize),
+        channels: usize,
         family: &Family<In, W, Out, Finish>,
     ) {
+        let w_out = weights.len() / self.outputs;
         let (depth, length) = (family.depth, family.depth * family.steps);
         let parts = phase.taps.first().map_or(1, |tap| tap.weights.len());
         let mut totals = vec![0i32; lanes.len()];
@@ -319,6 +357,8 @@ impl<In, W: Weight, Out: Copy, Finish> Layer<In, W, Out, Finish> {
         }
         // for each part and input of a group the index of its weight, without the output's
         let mut indices = vec![NONE; parts * length];
+        let mut whole = vec![false; parts * family.steps];
+        let together = (family.place)(0, depth - 1) == depth - 1;
         let mut rest_of_group = vec![W::ZERO; size];
         for group in groups {
             indices.fill(NONE);
@@ -326,12 +366,16 @@ impl<In, W: Weight, Out: Copy, Finish> Layer<In, W, Out, Finish> {
             for (place, (tap, channel)) in group.inputs.iter().enumerate() {
                 for (part, of_part) in phase.taps[*tap].weights.iter().enumerate() {
                     let Some(weight) = of_part.get(group.copy) else { continue };
-                    indices[part * length + place] = weight + channel * w_in;
+                    indices[part * length + place] = weight * channels + channel;
                     if W::SUMS {
                         let more = of_part[group.copy + 1..].iter();
-                        summed.extend(more.map(|weight| (part, place, weight + channel * w_in)));
+                        summed.extend(more.map(|weight| (part, place, weight * channels + channel)));
                     }
                 }
+            }
+            for (whole, indices) in whole.iter_mut().zip(indices.chunks_exact(depth)) {
+                *whole =
+                    indices[0] != NONE && indices.windows(2).all(|pair| pair[0].wrapping_add(1) == pair[1]);
             }
             let first = self.weights.len();
             self.weights.resize(first + size, W::ZERO);
@@ -341,21 +385,31 @@ impl<In, W: Weight, Out: Copy, Finish> Layer<In, W, Out, Finish> {
                 let Some(Lane { output, part }) = *found else { continue };
                 let weights = &weights[output * w_out..];
                 let steps = indices[part * length..][..length].chunks_exact(depth);
-                for (indices, places) in steps.zip(places.chunks_exact(depth)) {
-                    let mut values = [W::ZERO; 4];
-                    for (value, index) in values.iter_mut().zip(indices) {
-                        if *index != NONE {
+                let whole = &whole[part * family.steps..];
+                for ((indices, places), whole) in steps.zip(places.chunks_exact(depth)).zip(whole) {
+                    let mut values = if *whole {
+                        W::step(&weights[indices[0]..])
+                    } else {
+                        let mut values = [W::ZERO; 4];
+                        for (value, index) in
+                            values.iter_mut().zip(indices).filter(|(_, index)| **index != NONE)
+                        {
                             *value = weights[*index];
-                            *total = value.count(*total);
                         }
-                    }
+                        values
+                    };
+                    *total = values.iter().fold(*total, |total, value| value.count(total));
                     if !W::obeys(&values, family.limit) {
                         let mut rest = [W::ZERO; 4];
                         W::split(&mut values, &mut rest, family.limit);
                         rests_of_group = true;
                         places.iter().zip(rest).for_each(|(place, rest)| rest_of_group[*place] = rest);
                     }
-                    places.iter().zip(values).for_each(|(place, value)| packed[*place] = value);
+                    if together {
+                        W::put(values, &mut packed[places[0]..]);
+                    } else {
+                        places.iter().zip(values).for_each(|(place, value)| packed[*place] = value);
+                    }
                 }
                 for (_, input, index) in summed.iter().filter(|(of, ..)| *of == part) {
                     packed[places[*input]] = packed[places[*input]].sum(weights[*index]);
