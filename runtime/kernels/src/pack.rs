@@ -1,5 +1,6 @@
 //! Weights in the order in which a family's tiles read them, and layers that are ready to run.
 
+use alloc::borrow::Cow;
 use alloc::vec;
 use alloc::vec::Vec;
 
@@ -193,7 +194,10 @@ struct Packed<In: 'static, W: 'static, Out: 'static, Finish: 'static> {
 }
 
 /// Weights as (output, tap, channel), from steps of `w_out` and `w_in` weights.
-fn channels_innermost<W: Weight>(weights: &[W], channels: usize, w_out: usize, w_in: usize) -> Vec<W> {
+fn channels_innermost<W: Weight>(weights: &[W], channels: usize, w_out: usize, w_in: usize) -> Cow<'_, [W]> {
+    if w_in == 1 {
+        return Cow::Borrowed(weights); // one tap: they lie so
+    }
     let taps = w_out.min(w_in);
     let mut ordered = Vec::with_capacity(weights.len());
     for output in 0..weights.len() / (taps * channels) {
@@ -202,7 +206,7 @@ fn channels_innermost<W: Weight>(weights: &[W], channels: usize, w_out: usize, w
             ordered.extend(first.iter().step_by(w_in).take(channels));
         }
     }
-    ordered
+    Cow::Owned(ordered)
 }
 
 /// How the pixels of a merged phase go from a row of the grid into the output plane.
