@@ -7,7 +7,7 @@ use crate::geometry::Kind;
 use crate::isa::Isa;
 use crate::pack::{Family, Layer};
 use crate::plane::Plane;
-use crate::quantized::{Mismatch, outputs};
+use crate::quantized::{Mismatch, check};
 use crate::scalar;
 
 /// What a sum goes through before it is stored.
@@ -41,7 +41,6 @@ pub struct FloatSpec<'a> {
 /// A layer in float32 that is ready to run.
 pub struct FloatLayer {
     layer: Layer<f32, f32, f32, Activate>,
-    isa: Isa,
     macs: u64,
     /// One a packed lane.
     bias: Vec<f32>,
@@ -54,23 +53,16 @@ impl FloatLayer {
     /// # Errors
     /// If the spec's parts do not belong together, or the slope is not usable.
     pub fn new(cpu: Cpu, spec: &FloatSpec<'_>) -> Result<Self, Mismatch> {
-        let isa = cpu.isa();
-        let outputs = outputs(spec.kind, &spec.input, &spec.output, spec.weights.len())?;
-        if !spec.bias.is_empty() && spec.bias.len() != outputs {
-            return Err(Mismatch("the bias has another number than the outputs"));
-        }
-        if !(0.0..=1.0).contains(&spec.slope) {
-            return Err(Mismatch("the slope is not usable"));
-        }
+        check(spec.kind, &spec.input, &spec.output, (spec.weights.len(), spec.bias.len()), spec.slope)?;
         let plan = spec.kind.plan(&spec.input, &spec.output);
         let lens = (spec.input.len(), spec.output.len());
-        let layer = Layer::pack(plan, spec.weights, spec.input.channels, lens, families(isa));
+        let layer = Layer::pack(plan, spec.weights, spec.input.channels, lens, families(cpu.isa()));
         let bias = layer
             .lanes()
             .iter()
             .map(|(output, _)| output.and_then(|output| spec.bias.get(output)).copied().unwrap_or(0.0));
         let bias = bias.collect();
-        Ok(Self { layer, isa, macs: spec.kind.macs(&spec.input, &spec.output), bias, slope: spec.slope })
+        Ok(Self { layer, macs: spec.kind.macs(&spec.input, &spec.output), bias, slope: spec.slope })
     }
 
     /// Useful multiply-accumulates of a run.
@@ -78,19 +70,9 @@ impl FloatLayer {
         self.macs
     }
 
-    /// The family it was made for.
-    pub fn isa(&self) -> Isa {
-        self.isa
-    }
-
     /// Values that may be read behind the input plane; what they hold does not matter, as long as they are numbers.
     pub fn slack(&self) -> usize {
         self.layer.slack()
-    }
-
-    /// Bytes of packed weights and what belongs to them.
-    pub fn bytes(&self) -> usize {
-        self.layer.bytes() + self.bias.len() * 4
     }
 
     /// Values that one part needs beside the planes.
@@ -109,8 +91,7 @@ impl FloatLayer {
     /// # Panics
     /// If a buffer is too small.
     pub fn run(&self, x: &[f32], y: &mut [f32], scratch: &mut [f32]) {
-        // SAFETY: nobody else writes to `y`
-        unsafe { self.run_share(x, &raw mut *y, scratch, (0, 1)) }
+        self.layer.run(x, y, scratch, self.finish());
     }
 
     /// [`Self::run`], shared by threads; `scratch` has [`Self::scratch`] values for each.
@@ -119,26 +100,12 @@ impl FloatLayer {
     /// If a buffer is too small.
     #[cfg(feature = "std")]
     pub fn run_on(&self, pool: &mut crate::Pool, x: &[f32], y: &mut [f32], scratch: &mut [f32]) {
-        let (threads, length) = (pool.threads(), self.scratch());
-        assert!(scratch.len() >= threads * length, "scratch of another size");
-        let (y, scratch) = (crate::pool::Shares(&raw mut *y), crate::pool::Shares(&raw mut *scratch));
-        pool.run(&|part| {
-            // SAFETY: each part of the layer writes to outputs of its own, and to its own scratch
-            unsafe { self.run_share(x, y.whole(), scratch.part(part, length), (part, threads)) }
-        });
+        self.layer.run_on(pool, x, y, scratch, self.finish());
     }
 
-    /// Runs share `part` of `parts`: [`Self::run`] in several threads.
-    ///
-    /// # Safety
-    /// `y` can be written to, and only by other parts at the same time.
-    ///
-    /// # Panics
-    /// If a buffer is too small.
-    pub unsafe fn run_share(&self, x: &[f32], y: *mut [f32], scratch: &mut [f32], share: (usize, usize)) {
-        let finish = |lane: usize| Activate { bias: self.bias[lane..].as_ptr(), slope: self.slope };
-        // SAFETY: `Cpu` vouches for the CPU, the caller for the output
-        unsafe { self.layer.run(x, y, scratch, share, finish) }
+    /// What belongs to packed lanes from a number on.
+    fn finish(&self) -> impl Fn(usize) -> Activate + Sync {
+        |lane| Activate { bias: self.bias[lane..].as_ptr(), slope: self.slope }
     }
 }
 

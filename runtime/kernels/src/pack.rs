@@ -441,11 +441,6 @@ impl<In, W: Weight, Out: Copy, Finish> Layer<In, W, Out, Finish> {
         self.slack
     }
 
-    /// Bytes of packed weights and offsets.
-    pub(crate) fn bytes(&self) -> usize {
-        self.weights.len() * size_of::<W>() + self.offsets.len() * size_of::<u32>()
-    }
-
     /// Values that one part needs beside the planes.
     pub(crate) fn scratch(&self) -> usize {
         self.scatter
@@ -463,12 +458,41 @@ impl<In, W: Weight, Out: Copy, Finish> Layer<In, W, Out, Finish> {
         self.phases.iter().flat_map(|phase| &phase.blocks).map(|b| (b.variant.pixels, b.variant.registers))
     }
 
+    /// Runs the layer. `finish` gives what belongs to packed lanes from a number on; `scratch` has [`Self::scratch`] values.
+    pub(crate) fn run(&self, x: &[In], y: &mut [Out], scratch: &mut [Out], finish: impl Fn(usize) -> Finish) {
+        // SAFETY: `Cpu`, with which layers are made, vouches for the CPU; nobody else writes to `y`
+        unsafe { self.share(x, &raw mut *y, scratch, (0, 1), finish) }
+    }
+
+    /// [`Self::run`], shared by threads; `scratch` has [`Self::scratch`] values for each.
+    #[cfg(feature = "std")]
+    pub(crate) fn run_on(
+        &self,
+        pool: &mut crate::Pool,
+        x: &[In],
+        y: &mut [Out],
+        scratch: &mut [Out],
+        finish: impl Fn(usize) -> Finish + Sync,
+    ) where
+        In: Sync,
+        W: Sync,
+        Out: Send,
+    {
+        let (threads, length) = (pool.threads(), self.scratch());
+        assert!(scratch.len() >= threads * length, "scratch of another size");
+        let (y, scratch) = (crate::pool::Shares(&raw mut *y), crate::pool::Shares(&raw mut *scratch));
+        pool.run(&|part| {
+            // SAFETY: as above; each part writes to outputs of its own, and to its own scratch
+            unsafe { self.share(x, y.whole(), scratch.part(part, length), (part, threads), &finish) }
+        });
+    }
+
     /// Runs share `part` of `parts` of the layer. `finish` gives what belongs to packed lanes from a number on;
     /// `scratch` has [`Self::scratch`] values.
     ///
     /// # Safety
     /// The CPU has the family's instructions. `y` can be written to, and only by other parts at the same time.
-    pub(crate) unsafe fn run(
+    unsafe fn share(
         &self,
         x: &[In],
         y: *mut [Out],

@@ -67,8 +67,14 @@ impl core::fmt::Display for Mismatch {
 
 impl core::error::Error for Mismatch {}
 
-/// How many outputs a layer's weights have, if they are `count`.
-pub(crate) fn outputs(kind: Kind, input: &Plane, output: &Plane, count: usize) -> Result<usize, Mismatch> {
+/// How many outputs a layer has, if its parts belong together: planes, numbers of weights and biases, slope.
+pub(crate) fn check(
+    kind: Kind,
+    input: &Plane,
+    output: &Plane,
+    (weights, bias): (usize, usize),
+    slope: f32,
+) -> Result<usize, Mismatch> {
     let (outputs, each) = match kind {
         Kind::Conv { y, x, block, .. } => {
             (output.channels * block * block, input.channels * y.kernel * x.kernel)
@@ -83,16 +89,23 @@ pub(crate) fn outputs(kind: Kind, input: &Plane, output: &Plane, count: usize) -
     if output.is_empty() || input.is_empty() {
         return Err(Mismatch("a plane is empty"));
     }
-    match outputs.checked_mul(each) {
-        Some(total) if total == count => Ok(outputs),
-        _ => Err(Mismatch("the weights have another number than the planes' channels and the kernel need")),
+    if outputs.checked_mul(each) != Some(weights) {
+        return Err(Mismatch(
+            "the weights have another number than the planes' channels and the kernel need",
+        ));
     }
+    if bias != 0 && bias != outputs {
+        return Err(Mismatch("the bias has another number than the outputs"));
+    }
+    if !(0.0..=1.0).contains(&slope) {
+        return Err(Mismatch("the slope is not usable"));
+    }
+    Ok(outputs)
 }
 
 /// A layer in integers that is ready to run.
 pub struct QuantizedLayer {
     layer: Layer<u8, i8, u8, Requantize>,
-    isa: Isa,
     macs: u64,
     /// One a packed lane; what zero points add is in the bias.
     bias: Vec<i32>,
@@ -110,17 +123,13 @@ impl QuantizedLayer {
     /// If the spec's parts do not belong together, or a scale or the slope is not a number.
     pub fn new(cpu: Cpu, spec: &QuantizedSpec<'_>) -> Result<Self, Mismatch> {
         let isa = cpu.isa();
-        let outputs = outputs(spec.kind, &spec.input, &spec.output, spec.weights.len())?;
-        if !spec.bias.is_empty() && spec.bias.len() != outputs {
-            return Err(Mismatch("the bias has another number than the outputs"));
-        }
+        let outputs =
+            check(spec.kind, &spec.input, &spec.output, (spec.weights.len(), spec.bias.len()), spec.slope)?;
         if spec.scales.len() != outputs && spec.scales.len() != 1 {
             return Err(Mismatch("the scales have another number than the outputs"));
         }
-        if !spec.scales.iter().all(|scale| scale.is_finite() && *scale >= 0.0)
-            || !(0.0..=1.0).contains(&spec.slope)
-        {
-            return Err(Mismatch("a scale or slope is not usable"));
+        if !spec.scales.iter().all(|scale| scale.is_finite() && *scale >= 0.0) {
+            return Err(Mismatch("a scale is not usable"));
         }
         let plan = spec.kind.plan(&spec.input, &spec.output);
         let lens = (spec.input.len(), spec.output.len());
@@ -142,7 +151,6 @@ impl QuantizedLayer {
         let (low, high) = (spec.low ^ flip, spec.high ^ flip);
         Ok(Self {
             layer,
-            isa,
             macs: spec.kind.macs(&spec.input, &spec.output),
             bias,
             scales,
@@ -158,19 +166,9 @@ impl QuantizedLayer {
         self.macs
     }
 
-    /// The family it was made for.
-    pub fn isa(&self) -> Isa {
-        self.isa
-    }
-
     /// Bytes that may be read behind the input plane; what they hold does not matter.
     pub fn slack(&self) -> usize {
         self.layer.slack()
-    }
-
-    /// Bytes of packed weights and what belongs to them.
-    pub fn bytes(&self) -> usize {
-        self.layer.bytes() + self.bias.len() * 8
     }
 
     /// Bytes that one part needs beside the planes.
@@ -190,8 +188,7 @@ impl QuantizedLayer {
     /// # Panics
     /// If a buffer is too small.
     pub fn run(&self, x: &[u8], y: &mut [u8], scratch: &mut [u8]) {
-        // SAFETY: nobody else writes to `y`
-        unsafe { self.run_share(x, &raw mut *y, scratch, (0, 1)) }
+        self.layer.run(x, y, scratch, self.finish());
     }
 
     /// [`Self::run`], shared by threads; `scratch` has [`Self::scratch`] values for each.
@@ -200,33 +197,19 @@ impl QuantizedLayer {
     /// If a buffer is too small.
     #[cfg(feature = "std")]
     pub fn run_on(&self, pool: &mut crate::Pool, x: &[u8], y: &mut [u8], scratch: &mut [u8]) {
-        let (threads, length) = (pool.threads(), self.scratch());
-        assert!(scratch.len() >= threads * length, "scratch of another size");
-        let (y, scratch) = (crate::pool::Shares(&raw mut *y), crate::pool::Shares(&raw mut *scratch));
-        pool.run(&|part| {
-            // SAFETY: each part of the layer writes to outputs of its own, and to its own scratch
-            unsafe { self.run_share(x, y.whole(), scratch.part(part, length), (part, threads)) }
-        });
+        self.layer.run_on(pool, x, y, scratch, self.finish());
     }
 
-    /// Runs share `part` of `parts`: [`Self::run`] in several threads.
-    ///
-    /// # Safety
-    /// `y` can be written to, and only by other parts at the same time.
-    ///
-    /// # Panics
-    /// If a buffer is too small.
-    pub unsafe fn run_share(&self, x: &[u8], y: *mut [u8], scratch: &mut [u8], share: (usize, usize)) {
-        let finish = |lane: usize| Requantize {
+    /// What belongs to packed lanes from a number on.
+    fn finish(&self) -> impl Fn(usize) -> Requantize + Sync {
+        |lane| Requantize {
             bias: self.bias[lane..].as_ptr(),
             scale: self.scales[lane..].as_ptr(),
             zero: self.zero,
             low: self.low,
             high: self.high,
             slope: self.slope,
-        };
-        // SAFETY: `Cpu` vouches for the CPU, the caller for the output
-        unsafe { self.layer.run(x, y, scratch, share, finish) }
+        }
     }
 }
 

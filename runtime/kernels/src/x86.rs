@@ -8,8 +8,8 @@ use crate::quantized::{MOST_LEVELS, QuantizedFamily, Requantize};
 use crate::scalar::lane_by_lane;
 use crate::tile::{Arithmetic, variants};
 
-variants!(AVX2_INTEGERS: Avx2Integers, "avx2,fma", [(5, 2), (4, 2), (3, 3), (1, 8), (1, 4), (2, 2), (1, 2), (8, 1), (4, 1), (1, 1)]);
-variants!(AVXVNNI_INTEGERS: AvxVnniIntegers, "avx2,fma,avxvnni", [(6, 2), (4, 2), (4, 3), (1, 8), (1, 4), (2, 2), (1, 2), (8, 1), (4, 1), (1, 1)]);
+variants!(AVX2_INTEGERS: Avx2Integers<false>, "avx2,fma", [(5, 2), (4, 2), (3, 3), (1, 8), (1, 4), (2, 2), (1, 2), (8, 1), (4, 1), (1, 1)]);
+variants!(AVXVNNI_INTEGERS: Avx2Integers<true>, "avx2,fma,avxvnni", [(6, 2), (4, 2), (4, 3), (1, 8), (1, 4), (2, 2), (1, 2), (8, 1), (4, 1), (1, 1)]);
 variants!(AVX512_INTEGERS: Avx512Integers, "avx2,fma,avx512f,avx512bw,avx512vl,avx512vnni",
     [(6, 4), (4, 4), (8, 3), (1, 8), (1, 4), (2, 4), (8, 2), (4, 2), (1, 2), (16, 1), (11, 1), (8, 1), (4, 1), (1, 1)]);
 variants!(AVX2_FLOATS: Avx2Floats, "avx2,fma", [(6, 2), (5, 2), (4, 2), (3, 3), (1, 8), (1, 4), (2, 2), (1, 2), (8, 1), (4, 1), (1, 1)]);
@@ -18,7 +18,7 @@ variants!(AVX512_FLOATS: Avx512Floats, "avx2,fma,avx512f,avx512bw,avx512vl",
 
 const fn quantized<A: Arithmetic>(
     limit: Limit,
-    variants: &'static [crate::tile::VariantOf<Avx2Integers>],
+    variants: &'static [crate::tile::VariantOf<Avx512Integers>],
 ) -> QuantizedFamily {
     let place = lane_by_lane::<4>;
     QuantizedFamily {
@@ -38,9 +38,9 @@ const fn float<A: Arithmetic>(variants: &'static [crate::tile::VariantOf<Avx2Flo
 }
 
 pub(crate) static AVX2_QUANTIZED: &[QuantizedFamily] =
-    &[quantized::<Avx2Integers>(Limit::Pairs, AVX2_INTEGERS)];
+    &[quantized::<Avx2Integers<false>>(Limit::Pairs, AVX2_INTEGERS)];
 pub(crate) static AVXVNNI_QUANTIZED: &[QuantizedFamily] =
-    &[quantized::<AvxVnniIntegers>(Limit::None, AVXVNNI_INTEGERS)];
+    &[quantized::<Avx2Integers<true>>(Limit::None, AVXVNNI_INTEGERS)];
 pub(crate) static AVX512_QUANTIZED: &[QuantizedFamily] =
     &[quantized::<Avx512Integers>(Limit::None, AVX512_INTEGERS)];
 pub(crate) static AVX2_FLOAT: &[FloatFamily] = &[float::<Avx2Floats>(AVX2_FLOATS)];
@@ -90,20 +90,11 @@ unsafe fn store_levels<const N: usize>(sums: [__m256i; N], finish: &Requantize, 
     }
 }
 
-/// Four bytes in every lane.
-///
-/// # Safety
-/// The CPU has AVX2, and four bytes can be read.
-#[inline(always)]
-unsafe fn broadcast_8(from: *const u8) -> __m256i {
-    // SAFETY: the caller vouches for it
-    unsafe { _mm256_set1_epi32(from.cast::<i32>().read_unaligned()) }
-}
+/// u8 × s8, eight lanes: by dot products of four where the CPU has them, else with 16-bit sums of pairs, which weights are
+/// packed never to overflow ([`Limit::Pairs`]).
+pub(crate) struct Avx2Integers<const VNNI: bool>;
 
-/// u8 × s8 with 16-bit sums of pairs, which weights are packed never to overflow ([`Limit::Pairs`]).
-pub(crate) struct Avx2Integers;
-
-impl Arithmetic for Avx2Integers {
+impl<const VNNI: bool> Arithmetic for Avx2Integers<VNNI> {
     type In = u8;
     type Weight = i8;
     type Out = u8;
@@ -124,7 +115,7 @@ impl Arithmetic for Avx2Integers {
     #[inline(always)]
     unsafe fn inputs(from: *const u8) -> __m256i {
         // SAFETY: as above
-        unsafe { broadcast_8(from) }
+        unsafe { _mm256_set1_epi32(from.cast::<i32>().read_unaligned()) }
     }
 
     #[inline(always)]
@@ -137,55 +128,12 @@ impl Arithmetic for Avx2Integers {
     unsafe fn add(sums: __m256i, inputs: __m256i, weights: __m256i, _: usize) -> __m256i {
         // SAFETY: as above
         unsafe {
+            if VNNI {
+                return _mm256_dpbusd_avx_epi32(sums, inputs, weights);
+            }
             let pairs = _mm256_maddubs_epi16(inputs, weights);
             _mm256_add_epi32(sums, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)))
         }
-    }
-
-    #[inline(always)]
-    unsafe fn store<const N: usize>(sums: [__m256i; N], finish: &Requantize, to: *mut u8, lanes: usize) {
-        // SAFETY: as above
-        unsafe { store_levels(sums, finish, to, lanes) }
-    }
-}
-
-/// u8 × s8 dot products of four.
-pub(crate) struct AvxVnniIntegers;
-
-impl Arithmetic for AvxVnniIntegers {
-    type In = u8;
-    type Weight = i8;
-    type Out = u8;
-    type Finish = Requantize;
-    type Sums = __m256i;
-    type Inputs = __m256i;
-    type Weights = __m256i;
-    const LANES: usize = 8;
-    const DEPTH: usize = 4;
-    const STEPS: usize = 1;
-
-    #[inline(always)]
-    unsafe fn zero() -> __m256i {
-        // SAFETY: the caller vouches for the CPU, here and below
-        unsafe { _mm256_setzero_si256() }
-    }
-
-    #[inline(always)]
-    unsafe fn inputs(from: *const u8) -> __m256i {
-        // SAFETY: as above
-        unsafe { broadcast_8(from) }
-    }
-
-    #[inline(always)]
-    unsafe fn weights(from: *const i8) -> __m256i {
-        // SAFETY: as above
-        unsafe { _mm256_loadu_si256(from.cast()) }
-    }
-
-    #[inline(always)]
-    unsafe fn add(sums: __m256i, inputs: __m256i, weights: __m256i, _: usize) -> __m256i {
-        // SAFETY: as above
-        unsafe { _mm256_dpbusd_avx_epi32(sums, inputs, weights) }
     }
 
     #[inline(always)]

@@ -14,6 +14,11 @@ fn families() -> Vec<Cpu> {
     here
 }
 
+/// Of one to four threads.
+fn pools() -> Vec<Pool> {
+    (1..=4).map(|threads| Pool::new(threads).unwrap()).collect()
+}
+
 /// xorshift64*.
 struct Random(u64);
 
@@ -209,6 +214,7 @@ fn place(plane: &Plane, index: usize) -> usize {
 #[test]
 fn integers_agree_bit_for_bit_with_the_definition_in_every_family() {
     let families = families();
+    let mut pools = pools();
     let mut random = Random(0x5eed);
     for round in 0..400 {
         let problem = Problem::any(&mut random);
@@ -269,11 +275,8 @@ fn integers_agree_bit_for_bit_with_the_definition_in_every_family() {
             }
             let parts = 1 + random.below(4);
             let mut y = vec![0x77u8; output.len()];
-            let mut scratch = vec![0; layer.scratch()];
-            for part in 0..parts {
-                // SAFETY: one part after the other writes to `y`
-                unsafe { layer.run_share(&x, &raw mut y[..], &mut scratch, (part, parts)) };
-            }
+            let mut scratch = vec![0; layer.scratch() * parts];
+            layer.run_on(&mut pools[parts - 1], &x, &mut y, &mut scratch);
             let mut border = y.clone();
             for (index, expected) in expected.iter().enumerate() {
                 let at = place(&output, index);
@@ -295,6 +298,7 @@ fn integers_agree_bit_for_bit_with_the_definition_in_every_family() {
 #[test]
 fn floats_agree_to_rounding_with_the_definition_in_every_family() {
     let families = families();
+    let mut pools = pools();
     let mut random = Random(0xf10a7);
     for round in 0..300 {
         let problem = Problem::any(&mut random);
@@ -321,11 +325,8 @@ fn floats_agree_to_rounding_with_the_definition_in_every_family() {
             }
             let parts = 1 + random.below(4);
             let mut y = vec![77.0f32; output.len()];
-            let mut scratch = vec![0.0; layer.scratch()];
-            for part in 0..parts {
-                // SAFETY: one part after the other writes to `y`
-                unsafe { layer.run_share(&x, &raw mut y[..], &mut scratch, (part, parts)) };
-            }
+            let mut scratch = vec![0.0; layer.scratch() * parts];
+            layer.run_on(&mut pools[parts - 1], &x, &mut y, &mut scratch);
             for (index, (expected, size)) in expected.iter().enumerate() {
                 let found = f64::from(y[place(&output, index)]);
                 // sums of up to some thousands of terms: a few roundings of the largest partial sum

@@ -3,14 +3,14 @@
 use edgegen_kernels::Kind;
 use edgegen_kernels::elements::{Function, level, value};
 
-use super::graph::{Encoding, Graph, Id, Linear, Move, Node, Number, Op, Quantized, Shape};
+use super::graph::{
+    Encoding, Graph, Id, Linear, Move, Node, Number, Op, Quantized, Shape, Value, requantised,
+};
 
 /// What is done to a node and the only one that reads it.
 enum Edit {
-    /// Both become one.
-    Join(Op),
-    /// Both become one that reads something else.
-    JoinReading(Op, Id),
+    /// Both become one, which reads this.
+    Join(Op, Id),
     /// The second comes first, as this operator.
     Swap(Op),
     /// The first takes the second in.
@@ -54,10 +54,9 @@ fn apply(graph: &mut Graph, first: usize, second: usize, edit: Edit) {
         sources
     };
     match edit {
-        Edit::Join(op) => {
-            let inputs = graph.nodes[first].inputs.clone();
-            let node = Node { op, inputs, output: graph.nodes[second].output, sources: sources(graph) };
-            graph.nodes[second] = node;
+        Edit::Join(op, input) => {
+            let (output, sources) = (graph.nodes[second].output, sources(graph));
+            graph.nodes[second] = Node { op, inputs: vec![input], output, sources };
             graph.nodes.remove(first);
         }
         Edit::Absorb(change) => {
@@ -75,25 +74,13 @@ fn apply(graph: &mut Graph, first: usize, second: usize, edit: Edit) {
             (node.inputs, node.sources) = (inputs, sources);
             graph.nodes.remove(first);
         }
-        Edit::JoinReading(op, input) => {
-            let node =
-                Node { op, inputs: vec![input], output: graph.nodes[second].output, sources: sources(graph) };
-            graph.nodes[second] = node;
-            graph.nodes.remove(first);
-        }
         Edit::Swap(op) => {
             // a → first → b → second → c becomes a → second → b → first → c
             let (a, b) = (graph.nodes[first].inputs[0], graph.nodes[first].output);
             let c = graph.nodes[second].output;
-            graph.values[b].shape = graph.values[a].shape;
-            graph.values[b].number = match op {
-                Op::Move(_) => graph.values[a].number,
-                _ => graph.values[c].number,
-            };
-            if let Op::Move(_) = op {
-                // what is looked up, or done to values, comes behind the move
-                graph.values[b].shape = graph.values[c].shape;
-            }
+            // a move changes the shape alone, anything else the numbers alone
+            let (shape, number) = if let Op::Move(_) = op { (c, a) } else { (a, c) };
+            graph.values[b] = Value { shape: graph.values[shape].shape, number: graph.values[number].number };
             let moved = std::mem::replace(&mut graph.nodes[first].op, op);
             graph.nodes[second].op = moved;
             let sources = std::mem::take(&mut graph.nodes[second].sources);
@@ -123,7 +110,9 @@ fn apply(graph: &mut Graph, first: usize, second: usize, edit: Edit) {
 
 fn edit(graph: &Graph, first: usize, second: usize) -> Option<Edit> {
     let (one, other) = (&graph.nodes[first], &graph.nodes[second]);
-    let before = one.inputs.first().map(|input| graph.values[*input].shape);
+    let input = *one.inputs.first()?; // a class's row has none, and nothing is fused with it
+    let join = |op: Op| Some(Edit::Join(op, input));
+    let before = graph.values[input].shape;
     let made = graph.values[other.output].shape;
     match (&one.op, &other.op) {
         // single values first: then moves come to lie behind layers
@@ -133,18 +122,16 @@ fn edit(graph: &Graph, first: usize, second: usize) -> Option<Edit> {
                 let each = made.values() / values.len();
                 values.iter().flat_map(|value| std::iter::repeat_n(*value, each)).collect()
             };
-            before?.is_flat().then(|| Edit::Swap(Op::Affine { scale: spread(scale), shift: spread(shift) }))
+            before.is_flat().then(|| Edit::Swap(Op::Affine { scale: spread(scale), shift: spread(shift) }))
         }
         // but levels are moved as levels
         (Op::LookUp(..), Op::Move(moved)) => Some(Edit::Swap(Op::Move(moved.clone()))),
-        (Op::Move(Move::Reshape), Op::Move(Move::Reshape)) => Some(Edit::Join(Op::Move(Move::Reshape))),
-        (Op::LookUp(from, Function::Identity), Op::Function(function)) => {
-            Some(Edit::Join(Op::LookUp(*from, *function)))
-        }
+        (Op::Move(Move::Reshape), Op::Move(Move::Reshape)) => join(Op::Move(Move::Reshape)),
+        (Op::LookUp(from, Function::Identity), Op::Function(function)) => join(Op::LookUp(*from, *function)),
         (Op::LookUp(from, function), Op::Quantize(to)) => {
             let through =
                 |at: usize| level(function.exact(value(at as u8, from.scale, from.zero)), to.scale, to.zero);
-            Some(Edit::Join(table(through)))
+            join(table(through))
         }
         // rounding keeps the order of values
         (Op::Function(Function::Slope(0.0)), Op::Quantize(to)) => {
@@ -154,16 +141,16 @@ fn edit(graph: &Graph, first: usize, second: usize) -> Option<Edit> {
             let (low, high) = (level(*low, to.scale, to.zero), level(*high, to.scale, to.zero));
             Some(Edit::Become(Op::Quantize(*to), table(|at| (at as u8).clamp(low, high))))
         }
-        (Op::Table(one), Op::Table(other)) => Some(Edit::Join(table(|at| other[usize::from(one[at])]))),
+        (Op::Table(one), Op::Table(other)) => join(table(|at| other[usize::from(one[at])])),
         (Op::Table(table), _) if table.iter().enumerate().all(|(at, to)| at == usize::from(*to)) => {
             Some(Edit::Drop)
         }
         (Op::Move(Move::Enlarge(times)), Op::Linear(_) | Op::Quantized(_)) => {
-            let kind = enlarged(kind_of(&other.op)?, *times)?;
+            let kind = enlarged(other.op.kind()?, *times)?;
             Some(Edit::Precede(Box::new(move |op| set_kind(op, kind))))
         }
         (Op::Linear(linear), Op::Affine { scale, shift }) if linear.slope == 1.0 => {
-            Some(Edit::Join(Op::Linear(Box::new(scaled(linear, scale, shift)?))))
+            join(Op::Linear(Box::new(scaled(linear, scale, shift)?)))
         }
         (Op::Linear(linear), Op::Function(Function::Slope(slope))) if linear.slope == 1.0 => {
             let slope = *slope;
@@ -177,10 +164,10 @@ fn edit(graph: &Graph, first: usize, second: usize) -> Option<Edit> {
             let maker = &graph.nodes[graph.maker(one.inputs[0])?];
             let Op::LookUp(from, Function::Identity) = &maker.op else { return None };
             let layer = quantized(linear, *from, *to)?;
-            Some(Edit::JoinReading(Op::Quantized(Box::new(layer)), maker.inputs[0]))
+            Some(Edit::Join(Op::Quantized(Box::new(layer)), maker.inputs[0]))
         }
         (Op::Linear(_) | Op::Quantized(_), Op::Move(moved)) => {
-            let kind = shuffled(kind_of(&one.op)?, moved, graph.values[one.output].shape, made)?;
+            let kind = shuffled(one.op.kind()?, moved, graph.values[one.output].shape, made)?;
             Some(Edit::Absorb(Box::new(move |op| set_kind(op, kind))))
         }
         (Op::Quantized(layer), Op::Table(table)) => {
@@ -197,14 +184,6 @@ fn edit(graph: &Graph, first: usize, second: usize) -> Option<Edit> {
                 }))
             })
         }
-        _ => None,
-    }
-}
-
-fn kind_of(op: &Op) -> Option<Kind> {
-    match op {
-        Op::Linear(linear) => Some(linear.kind),
-        Op::Quantized(layer) => Some(layer.kind),
         _ => None,
     }
 }
@@ -273,12 +252,11 @@ fn quantized(linear: &Linear, from: Encoding, to: Encoding) -> Option<Quantized>
         (steps.abs() < f64::from(i32::MAX)).then_some(steps as i32)
     });
     let bias = bias.collect::<Option<Vec<i32>>>()?;
-    let scales: Vec<f32> = w_scales.iter().map(|scale| from.scale * scale / to.scale).collect();
-    scales.iter().all(|scale| scale.is_finite()).then_some(Quantized {
+    Some(Quantized {
         kind: linear.kind,
         weights,
         bias,
-        scales,
+        scales: requantised(from, &w_scales, to)?,
         x_zero: from.zero,
         y_zero: to.zero,
         low: 0,

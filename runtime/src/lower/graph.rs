@@ -146,6 +146,23 @@ pub(super) enum Op {
     Concat,
 }
 
+impl Op {
+    /// What a layer does to positions; `None` for what is no layer.
+    pub(super) fn kind(&self) -> Option<Kind> {
+        match self {
+            Self::Linear(linear) => Some(linear.kind),
+            Self::Quantized(layer) => Some(layer.kind),
+            _ => None,
+        }
+    }
+}
+
+/// x_scale · w_scale / y_scale of each weight scale; `None` if that is more than float32 holds.
+pub(super) fn requantised(x: Encoding, weights: &[f32], y: Encoding) -> Option<Vec<f32>> {
+    let scales = weights.iter().map(|scale| x.scale * scale / y.scale);
+    scales.map(|scale| scale.is_finite().then_some(scale)).collect()
+}
+
 /// An operator, what it connects, and which ONNX nodes it stands for.
 #[derive(Clone, Debug)]
 pub(super) struct Node {

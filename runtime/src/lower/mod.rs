@@ -80,13 +80,6 @@ fn macs(graph: &graph::Graph) -> u64 {
         let (channels, height, width) = graph.values[value].shape.image();
         Plane::new(channels, height, width)
     };
-    let of = |node: &graph::Node| {
-        let kind = match &node.op {
-            graph::Op::Linear(linear) => linear.kind,
-            graph::Op::Quantized(layer) => layer.kind,
-            _ => return 0,
-        };
-        kind.macs(&plane(node.inputs[0]), &plane(node.output))
-    };
-    graph.nodes.iter().map(of).sum()
+    let of = |node: &graph::Node| Some(node.op.kind()?.macs(&plane(node.inputs[0]), &plane(node.output)));
+    graph.nodes.iter().filter_map(of).sum()
 }

@@ -114,18 +114,10 @@ impl Planner<'_> {
         self.planes[&self.root(value)]
     }
 
-    fn kind(op: &Op) -> Option<edgegen_kernels::Kind> {
-        match op {
-            Op::Linear(linear) => Some(linear.kind),
-            Op::Quantized(layer) => Some(layer.kind),
-            _ => None,
-        }
-    }
-
     fn borders(&mut self) -> Result<(), Reason> {
         let mut needed: HashMap<Id, Border> = HashMap::new();
         for node in &self.graph.nodes {
-            if let Some(kind) = Self::kind(&node.op) {
+            if let Some(kind) = node.op.kind() {
                 let (input, output) = (node.inputs[0], node.output);
                 let border = kind.border(&self.plane(input), &self.plane(output));
                 let most = needed.entry(self.root(input)).or_default();
@@ -317,7 +309,7 @@ impl Planner<'_> {
     }
 
     fn layer(&self, node: &Node) -> Result<Option<Layer>, String> {
-        let Some(kind) = Self::kind(&node.op) else { return Ok(None) };
+        let Some(kind) = node.op.kind() else { return Ok(None) };
         let (input, output) = (self.plane(node.inputs[0]), self.plane(node.output));
         let layer = match &node.op {
             Op::Quantized(layer) => QuantizedLayer::new(
@@ -351,7 +343,7 @@ impl Planner<'_> {
     fn describe(&self, node: &Node, (merged, tile): (bool, Option<(usize, usize)>)) -> String {
         use edgegen_kernels::Kind;
         let number = if matches!(node.op, Op::Quantized(_)) { "int8" } else { "float32" };
-        let what = match Self::kind(&node.op) {
+        let what = match node.op.kind() {
             Some(Kind::Conv { y, x, enlarged, block, .. }) => {
                 let mut text = format!("convolution {} x {}", y.kernel, x.kernel);
                 if (y.stride, x.stride) != (1, 1) {

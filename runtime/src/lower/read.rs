@@ -7,7 +7,7 @@ use edgegen_kernels::{Axis, Kind};
 use tract_onnx::pb::{GraphProto, NodeProto};
 
 use super::constants::{Attributes, Constant, Numbers, initializers, number};
-use super::graph::{Encoding, Graph, Id, Linear, Move, Node, Number, Op, Quantized, Shape};
+use super::graph::{Encoding, Graph, Id, Linear, Move, Node, Number, Op, Quantized, Shape, requantised};
 use crate::model::limits;
 
 /// Why a node is not read.
@@ -584,10 +584,7 @@ impl<'a> Reader<'a> {
         (shape, y): (Shape, Encoding),
     ) -> Result<Id, Reason> {
         self.expect(from, Number::Level)?;
-        let scales: Vec<f32> = scales.iter().map(|scale| x.scale * scale / y.scale).collect();
-        if scales.iter().any(|scale| !scale.is_finite()) {
-            return Err("its scales multiply to more than float32 holds".into());
-        }
+        let scales = requantised(x, &scales, y).ok_or("its scales multiply to more than float32 holds")?;
         let (x_zero, y_zero) = (x.zero, y.zero);
         let layer = Quantized { kind, weights, bias, scales, x_zero, y_zero, low: 0, high: 255, slope: 1.0 };
         Ok(self.push(Op::Quantized(Box::new(layer)), vec![from], shape, Number::Level))

@@ -109,11 +109,11 @@ impl Model {
         let lowered = lower::lower(graph, &selection.input.name, &input.row, class, cpu);
         let batch = input.fixed_batch.unwrap_or(1);
         let with_batch = |row: &Vec<usize>| Some(shape_of(batch, row));
-        let (engine, shapes, macs, runners) = match lowered {
+        let (run, shapes, macs, runners) = match lowered {
             Ok(lowered) => {
                 let shapes = lowered.outputs.iter().map(with_batch).collect();
                 let macs = lowered.macs.checked_mul(batch as u64);
-                (Some(Engine::Kernels(Box::new(lowered.program))), shapes, macs, Ok(lowered.runners))
+                (Ok(lowered.program), shapes, macs, Ok(lowered.runners))
             }
             Err(refusal) => {
                 let node = graph.node.get(refusal.node).map(|node| format!("node {}: ", graph::label(node)));
@@ -124,19 +124,12 @@ impl Model {
                 }
                 graph::check_operators(graph, name)?;
                 constants::widen(graph, name)?;
-                (None, Vec::new(), None, Err(reason))
-            }
-        };
-        let (engine, shapes, macs) = match engine {
-            Some(engine) => (engine, shapes, macs),
-            None => {
                 let typed = plan::typed(&proto, &shape_of(batch, &input.row))
                     .map_err(|reason| Error::unsupported(name, reason))?;
                 let shapes =
                     (0..selection.outputs.len()).map(|index| plan::output_shape(&typed, index)).collect();
                 let macs = plan::count_macs(&typed);
-                let (row, proto) = (input.row.clone(), proto.clone());
-                (Engine::Stock(Box::new(Stock { proto, typed, typed_batch: batch, row })), shapes, macs)
+                (Err(typed), shapes, macs, Err(reason))
             }
         };
         let evidence = facts::Evidence {
@@ -156,7 +149,12 @@ impl Model {
             runners,
         };
         let facts = evidence.settle()?;
-        Ok(Self { name: name.to_string(), facts, engine, fixed_batch: input.fixed_batch })
+        let facts::Input { fixed_batch, row, .. } = input;
+        let engine = match run {
+            Ok(program) => Engine::Kernels(Box::new(program)),
+            Err(typed) => Engine::Stock(Box::new(Stock { proto, typed, typed_batch: batch, row })),
+        };
+        Ok(Self { name: name.to_string(), facts, engine, fixed_batch })
     }
 
     /// What the file is.
