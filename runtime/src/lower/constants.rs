@@ -8,7 +8,7 @@ use tract_onnx::pb::{AttributeProto, GraphProto, NodeProto, TensorProto};
 
 /// The numbers of a constant.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Numbers {
+pub(crate) enum Numbers {
     /// float32, float16 and float64.
     Floats(Vec<f32>),
     /// int64 and int32.
@@ -21,13 +21,13 @@ pub(super) enum Numbers {
 
 /// A constant.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Constant {
-    pub(super) dims: Vec<usize>,
-    pub(super) numbers: Numbers,
+pub(crate) struct Constant {
+    pub(crate) dims: Vec<usize>,
+    pub(crate) numbers: Numbers,
 }
 
 impl Constant {
-    pub(super) fn of(tensor: &TensorProto) -> Option<Self> {
+    pub(crate) fn of(tensor: &TensorProto) -> Option<Self> {
         let dims = tensor.dims.iter().map(|size| usize::try_from(*size).ok()).collect::<Option<Vec<_>>>()?;
         let count = dims.iter().try_fold(1usize, |product, size| product.checked_mul(*size))?;
         let raw = &tensor.raw_data;
@@ -65,8 +65,40 @@ impl Constant {
         (numbers.len() == count).then_some(Self { dims, numbers })
     }
 
+    /// What a DequantizeLinear along `axis` makes of levels, as long as scales and zero points, 0 if they are left out, fit.
+    pub(crate) fn dequantized(
+        levels: &Self,
+        scale: &Self,
+        zero: Option<&Self>,
+        axis: i64,
+    ) -> Result<Self, &'static str> {
+        let numbers = |constant: &Self| match &constant.numbers {
+            Numbers::Levels(values, signed) => {
+                Some(values.iter().map(|value| i64::from(number(*value, *signed))).collect::<Vec<_>>())
+            }
+            Numbers::Integers(values) => Some(values.clone()),
+            _ => None,
+        };
+        let scales = scale.floats().ok_or("its scale is not float32")?;
+        let zeros = match zero {
+            None => vec![0; scales.len()],
+            Some(zero) => numbers(zero).ok_or("its zero point is no integer")?,
+        };
+        let axis = if axis < 0 { axis + levels.dims.len() as i64 } else { axis };
+        let axis = usize::try_from(axis).map_err(|_| "an axis out of bounds")?;
+        let fits = scales.len() == 1 || levels.dims.get(axis) == Some(&scales.len());
+        if !fits || zeros.len() != scales.len() {
+            return Err("its scales and zero points do not fit its weights");
+        }
+        let values = numbers(levels).ok_or("it dequantises no integers")?;
+        Ok(Self {
+            dims: levels.dims.clone(),
+            numbers: Numbers::Quantized { levels: values, scales, zeros, axis },
+        })
+    }
+
     /// Values in float32.
-    pub(super) fn floats(&self) -> Option<Vec<f32>> {
+    pub(crate) fn floats(&self) -> Option<Vec<f32>> {
         match &self.numbers {
             Numbers::Floats(values) => Some(values.clone()),
             Numbers::Quantized { levels, scales, zeros, axis } => {
@@ -82,12 +114,12 @@ impl Constant {
     }
 
     /// Integers that tell shapes.
-    pub(super) fn integers(&self) -> Option<&[i64]> {
+    pub(crate) fn integers(&self) -> Option<&[i64]> {
         if let Numbers::Integers(values) = &self.numbers { Some(values) } else { None }
     }
 
     /// The only value of a float constant.
-    pub(super) fn float(&self) -> Option<f32> {
+    pub(crate) fn float(&self) -> Option<f32> {
         match &self.numbers {
             Numbers::Floats(values) if values.len() == 1 => Some(values[0]),
             _ => None,
@@ -107,12 +139,12 @@ impl Numbers {
 }
 
 /// A level's number, by its bits.
-pub(super) fn number(bits: u8, signed: bool) -> i16 {
+pub(crate) fn number(bits: u8, signed: bool) -> i16 {
     if signed { i16::from(bits as i8) } else { i16::from(bits) }
 }
 
 /// The initializers of a graph that no input replaces. Those that cannot be read are left out.
-pub(super) fn initializers(graph: &GraphProto) -> HashMap<String, Constant> {
+pub(crate) fn initializers(graph: &GraphProto) -> HashMap<String, Constant> {
     let is_input = |name: &str| graph.input.iter().any(|input| input.name == name);
     let tensors = graph.initializer.iter().filter(|tensor| !is_input(&tensor.name));
     tensors.filter_map(|tensor| Some((tensor.name.clone(), Constant::of(tensor)?))).collect()
@@ -120,26 +152,26 @@ pub(super) fn initializers(graph: &GraphProto) -> HashMap<String, Constant> {
 
 /// A node's attributes, by name.
 #[derive(Clone, Copy)]
-pub(super) struct Attributes<'a>(pub(super) &'a NodeProto);
+pub(crate) struct Attributes<'a>(pub(crate) &'a NodeProto);
 
 impl<'a> Attributes<'a> {
-    pub(super) fn find(self, name: &str) -> Option<&'a AttributeProto> {
+    pub(crate) fn find(self, name: &str) -> Option<&'a AttributeProto> {
         self.0.attribute.iter().find(|attribute| attribute.name == name)
     }
 
-    pub(super) fn int(self, name: &str, default: i64) -> i64 {
+    pub(crate) fn int(self, name: &str, default: i64) -> i64 {
         self.find(name).map_or(default, |attribute| attribute.i)
     }
 
-    pub(super) fn float(self, name: &str, default: f32) -> f32 {
+    pub(crate) fn float(self, name: &str, default: f32) -> f32 {
         self.find(name).map_or(default, |attribute| attribute.f)
     }
 
-    pub(super) fn ints(self, name: &str) -> &'a [i64] {
+    pub(crate) fn ints(self, name: &str) -> &'a [i64] {
         self.find(name).map_or(&[], |attribute| &attribute.ints)
     }
 
-    pub(super) fn text(self, name: &str, default: &'a str) -> &'a str {
+    pub(crate) fn text(self, name: &str, default: &'a str) -> &'a str {
         self.find(name).and_then(|attribute| std::str::from_utf8(&attribute.s).ok()).unwrap_or(default)
     }
 }

@@ -20,6 +20,7 @@ mod tests;
 use edgegen_kernels::{Cpu, Plane};
 use tract_onnx::pb::GraphProto;
 
+pub(crate) use constants::{Attributes, Constant};
 pub(crate) use program::Program;
 
 /// A network that kernels run as a whole.

@@ -290,35 +290,9 @@ impl<'a> Reader<'a> {
         levels: &Constant,
         scale: &Constant,
     ) -> Result<Option<Constant>, Reason> {
-        let values: Vec<i64> = match &levels.numbers {
-            Numbers::Levels(values, signed) => {
-                values.iter().map(|value| i64::from(number(*value, *signed))).collect()
-            }
-            Numbers::Integers(values) => values.clone(),
-            _ => return Err("it dequantises no integers".into()),
-        };
-        let scales = scale.floats().ok_or("its scale is not float32")?;
-        let zeros = match self.named(node, 2).map(|_| self.given(node, 2)).transpose()? {
-            None => vec![0; scales.len()],
-            Some(constant) => match &constant.numbers {
-                Numbers::Levels(values, signed) => {
-                    values.iter().map(|value| i64::from(number(*value, *signed))).collect()
-                }
-                Numbers::Integers(values) => values.clone(),
-                _ => return Err("its zero point is no integer".into()),
-            },
-        };
-        let rank = levels.dims.len() as i64;
-        let axis = Attributes(node).int("axis", 1);
-        let axis = usize::try_from(if axis < 0 { axis + rank } else { axis })
-            .map_err(|_| "an axis out of bounds")?;
-        let fits = scales.len() == 1 || levels.dims.get(axis) == Some(&scales.len());
-        if !fits || zeros.len() != scales.len() {
-            return Err("its scales and zero points do not fit its weights".into());
-        }
-        check_scales(&scales)?;
-        let dims = levels.dims.clone();
-        Ok(Some(Constant { dims, numbers: Numbers::Quantized { levels: values, scales, zeros, axis } }))
+        let zero = self.named(node, 2).map(|_| self.given(node, 2)).transpose()?;
+        check_scales(&scale.floats().ok_or("its scale is not float32")?)?;
+        Ok(Some(Constant::dequantized(levels, scale, zero, Attributes(node).int("axis", 1))?))
     }
 
     /// Scale and zero point at inputs `index` and `index + 1`, one for all values.

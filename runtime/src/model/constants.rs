@@ -5,8 +5,8 @@
 //! take their place.
 
 use super::limits;
+use crate::lower::{Attributes, Constant};
 use crate::{Error, Result};
-use half::f16;
 use std::collections::{HashMap, HashSet};
 use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::pb::{GraphProto, NodeProto, TensorProto};
@@ -67,84 +67,30 @@ pub(super) fn widen(graph: &mut GraphProto, file: &str) -> Result<()> {
 
 /// What a Cast to float32 makes of a constant.
 fn cast(node: &NodeProto, constants: &HashMap<&str, &TensorProto>) -> Option<Vec<f32>> {
-    let to = node.attribute.iter().find(|attribute| attribute.name == "to")?.i;
     let tensor = constants.get(node.input.first()?.as_str())?;
+    let to = Attributes(node).int("to", 0);
     if to != DataType::Float as i64 || tensor.data_type != DataType::Float16 as i32 {
         return None; // other casts are small, and tract's
     }
-    halves(tensor)
+    Constant::of(tensor)?.floats()
 }
 
 /// (x − zero point) · scale, in float32 as ONNX has it.
 fn dequantized(node: &NodeProto, constants: &HashMap<&str, &TensorProto>) -> Option<Vec<f32>> {
-    let constant = |index: usize| constants.get(node.input.get(index)?.as_str()).copied();
-    let (x, scale) = (constant(0)?, floats(constant(1)?)?);
-    let zeros = match node.input.get(2).filter(|name| !name.is_empty()) {
-        Some(_) => integers(constant(2)?)?,
-        None => vec![0; scale.len()],
+    let constant = |name: &String| Constant::of(constants.get(name.as_str())?);
+    let (levels, scale) = (constant(node.input.first()?)?, constant(node.input.get(1)?)?);
+    let zero = match node.input.get(2).filter(|name| !name.is_empty()) {
+        Some(name) => Some(constant(name)?),
+        None => None,
     };
-    let values = integers(x)?;
-    let axis = node.attribute.iter().find(|attribute| attribute.name == "axis").map_or(1, |axis| axis.i);
-    // values that lie one after the other with the same scale
-    let (inner, count) = if scale.len() == 1 {
-        (values.len().max(1), 1)
-    } else {
-        let axis = usize::try_from(if axis < 0 { axis + x.dims.len() as i64 } else { axis }).ok()?;
-        let inner = x
-            .dims
-            .get(axis + 1..)?
-            .iter()
-            .try_fold(1usize, |product, size| product.checked_mul(usize::try_from(*size).ok()?))?;
-        (inner.max(1), usize::try_from(*x.dims.get(axis)?).ok()?)
-    };
-    if scale.len() != count || zeros.len() != count {
-        return None;
-    }
-    let place = |index: usize| index / inner % count;
-    let value = |(index, value): (usize, &i64)| (value - zeros[place(index)]) as f32 * scale[place(index)];
-    Some(values.iter().enumerate().map(value).collect())
-}
-
-fn halves(tensor: &TensorProto) -> Option<Vec<f32>> {
-    let stored = tensor.raw_data.as_chunks::<2>().0.iter().map(|bytes| f16::from_le_bytes(*bytes));
-    let listed = tensor.int32_data.iter().map(|bits| f16::from_bits(*bits as u16));
-    complete(tensor, stored.chain(listed).map(f32::from).collect())
-}
-
-fn floats(tensor: &TensorProto) -> Option<Vec<f32>> {
-    if tensor.data_type != DataType::Float as i32 {
-        return None;
-    }
-    let stored = tensor.raw_data.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes));
-    complete(tensor, stored.chain(tensor.float_data.iter().copied()).collect())
-}
-
-fn integers(tensor: &TensorProto) -> Option<Vec<i64>> {
-    let raw = &tensor.raw_data;
-    let listed = tensor.int32_data.iter().map(|value| i64::from(*value));
-    let stored: Vec<i64> = match DataType::try_from(tensor.data_type).ok()? {
-        DataType::Uint8 => raw.iter().map(|value| i64::from(*value)).collect(),
-        DataType::Int8 => raw.iter().map(|value| i64::from(*value as i8)).collect(),
-        DataType::Int32 => {
-            raw.as_chunks::<4>().0.iter().map(|bytes| i64::from(i32::from_le_bytes(*bytes))).collect()
-        }
-        _ => return None,
-    };
-    complete(tensor, stored.into_iter().chain(listed).collect())
-}
-
-/// The values, if there are as many as the shape says.
-fn complete<T>(tensor: &TensorProto, values: Vec<T>) -> Option<Vec<T>> {
-    let count = tensor
-        .dims
-        .iter()
-        .try_fold(1usize, |product, size| product.checked_mul(usize::try_from(*size).ok()?))?;
-    (values.len() == count).then_some(values)
+    let axis = Attributes(node).int("axis", 1);
+    Constant::dequantized(&levels, &scale, zero.as_ref(), axis).ok()?.floats()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use half::f16;
     use tract_onnx::pb::{AttributeProto, ValueInfoProto};
 
     fn tensor(name: &str, dims: &[i64], kind: DataType, raw_data: Vec<u8>) -> TensorProto {
@@ -213,7 +159,8 @@ mod tests {
         );
         assert_eq!(graph.node.len(), 1);
         let values = |name: &str| {
-            floats(graph.initializer.iter().find(|tensor| tensor.name == name).unwrap()).unwrap()
+            let tensor = graph.initializer.iter().find(|tensor| tensor.name == name).unwrap();
+            Constant::of(tensor).unwrap().floats().unwrap()
         };
         assert!(values("a").len() == large && values("a").iter().all(|value| *value == 0.5));
         assert_eq!(values("b"), [0.5, 1.0, 6.0, 8.0, -1.5, 3.0, 14.0, 16.0]);
