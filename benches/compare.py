@@ -1,13 +1,18 @@
 #!/usr/bin/env python3
-"""Latency of a model in edgegen and in onnxruntime, interleaved: the two take turns for a number of
-rounds, and the ratio is that of the medians over rounds.
+"""Latency of a model in edgegen and in other runtimes, interleaved: they take turns for a number of
+rounds, and ratios are those of the medians over rounds.
 
     bash tests/python/setup.sh
     cargo build --release -p edgegen-runtime
     .venv/bin/python benches/compare.py models/mnist-vae/decoder.fp32.onnx [--rounds 15] [--out F.json]
 
-One thread, batch 1. onnxruntime runs with spinning off, all graph optimisations, and its input and
-output bound once."""
+One thread, batch 1. onnxruntime runs with spinning off, all graph optimisations, and its input and output bound once.
+More runtimes by --with:
+- tract, rten: `cargo build --release --manifest-path benches/peers/Cargo.toml`
+- litert, ncnn: `.venv/bin/pip install ai-edge-litert ncnn` and `bash benches/peers/convert.sh DIR MODEL.fp32.onnx…`; --converted DIR
+
+A runtime that cannot run a file has no figure for it: rten has no QLinearConv; ncnn's int8 needs tools that are not in its
+Python package."""
 
 import argparse
 import json
@@ -16,9 +21,11 @@ import pathlib
 import platform
 import statistics
 import subprocess
+import tempfile
 import time
 
 import numpy as np
+import onnx
 import onnxruntime
 
 RUNS_PER_ROUND = 300
@@ -53,13 +60,88 @@ def onnxruntime_session(model):
 
 
 def onnxruntime_round(session, binding):
+    return timed(lambda: session.run_with_iobinding(binding))
+
+
+def timed(run):
+    """Median microseconds of a function."""
     times = []
-    for run in range(WARM_UP + RUNS_PER_ROUND):
+    for index in range(WARM_UP + RUNS_PER_ROUND):
         start = time.perf_counter_ns()
-        session.run_with_iobinding(binding)
-        if run >= WARM_UP:
+        run()
+        if index >= WARM_UP:
             times.append((time.perf_counter_ns() - start) / 1000)
     return statistics.median(times)
+
+
+def rust_peer(engine, program, model, session):
+    """`edgegen-peers`, a process a round."""
+    shapes = [",".join("1" if not isinstance(size, int) else str(size) for size in argument.shape) for argument in session.get_inputs()]
+
+    def measure():
+        command = [program, engine, model, str(RUNS_PER_ROUND), *shapes]
+        return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+    return measure
+
+
+def litert_peer(path):
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(model_path=str(path), num_threads=1)
+    interpreter.allocate_tensors()
+    detail = interpreter.get_input_details()[0]
+    interpreter.set_tensor(detail["index"], np.random.default_rng(7).standard_normal(detail["shape"]).astype(np.float32))
+    return lambda: timed(interpreter.invoke)
+
+
+def ncnn_peer(path, session):
+    import ncnn
+
+    net = ncnn.Net()
+    net.opt.num_threads = 1
+    net.load_param(f"{path}.param")
+    net.load_model(f"{path}.bin")
+    shape = [size for size in session.get_inputs()[0].shape if isinstance(size, int)]
+    x = ncnn.Mat(np.random.default_rng(7).standard_normal(shape).astype(np.float32))
+    outputs = [f"out{index}" for index in range(len(session.get_outputs()))]
+
+    def run():
+        extractor = net.create_extractor()
+        extractor.input("in0", x)
+        for output in outputs:
+            extractor.extract(output)
+
+    return lambda: timed(run)
+
+
+def peers(names, model, session, converted, programs):
+    """A function for each runtime that measures one round."""
+    path = pathlib.Path(model)
+    name, precision = path.name.removesuffix(".onnx").rsplit(".", 1)
+    stem = converted / f"{path.resolve().parent.name}.{name}" if converted else None
+    measured = {}
+    for peer in names:
+        if peer == "tract":
+            candidate = rust_peer(peer, programs, model, session)
+        elif peer == "rten":
+            # it reads repeated fields only as Python's onnx writes them: one by one, not packed
+            rewritten = pathlib.Path(tempfile.mkdtemp()) / path.name
+            onnx.save(onnx.load(model), rewritten)
+            candidate = rust_peer(peer, programs, str(rewritten), session)
+        elif peer == "litert" and stem and pathlib.Path(f"{stem}.{precision}.tflite").exists():
+            candidate = litert_peer(f"{stem}.{precision}.tflite")
+        elif peer == "ncnn" and precision == "fp32" and stem and pathlib.Path(f"{stem}.ncnn.param").exists():
+            candidate = ncnn_peer(f"{stem}.ncnn", session)
+        else:
+            continue
+        try:
+            candidate()
+        except subprocess.CalledProcessError as error:
+            print(f"{model}: {peer}: {error.stderr.strip().splitlines()[0][:160]}")
+            continue
+        measured[peer] = candidate
+    return measured
 
 
 def machine():
@@ -74,27 +156,41 @@ def main():
     parser.add_argument("models", nargs="+")
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--program", help="edgegen; without it: the release build")
+    parser.add_argument("--with", dest="peers", default="", help="more runtimes: tract,rten,litert,ncnn")
+    parser.add_argument("--converted", type=pathlib.Path, help="where files for LiteRT and ncnn lie")
+    parser.add_argument("--peers-program", help="edgegen-peers; without it: its release build")
     parser.add_argument("--out", help="raw results")
     arguments = parser.parse_args()
     root = pathlib.Path(__file__).resolve().parent.parent
     target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", root / "target"))
     program = arguments.program or str(target / "release/edgegen")
 
+    others = [name for name in arguments.peers.split(",") if name]
+    programs = arguments.peers_program or str(
+        pathlib.Path(os.environ.get("CARGO_TARGET_DIR", root / "benches/peers/target")) / "release/edgegen-peers")
+    engines = ["onnxruntime", *others]
+
     results = []
-    print(f"{'model':<44} {'edgegen':>10} {'onnxruntime':>12} {'ratio':>7}   (µs, median of {arguments.rounds} rounds)")
+    print(f"µs, median of {arguments.rounds} rounds; behind each runtime: edgegen's share of its time")
+    print(f"{'model':<44} {'edgegen':>8} {'of peak':>8}" + "".join(f" {engine:>16}" for engine in engines))
     for model in arguments.models:
         session, binding = onnxruntime_session(model)
+        measured = {"onnxruntime": lambda: onnxruntime_round(session, binding)}
+        measured |= peers(others, model, session, arguments.converted, programs)
         rounds = []
         for _ in range(arguments.rounds):
             ours, report = edgegen_round(program, model)
-            rounds.append({"edgegen_us": ours, "onnxruntime_us": onnxruntime_round(session, binding)})
-        ours = statistics.median(r["edgegen_us"] for r in rounds)
-        theirs = statistics.median(r["onnxruntime_us"] for r in rounds)
-        print(f"{model:<44} {ours:>10.1f} {theirs:>12.1f} {ours / theirs:>7.2f}")
-        results.append({
-            "model": model, "edgegen_us": ours, "onnxruntime_us": theirs, "ratio": ours / theirs,
-            "rounds": rounds, "last_report": report,
-        })
+            rounds.append({"edgegen_us": ours, "percent_of_peak": report["percent_of_peak"] or 0.0}
+                          | {f"{engine}_us": measure() for engine, measure in measured.items()})
+        median = {key: statistics.median(r[key] for r in rounds) for key in rounds[0]}
+        ours = median["edgegen_us"]
+        line = f"{model:<44} {ours:>8.1f} {median['percent_of_peak']:>6.1f} %"
+        for engine in engines:
+            theirs = median.get(f"{engine}_us")
+            line += f" {theirs:>9.1f} ({ours / theirs:.2f})" if theirs else f" {'–':>16}"
+        print(line, flush=True)
+        ratios = {engine: ours / median[f"{engine}_us"] for engine in measured}
+        results.append({"model": model} | median | {"ratios": ratios, "rounds": rounds, "last_report": report})
     if arguments.out:
         raw = {
             "machine": machine(), "onnxruntime": onnxruntime.__version__, "runs_per_round": RUNS_PER_ROUND,

@@ -8,43 +8,35 @@ use crate::float::{Activate, FloatFamily};
 use crate::pack::Limit;
 use crate::quantized::{QuantizedFamily, Requantize};
 use crate::scalar::lane_by_lane;
-use crate::tile::{Arithmetic, VariantOf, variants};
+use crate::tile::{Arithmetic, KernelsOf, kernels};
 
-variants!(NEON_INTEGERS: NeonIntegers, "neon", [(4, 4), (1, 8), (2, 4), (1, 4), (4, 2), (2, 2), (1, 2), (8, 1), (4, 1), (1, 1)]);
-variants!(DOT_INTEGERS_16: DotIntegers<4>, "neon,dotprod", [(4, 4), (1, 8), (2, 4), (1, 4), (8, 2), (4, 2), (2, 2), (1, 2), (8, 1), (4, 1), (1, 1)]);
-variants!(DOT_INTEGERS_4: DotIntegers<1>, "neon,dotprod", [(4, 4), (1, 8), (2, 4), (1, 4), (8, 2), (4, 2), (2, 2), (1, 2), (8, 1), (4, 1), (1, 1)]);
-variants!(NEON_FLOATS_4: NeonFloats<4>, "neon", [(4, 4), (1, 8), (2, 4), (1, 4), (8, 2), (4, 2), (2, 2), (1, 2), (8, 1), (4, 1), (1, 1)]);
-variants!(NEON_FLOATS_1: NeonFloats<1>, "neon", [(4, 4), (1, 8), (2, 4), (1, 4), (8, 2), (4, 2), (2, 2), (1, 2), (8, 1), (4, 1), (1, 1)]);
+kernels!(NEON_INTEGERS: NeonIntegers, "neon", [(4, 4), (1, 8), (2, 4), (1, 4), (4, 2), (2, 2), (1, 2), (8, 1), (4, 1), (1, 1)]);
+kernels!(DOT_INTEGERS_16: DotIntegers<4>, "neon,dotprod", [(4, 4), (1, 8), (2, 4), (1, 4), (8, 2), (4, 2), (2, 2), (1, 2), (8, 1), (4, 1), (1, 1)]);
+kernels!(DOT_INTEGERS_4: DotIntegers<1>, "neon,dotprod", [(4, 4), (1, 8), (2, 4), (1, 4), (8, 2), (4, 2), (2, 2), (1, 2), (8, 1), (4, 1), (1, 1)]);
+kernels!(NEON_FLOATS_4: NeonFloats<4>, "neon", [(4, 4), (1, 8), (2, 4), (1, 4), (8, 2), (4, 2), (2, 2), (1, 2), (8, 1), (4, 1), (1, 1)]);
+kernels!(NEON_FLOATS_1: NeonFloats<1>, "neon", [(4, 4), (1, 8), (2, 4), (1, 4), (8, 2), (4, 2), (2, 2), (1, 2), (8, 1), (4, 1), (1, 1)]);
 
 const fn quantized<A: Arithmetic>(
     limit: Limit,
     place: fn(usize, usize) -> usize,
-    variants: &'static [VariantOf<NeonIntegers>],
+    kernels: &'static KernelsOf<NeonIntegers>,
 ) -> QuantizedFamily {
-    QuantizedFamily {
-        lanes: A::LANES,
-        depth: A::DEPTH,
-        steps: A::STEPS,
-        padded: true,
-        limit,
-        place,
-        variants,
-    }
+    QuantizedFamily { lanes: A::LANES, depth: A::DEPTH, steps: A::STEPS, padded: true, limit, place, kernels }
 }
 
-const fn float<A: Arithmetic>(variants: &'static [VariantOf<NeonFloats<4>>]) -> FloatFamily {
+const fn float<A: Arithmetic>(kernels: &'static KernelsOf<NeonFloats<4>>) -> FloatFamily {
     let (place, limit) = (lane_by_lane::<1> as fn(usize, usize) -> usize, Limit::None);
-    FloatFamily { lanes: A::LANES, depth: A::DEPTH, steps: A::STEPS, padded: false, limit, place, variants }
+    FloatFamily { lanes: A::LANES, depth: A::DEPTH, steps: A::STEPS, padded: false, limit, place, kernels }
 }
 
 pub(crate) static NEON_QUANTIZED: &[QuantizedFamily] =
-    &[quantized::<NeonIntegers>(Limit::Magnitude, pair_by_pair, NEON_INTEGERS)];
+    &[quantized::<NeonIntegers>(Limit::Magnitude, pair_by_pair, &NEON_INTEGERS)];
 pub(crate) static NEONDOT_QUANTIZED: &[QuantizedFamily] = &[
-    quantized::<DotIntegers<4>>(Limit::None, lane_by_lane::<4>, DOT_INTEGERS_16),
-    quantized::<DotIntegers<1>>(Limit::None, lane_by_lane::<4>, DOT_INTEGERS_4),
+    quantized::<DotIntegers<4>>(Limit::None, lane_by_lane::<4>, &DOT_INTEGERS_16),
+    quantized::<DotIntegers<1>>(Limit::None, lane_by_lane::<4>, &DOT_INTEGERS_4),
 ];
 pub(crate) static NEON_FLOAT: &[FloatFamily] =
-    &[float::<NeonFloats<4>>(NEON_FLOATS_4), float::<NeonFloats<1>>(NEON_FLOATS_1)];
+    &[float::<NeonFloats<4>>(&NEON_FLOATS_4), float::<NeonFloats<1>>(&NEON_FLOATS_1)];
 
 /// The first two inputs of all four lanes, then the other two.
 fn pair_by_pair(lane: usize, input: usize) -> usize {
@@ -133,6 +125,20 @@ impl Arithmetic for NeonIntegers {
             let pairs = vmull_s8(vget_low_s8(inputs.0), vget_low_s8(weights));
             vpadalq_s16(sums, vmlal_high_s8(pairs, inputs.1, weights))
         }
+    }
+
+    #[inline(always)]
+    unsafe fn again((mut first, mut other): Self::Inputs, _: *const u8) -> Self::Inputs {
+        // SAFETY: no instruction at all
+        unsafe {
+            core::arch::asm!(
+                "/* {0} {1} */",
+                inout(vreg) first,
+                inout(vreg) other,
+                options(nomem, nostack, preserves_flags),
+            );
+        }
+        (first, other)
     }
 
     #[inline(always)]

@@ -109,7 +109,7 @@ impl FloatLayer {
     }
 }
 
-fn families(isa: Isa) -> &'static [FloatFamily] {
+pub(crate) fn families(isa: Isa) -> &'static [FloatFamily] {
     match isa {
         Isa::Scalar => scalar::FLOAT,
         #[cfg(target_arch = "x86_64")]

@@ -34,6 +34,7 @@ mod float;
 mod geometry;
 mod isa;
 mod pack;
+mod peak;
 mod plane;
 #[cfg(feature = "std")]
 mod pool;
@@ -50,6 +51,7 @@ pub use cpu::Cpu;
 pub use float::{FloatLayer, FloatSpec};
 pub use geometry::{Axis, Kind};
 pub use isa::{Isa, UnknownIsa};
+pub use peak::{multiply_floats, multiply_integers};
 pub use plane::{Border, Plane};
 #[cfg(feature = "std")]
 pub use pool::Pool;

@@ -5,7 +5,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use crate::geometry::{Lane, Merged, Phase, Plan};
-use crate::tile::{Variant, Work};
+use crate::tile::{Kernels, Tile, Work};
 
 /// What a family can multiply without overflow inside of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,7 +30,7 @@ pub(crate) struct Family<In: 'static, Weight: 'static, Out: 'static, Finish: 'st
     pub(crate) limit: Limit,
     /// Where a register's weight of a lane and an input of its step lies.
     pub(crate) place: fn(lane: usize, input: usize) -> usize,
-    pub(crate) variants: &'static [Variant<In, Weight, Out, Finish>],
+    pub(crate) kernels: &'static Kernels<In, Weight, Out, Finish>,
 }
 
 /// A weight that can be packed.
@@ -169,7 +169,7 @@ const NONE: usize = usize::MAX;
 
 /// Some channels of a phase, packed for one tile.
 struct Block<In: 'static, W: 'static, Out: 'static, Finish: 'static> {
-    variant: &'static Variant<In, W, Out, Finish>,
+    tile: &'static Tile<In, W, Out, Finish>,
     /// Its first lane in the phase, and how many it has.
     first: usize,
     lanes: usize,
@@ -310,23 +310,21 @@ impl<In, W: Weight, Out: Copy, Finish> Layer<In, W, Out, Finish> {
         while first < phase.lanes.len() {
             let registers = (phase.lanes.len() - first).div_ceil(family.lanes);
             // the least work for each register
-            let fits = |variant: &&Variant<In, W, Out, Finish>| {
-                variant.registers <= registers && variant.pixels <= pixels
+            let fits =
+                |tile: &&Tile<In, W, Out, Finish>| tile.registers <= registers && tile.pixels <= pixels;
+            let spent = |tile: &&Tile<In, W, Out, Finish>| {
+                pixels.div_ceil(tile.pixels) * cost(tile.pixels, tile.registers) * 1000 / tile.registers
             };
-            let spent = |variant: &&Variant<In, W, Out, Finish>| {
-                pixels.div_ceil(variant.pixels) * cost(variant.pixels, variant.registers) * 1000
-                    / variant.registers
-            };
-            let variant = family.variants.iter().filter(fits).min_by_key(spent);
-            let variant = variant.expect("every family has a tile of one pixel and one register");
-            let lanes = (variant.registers * family.lanes).min(phase.lanes.len() - first);
-            let of_block: Vec<Option<Lane>> = (0..variant.registers * family.lanes)
+            let tile = family.kernels.tiles.iter().filter(fits).min_by_key(spent);
+            let tile = tile.expect("every family has a tile of one pixel and one register");
+            let lanes = (tile.registers * family.lanes).min(phase.lanes.len() - first);
+            let of_block: Vec<Option<Lane>> = (0..tile.registers * family.lanes)
                 .map(|lane| phase.lanes.get(first + lane).copied().filter(|_| lane < lanes))
                 .collect();
             let (offsets, packed, finish) = (self.offsets.len(), self.weights.len(), self.lanes.len());
             self.block(phase, groups, &of_block, weights, channels, family);
             let groups = self.offsets.len() - offsets;
-            blocks.push(Block { variant, first, lanes, offsets, groups, weights: packed, finish });
+            blocks.push(Block { tile, first, lanes, offsets, groups, weights: packed, finish });
             first += lanes;
         }
         let Phase { rows, cols, x, x_row, x_col, y, y_row, y_col, .. } = *phase;
@@ -455,7 +453,7 @@ impl<In, W: Weight, Out: Copy, Finish> Layer<In, W, Out, Finish> {
 
     /// Pixels and registers of each block's tile.
     pub(crate) fn tiles(&self) -> impl Iterator<Item = (usize, usize)> + '_ {
-        self.phases.iter().flat_map(|phase| &phase.blocks).map(|b| (b.variant.pixels, b.variant.registers))
+        self.phases.iter().flat_map(|phase| &phase.blocks).map(|b| (b.tile.pixels, b.tile.registers))
     }
 
     /// Runs the layer. `finish` gives what belongs to packed lanes from a number on; `scratch` has [`Self::scratch`] values.
@@ -509,7 +507,7 @@ impl<In, W: Weight, Out: Copy, Finish> Layer<In, W, Out, Finish> {
                     let pixels = (row * phase.cols, (row + 1) * phase.cols);
                     let work = self.work(phase, block, x, scratch.as_mut_ptr(), pixels, &finish);
                     // SAFETY: the plan stays inside the input plane and a row of scratch; the caller vouches for the CPU
-                    unsafe { (block.variant.run)(&work) };
+                    unsafe { (block.tile.run)(&work) };
                 }
                 // SAFETY: the plan stays inside the output plane
                 unsafe { scatter.row(row, scratch, y) };
@@ -521,7 +519,7 @@ impl<In, W: Weight, Out: Copy, Finish> Layer<In, W, Out, Finish> {
             for (number, block) in phase.blocks.iter().enumerate() {
                 // few pixels: whole blocks are shared; else pixels, in whole tiles, and what is left goes to the last part,
                 // so that no part writes where another does
-                let tile = block.variant.pixels;
+                let tile = block.tile.pixels;
                 let tiles = pixels / tile;
                 let (first, last) = if tiles < parts {
                     if number % parts != part {
@@ -534,7 +532,7 @@ impl<In, W: Weight, Out: Copy, Finish> Layer<In, W, Out, Finish> {
                 };
                 let work = self.work(phase, block, x, y, (first, last), &finish);
                 // SAFETY: the plan stays inside the planes, whose lengths were checked; the caller vouches for the CPU
-                unsafe { (block.variant.run)(&work) };
+                unsafe { (block.tile.run)(&work) };
             }
         }
     }

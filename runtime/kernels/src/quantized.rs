@@ -213,7 +213,7 @@ impl QuantizedLayer {
     }
 }
 
-fn families(isa: Isa) -> &'static [QuantizedFamily] {
+pub(crate) fn families(isa: Isa) -> &'static [QuantizedFamily] {
     match isa {
         Isa::Scalar => scalar::QUANTIZED,
         #[cfg(target_arch = "x86_64")]

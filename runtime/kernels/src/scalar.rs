@@ -3,7 +3,10 @@
 use crate::float::{Activate, FloatFamily};
 use crate::pack::Limit;
 use crate::quantized::{MOST_LEVELS, QuantizedFamily, Requantize};
-use crate::tile::{self, Arithmetic, Variant, Work};
+use crate::tile::{Arithmetic, kernels};
+
+kernels!(INTEGERS: Integers, [(2, 2), (1, 2), (2, 1), (1, 1)]);
+kernels!(FLOATS: Floats, [(2, 2), (1, 2), (2, 1), (1, 1)]);
 
 pub(crate) static QUANTIZED: &[QuantizedFamily] = &[QuantizedFamily {
     lanes: Integers::LANES,
@@ -12,12 +15,7 @@ pub(crate) static QUANTIZED: &[QuantizedFamily] = &[QuantizedFamily {
     padded: true,
     limit: Limit::None,
     place: lane_by_lane::<{ Integers::DEPTH }>,
-    variants: &[
-        Variant { pixels: 2, registers: 2, run: integers::<2, 2> },
-        Variant { pixels: 1, registers: 2, run: integers::<1, 2> },
-        Variant { pixels: 2, registers: 1, run: integers::<2, 1> },
-        Variant { pixels: 1, registers: 1, run: integers::<1, 1> },
-    ],
+    kernels: &INTEGERS,
 }];
 
 pub(crate) static FLOAT: &[FloatFamily] = &[FloatFamily {
@@ -27,12 +25,7 @@ pub(crate) static FLOAT: &[FloatFamily] = &[FloatFamily {
     padded: false,
     limit: Limit::None,
     place: lane_by_lane::<{ Floats::DEPTH }>,
-    variants: &[
-        Variant { pixels: 2, registers: 2, run: floats::<2, 2> },
-        Variant { pixels: 1, registers: 2, run: floats::<1, 2> },
-        Variant { pixels: 2, registers: 1, run: floats::<2, 1> },
-        Variant { pixels: 1, registers: 1, run: floats::<1, 1> },
-    ],
+    kernels: &FLOATS,
 }];
 
 /// The inputs of a lane side by side.
@@ -40,17 +33,7 @@ pub(crate) fn lane_by_lane<const DEPTH: usize>(lane: usize, input: usize) -> usi
     lane * DEPTH + input
 }
 
-unsafe fn integers<const PIXELS: usize, const REGISTERS: usize>(work: &Work<u8, i8, u8, Requantize>) {
-    // SAFETY: the caller vouches for the work
-    unsafe { tile::run::<Integers, PIXELS, REGISTERS>(work) }
-}
-
-unsafe fn floats<const PIXELS: usize, const REGISTERS: usize>(work: &Work<f32, f32, f32, Activate>) {
-    // SAFETY: the caller vouches for the work
-    unsafe { tile::run::<Floats, PIXELS, REGISTERS>(work) }
-}
-
-struct Integers;
+pub(crate) struct Integers;
 
 impl Arithmetic for Integers {
     type In = u8;
@@ -90,6 +73,12 @@ impl Arithmetic for Integers {
     }
 
     #[inline(always)]
+    unsafe fn again(_: Self::Inputs, from: *const Self::In) -> Self::Inputs {
+        // SAFETY: the caller vouches for the inputs
+        unsafe { Self::inputs(core::hint::black_box(from)) }
+    }
+
+    #[inline(always)]
     unsafe fn store<const N: usize>(sums: [[i32; 4]; N], finish: &Requantize, to: *mut u8, lanes: usize) {
         for (lane, sum) in sums.as_flattened().iter().enumerate().take(lanes) {
             // SAFETY: finish covers all lanes, and `lanes` values can be written
@@ -104,7 +93,7 @@ impl Arithmetic for Integers {
     }
 }
 
-struct Floats;
+pub(crate) struct Floats;
 
 impl Arithmetic for Floats {
     type In = f32;
@@ -138,6 +127,12 @@ impl Arithmetic for Floats {
     #[inline(always)]
     unsafe fn add(sums: [f32; 4], input: f32, weights: [f32; 4], _: usize) -> [f32; 4] {
         core::array::from_fn(|lane| sums[lane] + input * weights[lane])
+    }
+
+    #[inline(always)]
+    unsafe fn again(_: Self::Inputs, from: *const Self::In) -> Self::Inputs {
+        // SAFETY: the caller vouches for the inputs
+        unsafe { Self::inputs(core::hint::black_box(from)) }
     }
 
     #[inline(always)]

@@ -50,6 +50,14 @@ pub(crate) trait Arithmetic {
     /// # Safety
     /// See [`Self::zero`].
     unsafe fn add(sums: Self::Sums, inputs: Self::Inputs, weights: Self::Weights, step: usize) -> Self::Sums;
+    /// The same inputs. Where products are made before they are added, the compiler may not see that they are the same.
+    ///
+    /// # Safety
+    /// `from` is where they were loaded from.
+    #[inline(always)]
+    unsafe fn again(inputs: Self::Inputs, _from: *const Self::In) -> Self::Inputs {
+        inputs
+    }
     /// Stores the first `lanes` sums of a pixel. `finish` stands at the first of these lanes.
     ///
     /// # Safety
@@ -142,32 +150,72 @@ pub(crate) unsafe fn run<A: Arithmetic, const PIXELS: usize, const REGISTERS: us
     }
 }
 
+/// Sums that [`multiply`] keeps at work: enough to hide the latency of two multipliers, few enough for 16 registers.
+pub(crate) const SUMS: usize = 12;
+
+/// Multiplies registers `rounds` times into each of [`SUMS`] sums, without memory: what the multipliers can do at most.
+///
+/// # Safety
+/// The CPU has the family's instructions; a group and the weights of a step can be read.
+#[inline(always)]
+pub(crate) unsafe fn multiply<A: Arithmetic>(x: *const A::In, weights: *const A::Weight, rounds: usize) {
+    // SAFETY: the caller vouches for it
+    unsafe {
+        let mut sums = core::hint::black_box([A::zero(); SUMS]);
+        let (mut inputs, weights) = (A::inputs(x), A::weights(weights));
+        for _ in 0..rounds {
+            for sum in &mut sums {
+                inputs = A::again(inputs, x);
+                *sum = A::add(*sum, inputs, weights, 0);
+            }
+        }
+        core::hint::black_box(sums);
+    }
+}
+
 /// One size of tile of one family.
-pub(crate) struct Variant<In, Weight, Out, Finish> {
+pub(crate) struct Tile<In, Weight, Out, Finish> {
     pub(crate) pixels: usize,
     pub(crate) registers: usize,
     pub(crate) run: unsafe fn(&Work<In, Weight, Out, Finish>),
 }
 
-/// One size of tile of an [`Arithmetic`].
-pub(crate) type VariantOf<A> = Variant<
+/// All code of an [`Arithmetic`].
+pub(crate) struct Kernels<In: 'static, Weight: 'static, Out: 'static, Finish: 'static> {
+    pub(crate) tiles: &'static [Tile<In, Weight, Out, Finish>],
+    pub(crate) multiply: unsafe fn(*const In, *const Weight, usize),
+}
+
+/// The code of an [`Arithmetic`].
+pub(crate) type KernelsOf<A> = Kernels<
     <A as Arithmetic>::In,
     <A as Arithmetic>::Weight,
     <A as Arithmetic>::Out,
     <A as Arithmetic>::Finish,
 >;
 
-/// Declares the tiles of a family: `variants!(NAME: Arithmetic, "features", [(pixels, registers), …])`.
-macro_rules! variants {
-    ($name:ident: $arithmetic:ty, $features:literal, [$(($pixels:literal, $registers:literal)),* $(,)?]) => {
-        pub(crate) static $name: &[$crate::tile::VariantOf<$arithmetic>] = {
-            #[target_feature(enable = $features)]
-            unsafe fn run<const PIXELS: usize, const REGISTERS: usize>(work: &$crate::tile::WorkOf<$arithmetic>) {
+/// Compiles an arithmetic: `kernels!(NAME: Arithmetic, "features", [(pixels, registers), …])`.
+macro_rules! kernels {
+    ($name:ident: $arithmetic:ty, $($features:literal,)? [$(($pixels:literal, $registers:literal)),* $(,)?]) => {
+        pub(crate) static $name: $crate::tile::KernelsOf<$arithmetic> = {
+            use $crate::tile::{Arithmetic, Kernels, Tile, WorkOf};
+            $(#[target_feature(enable = $features)])?
+            unsafe fn run<const PIXELS: usize, const REGISTERS: usize>(work: &WorkOf<$arithmetic>) {
                 // SAFETY: the caller vouches for the CPU and the work
                 unsafe { $crate::tile::run::<$arithmetic, PIXELS, REGISTERS>(work) }
             }
-            &[$($crate::tile::Variant { pixels: $pixels, registers: $registers, run: run::<$pixels, $registers> }),*]
+            $(#[target_feature(enable = $features)])?
+            unsafe fn multiply(
+                x: *const <$arithmetic as Arithmetic>::In,
+                weights: *const <$arithmetic as Arithmetic>::Weight,
+                rounds: usize,
+            ) {
+                // SAFETY: the caller vouches for the CPU and the values
+                unsafe { $crate::tile::multiply::<$arithmetic>(x, weights, rounds) }
+            }
+            let tiles = &[$(Tile { pixels: $pixels, registers: $registers, run: run::<$pixels, $registers> }),*];
+            Kernels { tiles, multiply }
         };
     };
 }
-pub(crate) use variants;
+pub(crate) use kernels;

@@ -6,45 +6,37 @@ use crate::float::{Activate, FloatFamily};
 use crate::pack::Limit;
 use crate::quantized::{MOST_LEVELS, QuantizedFamily, Requantize};
 use crate::scalar::lane_by_lane;
-use crate::tile::{Arithmetic, variants};
+use crate::tile::{Arithmetic, KernelsOf, kernels};
 
-variants!(AVX2_INTEGERS: Avx2Integers<false>, "avx2,fma", [(5, 2), (4, 2), (3, 3), (1, 8), (1, 4), (2, 2), (1, 2), (8, 1), (4, 1), (1, 1)]);
-variants!(AVXVNNI_INTEGERS: Avx2Integers<true>, "avx2,fma,avxvnni", [(6, 2), (4, 2), (4, 3), (1, 8), (1, 4), (2, 2), (1, 2), (8, 1), (4, 1), (1, 1)]);
-variants!(AVX512_INTEGERS: Avx512Integers, "avx2,fma,avx512f,avx512bw,avx512vl,avx512vnni",
+kernels!(AVX2_INTEGERS: Avx2Integers<false>, "avx2,fma", [(5, 2), (4, 2), (3, 3), (1, 8), (1, 4), (2, 2), (1, 2), (8, 1), (4, 1), (1, 1)]);
+kernels!(AVXVNNI_INTEGERS: Avx2Integers<true>, "avx2,fma,avxvnni", [(6, 2), (4, 2), (4, 3), (1, 8), (1, 4), (2, 2), (1, 2), (8, 1), (4, 1), (1, 1)]);
+kernels!(AVX512_INTEGERS: Avx512Integers, "avx2,fma,avx512f,avx512bw,avx512vl,avx512vnni",
     [(6, 4), (4, 4), (8, 3), (1, 8), (1, 4), (2, 4), (8, 2), (4, 2), (1, 2), (16, 1), (11, 1), (8, 1), (4, 1), (1, 1)]);
-variants!(AVX2_FLOATS: Avx2Floats, "avx2,fma", [(6, 2), (5, 2), (4, 2), (3, 3), (1, 8), (1, 4), (2, 2), (1, 2), (8, 1), (4, 1), (1, 1)]);
-variants!(AVX512_FLOATS: Avx512Floats, "avx2,fma,avx512f,avx512bw,avx512vl",
+kernels!(AVX2_FLOATS: Avx2Floats, "avx2,fma", [(6, 2), (5, 2), (4, 2), (3, 3), (1, 8), (1, 4), (2, 2), (1, 2), (8, 1), (4, 1), (1, 1)]);
+kernels!(AVX512_FLOATS: Avx512Floats, "avx2,fma,avx512f,avx512bw,avx512vl",
     [(6, 4), (4, 4), (8, 3), (1, 8), (1, 4), (2, 4), (8, 2), (4, 2), (1, 2), (16, 1), (11, 1), (8, 1), (4, 1), (1, 1)]);
 
 const fn quantized<A: Arithmetic>(
     limit: Limit,
-    variants: &'static [crate::tile::VariantOf<Avx512Integers>],
+    kernels: &'static KernelsOf<Avx512Integers>,
 ) -> QuantizedFamily {
     let place = lane_by_lane::<4>;
-    QuantizedFamily {
-        lanes: A::LANES,
-        depth: A::DEPTH,
-        steps: A::STEPS,
-        padded: true,
-        limit,
-        place,
-        variants,
-    }
+    QuantizedFamily { lanes: A::LANES, depth: A::DEPTH, steps: A::STEPS, padded: true, limit, place, kernels }
 }
 
-const fn float<A: Arithmetic>(variants: &'static [crate::tile::VariantOf<Avx2Floats>]) -> FloatFamily {
+const fn float<A: Arithmetic>(kernels: &'static KernelsOf<Avx2Floats>) -> FloatFamily {
     let (place, limit) = (lane_by_lane::<1> as fn(usize, usize) -> usize, Limit::None);
-    FloatFamily { lanes: A::LANES, depth: A::DEPTH, steps: A::STEPS, padded: false, limit, place, variants }
+    FloatFamily { lanes: A::LANES, depth: A::DEPTH, steps: A::STEPS, padded: false, limit, place, kernels }
 }
 
 pub(crate) static AVX2_QUANTIZED: &[QuantizedFamily] =
-    &[quantized::<Avx2Integers<false>>(Limit::Pairs, AVX2_INTEGERS)];
+    &[quantized::<Avx2Integers<false>>(Limit::Pairs, &AVX2_INTEGERS)];
 pub(crate) static AVXVNNI_QUANTIZED: &[QuantizedFamily] =
-    &[quantized::<Avx2Integers<true>>(Limit::None, AVXVNNI_INTEGERS)];
+    &[quantized::<Avx2Integers<true>>(Limit::None, &AVXVNNI_INTEGERS)];
 pub(crate) static AVX512_QUANTIZED: &[QuantizedFamily] =
-    &[quantized::<Avx512Integers>(Limit::None, AVX512_INTEGERS)];
-pub(crate) static AVX2_FLOAT: &[FloatFamily] = &[float::<Avx2Floats>(AVX2_FLOATS)];
-pub(crate) static AVX512_FLOAT: &[FloatFamily] = &[float::<Avx512Floats>(AVX512_FLOATS)];
+    &[quantized::<Avx512Integers>(Limit::None, &AVX512_INTEGERS)];
+pub(crate) static AVX2_FLOAT: &[FloatFamily] = &[float::<Avx2Floats>(&AVX2_FLOATS)];
+pub(crate) static AVX512_FLOAT: &[FloatFamily] = &[float::<Avx512Floats>(&AVX512_FLOATS)];
 
 /// Eight sums to levels, in the low half.
 ///
@@ -133,6 +125,18 @@ impl<const VNNI: bool> Arithmetic for Avx2Integers<VNNI> {
             }
             let pairs = _mm256_maddubs_epi16(inputs, weights);
             _mm256_add_epi32(sums, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn again(inputs: __m256i, mut from: *const u8) -> __m256i {
+        if VNNI {
+            return inputs;
+        }
+        // SAFETY: no instruction at all; the caller vouches for the inputs
+        unsafe {
+            core::arch::asm!("/* {0} */", inout(reg) from, options(nomem, nostack, preserves_flags));
+            Self::inputs(from)
         }
     }
 

@@ -1,8 +1,10 @@
 //! How fast, how large, on what: measurements of a device.
 
+mod peak;
 mod timing;
 
 pub use edgegen_kernels::{Cpu, Isa};
+pub use peak::{Arithmetic, peak_gmacs};
 pub use timing::{Timings, time_runs};
 
 use crate::{Error, Result};

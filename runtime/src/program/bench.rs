@@ -5,8 +5,8 @@ use super::print;
 use anyhow::{Result, bail};
 use clap::Args;
 use edgegen_runtime::generate::{Encoder, Generator, Latents};
-use edgegen_runtime::measure::{cpu, peak_rss_kib, set_threads, time_runs};
-use edgegen_runtime::model::{Model, Part};
+use edgegen_runtime::measure::{Arithmetic, cpu, peak_gmacs, peak_rss_kib, set_threads, time_runs};
+use edgegen_runtime::model::{Model, Part, Precision};
 use edgegen_runtime::random::{Purpose, Stream};
 use serde_json::json;
 use std::hint::black_box;
@@ -115,6 +115,16 @@ impl Bench {
         let timings = time_runs(self.runs, limit, || subject.run())?;
         let Some(timings) = timings else { bail!("no run was timed") };
 
+        // integers may be multiplied where the network has them, no matter how its file is called
+        let arithmetic = match facts.precision {
+            Precision::Int8 => Arithmetic::Int8,
+            Precision::Fp32 | Precision::Fp16 => Arithmetic::Float32,
+        };
+        let cpu = cpu()?;
+        let peak = peak_gmacs(cpu, arithmetic);
+        let gmacs = facts.macs.map(|macs| (macs * subject.batch() as u64) as f64 / timings.p50_us / 1e3);
+        let tenths = |value: f64| (value * 10.0).round() / 10.0;
+
         let ms = |time: Duration| (time.as_secs_f64() * 1e6).round() / 1e3;
         let us = |time: f64| (time * 100.0).round() / 100.0;
         let report = json!({
@@ -125,7 +135,7 @@ impl Bench {
             "macs": facts.macs,
             "engine": concat!("edgegen ", env!("CARGO_PKG_VERSION")),
             "arch": std::env::consts::ARCH,
-            "isa": cpu()?.isa().to_string(),
+            "isa": cpu.isa().to_string(),
             "threads": self.threads,
             "batch": subject.batch(),
             "runs": timings.runs,
@@ -136,6 +146,9 @@ impl Bench {
             "p90_us": us(timings.p90_us),
             "p99_us": us(timings.p99_us),
             "mean_us": us(timings.mean_us),
+            "gmacs": gmacs.map(tenths),
+            "peak_gmacs_per_core": tenths(peak),
+            "percent_of_peak": gmacs.map(|gmacs| tenths(gmacs / peak / self.threads as f64 * 100.0)),
             "peak_rss_kib": peak_rss_kib(),
         });
         if self.json {

@@ -1,0 +1,42 @@
+//! What one core can multiply at most.
+
+use edgegen_kernels::{Cpu, multiply_floats, multiply_integers};
+use std::time::{Duration, Instant};
+
+/// What is multiplied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arithmetic {
+    /// u8 × s8, summed in 32 bits.
+    Int8,
+    /// float32.
+    Float32,
+}
+
+/// One measurement, and how long all of them go on.
+const ONE: Duration = Duration::from_micros(500);
+const ALL: Duration = Duration::from_millis(40);
+
+/// Multiply-accumulates that one core does in a nanosecond, 10⁹ a second, with the instructions of `cpu`'s family and
+/// everything in registers: the best of some measurements of half a millisecond, so that clocks can rise and interruptions
+/// do not count.
+pub fn peak_gmacs(cpu: Cpu, arithmetic: Arithmetic) -> f64 {
+    let multiply = |rounds| match arithmetic {
+        Arithmetic::Int8 => multiply_integers(cpu, rounds),
+        Arithmetic::Float32 => multiply_floats(cpu, rounds),
+    };
+    let time = |rounds| {
+        let start = Instant::now();
+        let macs = multiply(rounds);
+        (start.elapsed(), macs)
+    };
+    let mut rounds = 64;
+    while time(rounds).0 < ONE {
+        rounds *= 2;
+    }
+    let (start, mut best) = (Instant::now(), 0.0f64);
+    while best == 0.0 || start.elapsed() < ALL {
+        let (took, macs) = time(rounds);
+        best = best.max(macs as f64 / took.as_secs_f64() / 1e9);
+    }
+    best
+}
