@@ -1,8 +1,8 @@
 //! Runs edgegen's ONNX models on a device's CPU: latents in, pictures out.
 //!
 //! The library knows nothing of training and nothing of displays. It is pure Rust. Networks whose every node has one of
-//! [`edgegen_kernels`]'s kernels run on those, others on [tract](https://github.com/sonos/tract):
-//! [`Facts::stock`](model::Facts::stock) says which, and why.
+//! [`edgegen_kernels`]'s kernels run on those, others on [tract](https://github.com/sonos/tract)
+//! (feature `tract`, on by default; without it they are an error): [`Facts::stock`](model::Facts::stock) says which, and why.
 //!
 //! # Layers
 //! From the bottom up; each uses only those above it in this list.
@@ -56,5 +56,6 @@ pub mod random;
 
 mod error;
 mod lower;
+mod onnx;
 
 pub use error::{Error, Result};

@@ -167,6 +167,46 @@ fn groups(phase: &Phase, channels: usize, length: usize, sums: bool) -> Vec<Grou
 /// No weight.
 const NONE: usize = usize::MAX;
 
+/// Groups that are packed at once: as many as it takes to read a cache line of int8 weights.
+const GROUPS_AT_ONCE: usize = 16;
+
+/// Which weights of an output a group takes.
+struct Reading {
+    /// Where the group reads its inputs.
+    offset: usize,
+    /// For each part and input the index of the weight, without the output's.
+    indices: Vec<usize>,
+    /// For each part and step, whether its weights lie side by side.
+    whole: Vec<bool>,
+    /// Weights that are added to others: part, input, index.
+    summed: Vec<(usize, usize, usize)>,
+}
+
+impl Reading {
+    fn of<W: Weight>(
+        group: &Group,
+        phase: &Phase,
+        channels: usize,
+        (parts, depth, length): (usize, usize, usize),
+    ) -> Self {
+        let mut indices = vec![NONE; parts * length];
+        let mut summed = Vec::new();
+        for (place, (tap, channel)) in group.inputs.iter().enumerate() {
+            for (part, of_part) in phase.taps[*tap].weights.iter().enumerate() {
+                let Some(weight) = of_part.get(group.copy) else { continue };
+                indices[part * length + place] = weight * channels + channel;
+                if W::SUMS {
+                    let more = of_part[group.copy + 1..].iter();
+                    summed.extend(more.map(|weight| (part, place, weight * channels + channel)));
+                }
+            }
+        }
+        let follow = |step: &[usize]| step.windows(2).all(|pair| pair[0].wrapping_add(1) == pair[1]);
+        let whole = indices.chunks_exact(depth).map(|step| step[0] != NONE && follow(step)).collect();
+        Self { offset: group.offset, indices, whole, summed }
+    }
+}
+
 /// Some channels of a phase, packed for one tile.
 struct Block<In: 'static, W: 'static, Out: 'static, Finish: 'static> {
     tile: &'static Tile<In, W, Out, Finish>,
@@ -275,20 +315,27 @@ impl<In, W: Weight, Out: Copy, Finish> Layer<In, W, Out, Finish> {
             }
         }
         let family = best.1;
+        let length = family.depth * family.steps;
+        let groups_of = |phase: &Phase| groups(phase, channels, length, W::SUMS);
+        let all: Vec<Vec<Group>> = phases.iter().map(groups_of).collect();
+        // without what limits add
+        let most = |(phase, groups): (&Phase, &Vec<Group>)| {
+            phase.lanes.len().next_multiple_of(family.lanes) * groups.len() * length
+        };
+        let most = phases.iter().zip(&all).map(most).sum();
         let mut layer = Self {
             phases: Vec::new(),
             scatter: merged.map(|merged| Scatter { merged }),
             offsets: Vec::new(),
-            weights: Vec::new(),
+            weights: Vec::with_capacity(most),
             lanes: Vec::new(),
             outputs: weights.len() / (channels * w_out.min(w_in)),
             x_len,
             y_len,
             slack: family.depth * family.steps - 1,
         };
-        for phase in &phases {
-            let groups = groups(phase, channels, family.depth * family.steps, W::SUMS);
-            let packed = layer.phase(phase, &groups, weights, channels, family);
+        for (phase, groups) in phases.iter().zip(&all) {
+            let packed = layer.phase(phase, groups, weights, channels, family);
             layer.phases.push(packed);
         }
         layer
@@ -305,6 +352,10 @@ impl<In, W: Weight, Out: Copy, Finish> Layer<In, W, Out, Finish> {
         // a merged phase runs row by row
         let rows = if self.scatter.is_some() { phase.rows } else { 1 };
         let pixels = phase.rows * phase.cols / rows;
+        let parts = phase.taps.first().map_or(1, |tap| tap.weights.len());
+        let sizes = (parts, family.depth, family.depth * family.steps);
+        let readings: Vec<Reading> =
+            groups.iter().map(|group| Reading::of::<W>(group, phase, channels, sizes)).collect();
         let mut blocks = Vec::new();
         let mut first = 0;
         while first < phase.lanes.len() {
@@ -322,7 +373,7 @@ impl<In, W: Weight, Out: Copy, Finish> Layer<In, W, Out, Finish> {
                 .map(|lane| phase.lanes.get(first + lane).copied().filter(|_| lane < lanes))
                 .collect();
             let (offsets, packed, finish) = (self.offsets.len(), self.weights.len(), self.lanes.len());
-            self.block(phase, groups, &of_block, weights, channels, family);
+            self.block(&readings, &of_block, weights, family);
             let groups = self.offsets.len() - offsets;
             blocks.push(Block { tile, first, lanes, offsets, groups, weights: packed, finish });
             first += lanes;
@@ -334,16 +385,13 @@ impl<In, W: Weight, Out: Copy, Finish> Layer<In, W, Out, Finish> {
     /// Packs the groups of a block, and those of rests behind them.
     fn block(
         &mut self,
-        phase: &Phase,
-        groups: &[Group],
+        groups: &[Reading],
         lanes: &[Option<Lane>],
         weights: &[W],
-        channels: usize,
         family: &Family<In, W, Out, Finish>,
     ) {
         let w_out = weights.len() / self.outputs;
         let (depth, length) = (family.depth, family.depth * family.steps);
-        let parts = phase.taps.first().map_or(1, |tap| tap.weights.len());
         let mut totals = vec![0i32; lanes.len()];
         let mut rests: Vec<(usize, Vec<W>)> = Vec::new();
         let size = lanes.len() * length;
@@ -357,70 +405,53 @@ impl<In, W: Weight, Out: Copy, Finish> Layer<In, W, Out, Finish> {
                 places.push(first + (family.place)(of_register, of_step));
             }
         }
-        // for each part and input of a group the index of its weight, without the output's
-        let mut indices = vec![NONE; parts * length];
-        let mut whole = vec![false; parts * family.steps];
         let together = (family.place)(0, depth - 1) == depth - 1;
-        let mut rest_of_group = vec![W::ZERO; size];
-        for group in groups {
-            indices.fill(NONE);
-            let mut summed = Vec::new();
-            for (place, (tap, channel)) in group.inputs.iter().enumerate() {
-                for (part, of_part) in phase.taps[*tap].weights.iter().enumerate() {
-                    let Some(weight) = of_part.get(group.copy) else { continue };
-                    indices[part * length + place] = weight * channels + channel;
-                    if W::SUMS {
-                        let more = of_part[group.copy + 1..].iter();
-                        summed.extend(more.map(|weight| (part, place, weight * channels + channel)));
-                    }
-                }
-            }
-            for (whole, indices) in whole.iter_mut().zip(indices.chunks_exact(depth)) {
-                *whole =
-                    indices[0] != NONE && indices.windows(2).all(|pair| pair[0].wrapping_add(1) == pair[1]);
-            }
+        // some groups at once: what lies side by side in a lane's weights is read before the next lane's, far away
+        for groups in groups.chunks(GROUPS_AT_ONCE) {
             let first = self.weights.len();
-            self.weights.resize(first + size, W::ZERO);
+            self.weights.resize(first + groups.len() * size, W::ZERO);
             let packed = &mut self.weights[first..];
-            let mut rests_of_group = false;
+            let mut rests_of_groups: [Option<Vec<W>>; GROUPS_AT_ONCE] = [const { None }; GROUPS_AT_ONCE];
             for ((found, total), places) in lanes.iter().zip(&mut totals).zip(places.chunks_exact(length)) {
                 let Some(Lane { output, part }) = *found else { continue };
                 let weights = &weights[output * w_out..];
-                let steps = indices[part * length..][..length].chunks_exact(depth);
-                let whole = &whole[part * family.steps..];
-                for ((indices, places), whole) in steps.zip(places.chunks_exact(depth)).zip(whole) {
-                    let mut values = if *whole {
-                        W::step(&weights[indices[0]..])
-                    } else {
-                        let mut values = [W::ZERO; 4];
-                        for (value, index) in
-                            values.iter_mut().zip(indices).filter(|(_, index)| **index != NONE)
-                        {
-                            *value = weights[*index];
+                let of_groups = groups.iter().zip(packed.chunks_exact_mut(size)).zip(&mut rests_of_groups);
+                for ((group, packed), rest_of_group) in of_groups {
+                    let steps = group.indices[part * length..][..length].chunks_exact(depth);
+                    let whole = &group.whole[part * family.steps..];
+                    for ((indices, places), whole) in steps.zip(places.chunks_exact(depth)).zip(whole) {
+                        let mut values = if *whole {
+                            W::step(&weights[indices[0]..])
+                        } else {
+                            let mut values = [W::ZERO; 4];
+                            for (value, index) in
+                                values.iter_mut().zip(indices).filter(|(_, index)| **index != NONE)
+                            {
+                                *value = weights[*index];
+                            }
+                            values
+                        };
+                        *total = values.iter().fold(*total, |total, value| value.count(total));
+                        if !W::obeys(&values, family.limit) {
+                            let mut rest = [W::ZERO; 4];
+                            W::split(&mut values, &mut rest, family.limit);
+                            let rests = rest_of_group.get_or_insert_with(|| vec![W::ZERO; size]);
+                            places.iter().zip(rest).for_each(|(place, rest)| rests[*place] = rest);
                         }
-                        values
-                    };
-                    *total = values.iter().fold(*total, |total, value| value.count(total));
-                    if !W::obeys(&values, family.limit) {
-                        let mut rest = [W::ZERO; 4];
-                        W::split(&mut values, &mut rest, family.limit);
-                        rests_of_group = true;
-                        places.iter().zip(rest).for_each(|(place, rest)| rest_of_group[*place] = rest);
+                        if together {
+                            W::put(values, &mut packed[places[0]..]);
+                        } else {
+                            places.iter().zip(values).for_each(|(place, value)| packed[*place] = value);
+                        }
                     }
-                    if together {
-                        W::put(values, &mut packed[places[0]..]);
-                    } else {
-                        places.iter().zip(values).for_each(|(place, value)| packed[*place] = value);
+                    for (_, input, index) in group.summed.iter().filter(|(of, ..)| *of == part) {
+                        packed[places[*input]] = packed[places[*input]].sum(weights[*index]);
                     }
                 }
-                for (_, input, index) in summed.iter().filter(|(of, ..)| *of == part) {
-                    packed[places[*input]] = packed[places[*input]].sum(weights[*index]);
-                }
             }
-            self.offsets.push(group.offset as u32);
-            if rests_of_group {
-                rests.push((group.offset, core::mem::replace(&mut rest_of_group, vec![W::ZERO; size])));
-            }
+            self.offsets.extend(groups.iter().map(|group| group.offset as u32));
+            let rests_of_groups = groups.iter().zip(rests_of_groups);
+            rests.extend(rests_of_groups.filter_map(|(group, rest)| Some((group.offset, rest?))));
         }
         for (offset, mut rest) in rests {
             self.offsets.push(offset as u32);

@@ -135,7 +135,7 @@ impl<const VNNI: bool> Arithmetic for Avx2Integers<VNNI> {
         }
         // SAFETY: no instruction at all; the caller vouches for the inputs
         unsafe {
-            core::arch::asm!("/* {0} */", inout(reg) from, options(nomem, nostack, preserves_flags));
+            core::arch::asm!("/* {0} */", inout(reg) from, options(readonly, nostack, preserves_flags));
             Self::inputs(from)
         }
     }

@@ -75,4 +75,19 @@ impl Encoder {
         }
         Ok(Posterior { mean, log_variance })
     }
+
+    /// Encodes one picture and calls `after` behind each of the model's [steps](Facts::steps), by its number; never if
+    /// tract runs the network.
+    ///
+    /// # Errors
+    /// If `image` is no picture's values.
+    pub fn run_timed(&mut self, image: &[f32], after: impl FnMut(usize)) -> Result<()> {
+        if image.len() != self.image.values() {
+            let problem = format!("{}: {} values are no picture of {}", self.name, image.len(), self.image);
+            return Err(Error::invalid(problem));
+        }
+        let (mut mean, mut log_variance) = (vec![0.0; self.latent_dim], vec![0.0; self.latent_dim]);
+        let run = self.network.timed(image, 0, &mut [&mut mean, &mut log_variance], after);
+        run.map_err(|reason| Error::run(&self.name, reason))
+    }
 }

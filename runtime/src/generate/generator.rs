@@ -144,6 +144,21 @@ impl Generator {
         Ok(&self.values)
     }
 
+    /// Runs one latent, of `class` if the network is told one, and calls `after` behind each of the model's
+    /// [steps](Facts::steps), by its number; never if tract runs the network.
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub fn run_timed(&mut self, latent: &[f32], class: Option<u32>, after: impl FnMut(usize)) -> Result<()> {
+        self.check_dim(latent.len())?;
+        check_finite(latent, latent.len())?;
+        self.check_classes(1, class.as_slice())?;
+        self.values.resize(self.batch * self.image.values(), 0.0);
+        let outputs = &mut [&mut self.values[..self.image.values()]];
+        let run = self.network.timed(latent, class.unwrap_or(0), outputs, after);
+        run.map_err(|reason| Error::run(&self.name, reason))
+    }
+
     /// The pictures of some latents, ready to be seen; `classes` as in [`Self::run`].
     ///
     /// # Errors

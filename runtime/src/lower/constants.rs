@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 
+use crate::onnx::{AttributeProto, DataType, GraphProto, NodeProto, TensorProto};
 use half::f16;
-use tract_onnx::pb::tensor_proto::DataType;
-use tract_onnx::pb::{AttributeProto, GraphProto, NodeProto, TensorProto};
+use prost::bytes::Bytes;
 
 /// The numbers of a constant.
 #[derive(Clone, Debug, PartialEq)]
@@ -14,7 +14,7 @@ pub(crate) enum Numbers {
     /// int64 and int32.
     Integers(Vec<i64>),
     /// int8 and uint8, as their bits; whether they are signed.
-    Levels(Vec<u8>, bool),
+    Levels(Bytes, bool),
     /// int8, uint8 or int32 behind a DequantizeLinear: as they are, scales and zero points, one or one for each index of the axis.
     Quantized { levels: Vec<i64>, scales: Vec<f32>, zeros: Vec<i64>, axis: usize },
 }
@@ -57,8 +57,9 @@ impl Constant {
                 Numbers::Integers(values.map(i64::from).collect())
             }
             kind @ (DataType::Uint8 | DataType::Int8) => {
-                let bits = raw.iter().copied().chain(small.map(|value| *value as u8));
-                Numbers::Levels(bits.collect(), kind == DataType::Int8)
+                let bits =
+                    if raw.is_empty() { small.map(|value| *value as u8).collect() } else { raw.clone() };
+                Numbers::Levels(bits, kind == DataType::Int8)
             }
             _ => return None,
         };

@@ -17,8 +17,8 @@ mod read;
 #[cfg(test)]
 mod tests;
 
+use crate::onnx::GraphProto;
 use edgegen_kernels::{Cpu, Plane};
-use tract_onnx::pb::GraphProto;
 
 pub(crate) use constants::{Attributes, Constant};
 pub(crate) use program::Program;
@@ -32,6 +32,24 @@ pub(crate) struct Lowered {
     pub(crate) macs: u64,
     /// Who runs each ONNX node.
     pub(crate) runners: Vec<String>,
+    /// What is done, in order: steps, then outputs.
+    pub(crate) steps: Vec<Done>,
+}
+
+/// A step of a program.
+#[derive(Clone, Debug)]
+pub(crate) struct Done {
+    /// The ONNX nodes that it does, by their places in the graph; none: the input goes into a plane.
+    pub(crate) nodes: Vec<usize>,
+    pub(crate) what: String,
+    /// Shapes of what it reads and writes, (C, H, W) or (values).
+    pub(crate) input: Vec<usize>,
+    pub(crate) output: Vec<usize>,
+    /// Useful multiply-accumulates, and whether they are of integers.
+    pub(crate) macs: u64,
+    pub(crate) integers: bool,
+    /// Bytes of weights and values that it reads and writes at least.
+    pub(crate) bytes: u64,
 }
 
 /// Why a graph is not lowered: the node, by its place in the graph, and what is wrong.
@@ -65,14 +83,14 @@ pub(crate) fn lower(
     fuse::fuse(&mut graph);
     // fused, for what is cut off behind a DepthToSpace is not useful
     let macs = macs(&graph);
-    let (program, runs) = plan::plan(&graph, cpu)?;
+    let (program, runs, steps) = plan::plan(&graph, cpu)?;
     let mut runners = vec!["constant: computed when the file is opened".to_string(); onnx.node.len()];
     for run in runs {
         for source in run.sources {
             runners[source] = run.what.clone();
         }
     }
-    Ok(Lowered { program, outputs, macs, runners })
+    Ok(Lowered { program, outputs, macs, runners, steps })
 }
 
 /// Multiply-accumulates of a picture.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use edgegen_kernels::elements::{Function, flipped, places, value};
 use edgegen_kernels::{Border, Cpu, FloatLayer, FloatSpec, Plane, QuantizedLayer, QuantizedSpec};
 
+use super::Done;
 use super::graph::{Encoding, Graph, Id, Move, Node, Number, Op, Shape};
 use super::program::{Buffer, Exit, Program, Step};
 
@@ -31,7 +32,10 @@ struct Planner<'a> {
     exits: Vec<bool>,
 }
 
-pub(super) fn plan(graph: &Graph, cpu: Cpu) -> Result<(Program, Vec<Run>), Reason> {
+/// The program, who runs each ONNX node, and what each step and output does.
+type Planned = (Program, Vec<Run>, Vec<Done>);
+
+pub(super) fn plan(graph: &Graph, cpu: Cpu) -> Result<Planned, Reason> {
     let mut planner = Planner {
         graph,
         cpu,
@@ -141,7 +145,7 @@ impl Planner<'_> {
         Ok(())
     }
 
-    fn build(self) -> Result<(Program, Vec<Run>), Reason> {
+    fn build(self) -> Result<Planned, Reason> {
         let mut layers: HashMap<usize, Layer> = HashMap::new();
         let mut memory = Memory::default();
         let (mut level_scratch, mut float_scratch) = (0, 0);
@@ -177,10 +181,10 @@ impl Planner<'_> {
                 zero: self.zeros.get(&root).copied().unwrap_or(0),
             }
         };
-        let (mut steps, mut runs) = (Vec::new(), Vec::new());
-        let mut say = |what: String, sources: &[usize]| runs.push(Run { what, sources: sources.to_vec() });
+        let (mut steps, mut runs, mut done) = (Vec::new(), Vec::new(), Vec::new());
         if self.memory_of_input() {
             steps.push(Step::EnterFloats { to: buffer(self.graph.input) });
+            done.push(self.done(None, self.graph.input, self.graph.input, "the input into a plane"));
         }
         for (index, node) in self.graph.nodes.iter().enumerate() {
             if self.exits[node.output] {
@@ -188,6 +192,8 @@ impl Planner<'_> {
             }
             let to = buffer(node.output);
             let from = || buffer(node.inputs[0]);
+            let mut say =
+                |what: String, sources: &[usize]| runs.push(Run { what, sources: sources.to_vec() });
             match &node.op {
                 Op::Linear(_) | Op::Quantized(_) => match layers.remove(&index) {
                     Some(Layer::Quantized(layer)) => {
@@ -271,11 +277,16 @@ impl Planner<'_> {
                     steps.push(Step::ClassLevels { classes: *classes, table, to });
                 }
             }
+            let what = runs.last().map_or("", |run: &Run| run.what.as_str());
+            let input = node.inputs.first().copied().unwrap_or(node.output);
+            done.resize_with(steps.len(), || self.done(Some(node), input, node.output, what));
         }
         let mut exits = Vec::new();
         for output in &self.graph.outputs {
             let maker = self.graph.nodes.iter().find(|node| node.output == *output && self.exits[*output]);
             let input = maker.map_or(*output, |node| node.inputs[0]);
+            let mut say =
+                |what: String, sources: &[usize]| runs.push(Run { what, sources: sources.to_vec() });
             exits.push(match maker.map(|node| (&node.op, node)) {
                 Some((Op::LookUp(encoding, function), node)) => {
                     say("looked up on the way out".into(), &node.sources);
@@ -287,6 +298,11 @@ impl Planner<'_> {
                 }
                 _ => Exit::Floats { from: buffer(input), function: Function::Identity },
             });
+            let what = match maker {
+                Some(_) => runs.last().map_or("", |run: &Run| run.what.as_str()),
+                None => "the output out of its plane",
+            };
+            done.push(self.done(maker, input, *output, what));
         }
         let program = Program {
             isa: self.cpu.isa(),
@@ -298,7 +314,30 @@ impl Planner<'_> {
             float_scratch: vec![0.0; float_scratch],
             pool: None,
         };
-        Ok((program, runs))
+        Ok((program, runs, done))
+    }
+
+    /// What a step does.
+    fn done(&self, node: Option<&Node>, input: Id, output: Id, what: &str) -> Done {
+        let size = |value: Id| match self.graph.values[value].number {
+            Number::Level => self.graph.values[value].shape.values() as u64,
+            Number::Float => 4 * self.graph.values[value].shape.values() as u64,
+        };
+        let weights = match node.map(|node| &node.op) {
+            Some(Op::Quantized(layer)) => layer.weights.len() as u64,
+            Some(Op::Linear(layer)) => 4 * layer.weights.len() as u64,
+            _ => 0,
+        };
+        let kind = node.and_then(|node| node.op.kind());
+        Done {
+            nodes: node.map_or_else(Vec::new, |node| node.sources.clone()),
+            what: what.to_string(),
+            input: self.graph.values[input].shape.dims(),
+            output: self.graph.values[output].shape.dims(),
+            macs: kind.map_or(0, |kind| kind.macs(&self.plane(input), &self.plane(output))),
+            integers: matches!(node.map(|node| &node.op), Some(Op::Quantized(_))),
+            bytes: weights + size(input) + size(output),
+        }
     }
 
     /// Whether the input is read as float32.

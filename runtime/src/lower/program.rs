@@ -162,8 +162,19 @@ impl Program {
     /// Draws or encodes one picture: `input` in CHW order, `class` if the network is told one. Each of `outputs`
     /// receives the output of that number, CHW.
     pub(crate) fn run(&mut self, input: &[f32], class: u32, outputs: &mut [&mut [f32]]) {
-        self.steps(input, class);
-        for (exit, output) in self.exits.iter().zip(outputs) {
+        self.timed(input, class, outputs, |_| ());
+    }
+
+    /// [`Self::run`], with a call behind each step and each output, by their number.
+    pub(crate) fn timed(
+        &mut self,
+        input: &[f32],
+        class: u32,
+        outputs: &mut [&mut [f32]],
+        mut after: impl FnMut(usize),
+    ) {
+        self.steps(input, class, &mut after);
+        for (index, (exit, output)) in self.exits.iter().zip(outputs).enumerate() {
             match exit {
                 Exit::Levels { from, table } => {
                     elements::look_up(
@@ -179,6 +190,7 @@ impl Program {
                     function.apply(output);
                 }
             }
+            after(self.steps.len() + index);
         }
     }
 
@@ -206,18 +218,18 @@ impl Program {
 
     /// Draws one picture as pixels, HWC, through a table of [`Self::pixel_table`].
     pub(crate) fn pixels(&mut self, input: &[f32], class: u32, table: &[u8; 256], hwc: &mut [u8]) {
-        self.steps(input, class);
+        self.steps(input, class, &mut |_| ());
         if let Some(Exit::Levels { from, .. }) = self.exits.first() {
             elements::look_up_bytes(self.isa, &from.plane, &self.levels[from.memory.clone()], table, hwc);
         }
     }
 
-    fn steps(&mut self, input: &[f32], class: u32) {
+    fn steps(&mut self, input: &[f32], class: u32, after: &mut impl FnMut(usize)) {
         let Self { isa, steps, levels, floats, level_scratch, float_scratch, pool, .. } = self;
         let isa = *isa;
         let border =
             |memory: &mut [u8], to: &Buffer| to.plane.fill_border(memory, elements::flipped(isa, to.zero));
-        for step in steps {
+        for (index, step) in steps.iter_mut().enumerate() {
             match step {
                 Step::EnterLevels { encoding, to } => {
                     let memory = &mut levels[to.memory.clone()];
@@ -299,6 +311,7 @@ impl Program {
                     to.plane.fill_border(y, 0.0);
                 }
             }
+            after(index);
         }
     }
 }

@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 
+use crate::onnx::{GraphProto, NodeProto};
 use edgegen_kernels::elements::Function;
 use edgegen_kernels::{Axis, Kind};
-use tract_onnx::pb::{GraphProto, NodeProto};
 
 use super::constants::{Attributes, Constant, Numbers, initializers, number};
 use super::graph::{Encoding, Graph, Id, Linear, Move, Node, Number, Op, Quantized, Shape, requantised};

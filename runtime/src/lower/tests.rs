@@ -1,8 +1,7 @@
 //! Graphs of a node or two: what is read, what is refused and in which words, and that fusing changes no result.
 
+use crate::onnx::{AttributeProto, DataType, GraphProto, NodeProto, TensorProto, ValueInfoProto};
 use edgegen_kernels::Cpu;
-use tract_onnx::pb::tensor_proto::DataType;
-use tract_onnx::pb::{AttributeProto, GraphProto, NodeProto, TensorProto, ValueInfoProto};
 
 use super::{Lowered, Refusal, lower};
 
@@ -13,7 +12,7 @@ fn floats(name: &str, dims: &[i64], values: &[f32]) -> TensorProto {
 
 fn tensor(name: &str, dims: &[i64], kind: DataType, raw_data: Vec<u8>) -> TensorProto {
     let (name, dims) = (name.to_string(), dims.to_vec());
-    TensorProto { name, dims, data_type: kind as i32, raw_data, ..TensorProto::default() }
+    TensorProto { name, dims, data_type: kind as i32, raw_data: raw_data.into(), ..TensorProto::default() }
 }
 
 fn level(name: &str, value: u8) -> TensorProto {

@@ -1,15 +1,17 @@
 //! How fast, how large, on what: measurements of a device.
 
+mod board;
 mod peak;
 mod timing;
 
+pub use board::{Board, Core, Root, State, Throttled};
 pub use edgegen_kernels::{Cpu, Isa};
-pub use peak::{Arithmetic, peak_gmacs};
+pub use peak::{Arithmetic, peak_gmacs, read_gbytes};
 pub use timing::{Timings, time_runs};
 
+use crate::model::stock;
 use crate::{Error, Result};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use tract_linalg::multithread::{Executor, set_default_executor};
 
 /// Most threads that can be asked for.
 const MOST_THREADS: usize = 256;
@@ -27,11 +29,10 @@ pub(crate) fn threads() -> usize {
 /// # Errors
 /// If `count` is 0 or more than 256.
 pub fn set_threads(count: usize) -> Result<()> {
-    match count {
-        1 => set_default_executor(Executor::SingleThread),
-        2..=MOST_THREADS => set_default_executor(Executor::multithread(count)),
-        _ => return Err(Error::invalid(format_args!("{count} threads: give 1 to {MOST_THREADS}"))),
+    if !(1..=MOST_THREADS).contains(&count) {
+        return Err(Error::invalid(format_args!("{count} threads: give 1 to {MOST_THREADS}")));
     }
+    stock::set_threads(count);
     THREADS.store(count, Ordering::Relaxed);
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! What one core can multiply at most.
 
 use edgegen_kernels::{Cpu, multiply_floats, multiply_integers};
+use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 /// What is multiplied.
@@ -37,6 +38,30 @@ pub fn peak_gmacs(cpu: Cpu, arithmetic: Arithmetic) -> f64 {
     while best == 0.0 || start.elapsed() < ALL {
         let (took, macs) = time(rounds);
         best = best.max(macs as f64 / took.as_secs_f64() / 1e9);
+    }
+    best
+}
+
+/// Bytes that one core reads in a nanosecond, 10⁹ a second, when it goes again and again through as many as a network has: from
+/// the cache that they fit. The best of some measurements.
+pub fn read_gbytes(bytes: usize) -> f64 {
+    const LANES: usize = 16;
+    let values = vec![1u64; (bytes / 8).max(LANES)];
+    let pass = || {
+        let mut sums = [0u64; LANES];
+        for values in black_box(&values).as_chunks::<LANES>().0 {
+            sums.iter_mut().zip(values).for_each(|(sum, value)| *sum = sum.wrapping_add(*value));
+        }
+        black_box(sums);
+    };
+    let (start, mut best) = (Instant::now(), 0.0f64);
+    while best == 0.0 || start.elapsed() < ALL {
+        let (mut passes, before) = (0u64, Instant::now());
+        while passes == 0 || before.elapsed() < ONE {
+            pass();
+            passes += 1;
+        }
+        best = best.max((passes * values.len() as u64 * 8) as f64 / before.elapsed().as_secs_f64() / 1e9);
     }
     best
 }

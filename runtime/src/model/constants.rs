@@ -6,10 +6,9 @@
 
 use super::limits;
 use crate::lower::{Attributes, Constant};
+use crate::onnx::{DataType, GraphProto, NodeProto, TensorProto};
 use crate::{Error, Result};
 use std::collections::{HashMap, HashSet};
-use tract_onnx::pb::tensor_proto::DataType;
-use tract_onnx::pb::{GraphProto, NodeProto, TensorProto};
 
 /// Replaces every Cast to float32 and every DequantizeLinear of constants by what it makes.
 pub(super) fn widen(graph: &mut GraphProto, file: &str) -> Result<()> {
@@ -90,15 +89,15 @@ fn dequantized(node: &NodeProto, constants: &HashMap<&str, &TensorProto>) -> Opt
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::onnx::{AttributeProto, ValueInfoProto};
     use half::f16;
-    use tract_onnx::pb::{AttributeProto, ValueInfoProto};
 
     fn tensor(name: &str, dims: &[i64], kind: DataType, raw_data: Vec<u8>) -> TensorProto {
         TensorProto {
             name: name.into(),
             dims: dims.to_vec(),
             data_type: kind as i32,
-            raw_data,
+            raw_data: raw_data.into(),
             ..TensorProto::default()
         }
     }

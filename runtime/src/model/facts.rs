@@ -4,13 +4,16 @@
 use super::graph::{self, Port, Selection};
 use super::kinds::{ImageShape, Part, PixelFormat, Precision, Range};
 use super::metadata::{Metadata, keys};
-use super::{OpenOptions, limits, plan};
+use super::network::Reason;
+use super::stock::Typed;
+use super::{OpenOptions, limits};
+use crate::lower::Done;
+use crate::measure::Arithmetic;
+use crate::onnx::{GraphProto, ModelProto, NodeProto};
 use crate::{Error, Result};
 use edgegen_kernels::Isa;
 use std::collections::BTreeMap;
 use std::fmt::Display;
-use tract_core::model::TypedModel;
-use tract_onnx::pb::{GraphProto, ModelProto, NodeProto};
 
 /// What an opened model is: from its metadata where it has any, else from its graph.
 #[derive(Clone, Debug)]
@@ -49,6 +52,8 @@ pub struct Facts {
     pub operators: BTreeMap<String, usize>,
     /// Every node of that part, in order, and who runs it.
     pub nodes: Vec<NodeFact>,
+    /// What the kernels do, in order; empty if tract runs the network.
+    pub steps: Vec<StepFact>,
     /// The family of kernels.
     pub isa: String,
     /// Why tract runs the network and not the kernels: the first node that they do not know.
@@ -64,6 +69,54 @@ pub struct NodeFact {
     pub operator: String,
     /// The kernel that runs it, or part of what it does.
     pub runner: String,
+}
+
+/// Something that is done for each picture.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StepFact {
+    /// The ONNX node that it does: the layer if it does several, else the last; `input` for the way in.
+    pub name: String,
+    /// That node's operator.
+    pub operator: String,
+    /// The kernel.
+    pub kernel: String,
+    /// Shape of what it reads, (C, H, W) or (values).
+    pub input: Vec<usize>,
+    /// Shape of what it writes.
+    pub output: Vec<usize>,
+    /// Useful multiply-accumulates.
+    pub macs: u64,
+    /// What it multiplies.
+    pub arithmetic: Arithmetic,
+    /// Bytes of weights and values that it reads and writes at least.
+    pub bytes: u64,
+}
+
+impl StepFact {
+    pub(super) fn of(done: Done, graph: &GraphProto) -> Self {
+        let nodes = || done.nodes.iter().filter_map(|node| graph.node.get(*node));
+        let multiplies =
+            |node: &&NodeProto| ["Conv", "Gemm", "MatMul"].iter().any(|op| node.op_type.contains(op));
+        let node = nodes().find(multiplies).or_else(|| nodes().next_back());
+        Self {
+            name: node.map_or_else(|| "input".to_string(), name_of),
+            operator: node.map(|node| node.op_type.clone()).unwrap_or_default(),
+            kernel: done.what,
+            input: done.input,
+            output: done.output,
+            macs: done.macs,
+            arithmetic: if done.integers { Arithmetic::Int8 } else { Arithmetic::Float32 },
+            bytes: done.bytes,
+        }
+    }
+}
+
+/// A node's name, or that of its output.
+fn name_of(node: &NodeProto) -> String {
+    match node.name.as_str() {
+        "" => node.output.first().cloned().unwrap_or_default(),
+        name => name.to_string(),
+    }
 }
 
 /// Name, shape and type of an input or output.
@@ -150,6 +203,7 @@ pub(super) struct Evidence<'a> {
     /// Multiply-accumulates of `batch` rows.
     pub(super) macs: Option<u64>,
     pub(super) isa: Isa,
+    pub(super) steps: Vec<StepFact>,
     /// Who runs each node, or why the kernels do not.
     pub(super) runners: std::result::Result<Vec<String>, String>,
 }
@@ -202,6 +256,7 @@ impl Evidence<'_> {
             inputs: std::iter::once(&selection.input).chain(&selection.class).map(TensorFact::of).collect(),
             outputs: selection.outputs.iter().map(TensorFact::of).collect(),
             macs,
+            steps: self.steps,
             nodes: nodes(graph, &self.runners),
             stock: self.runners.err(),
             isa: self.isa.to_string(),
@@ -266,11 +321,7 @@ impl Evidence<'_> {
 /// What is said of each node.
 fn nodes(graph: &GraphProto, runners: &std::result::Result<Vec<String>, String>) -> Vec<NodeFact> {
     let fact = |(index, node): (usize, &NodeProto)| NodeFact {
-        name: if node.name.is_empty() {
-            node.output.first().cloned().unwrap_or_default()
-        } else {
-            node.name.clone()
-        },
+        name: name_of(node),
         operator: node.op_type.clone(),
         runner: runners.as_ref().map_or_else(|_| "tract".into(), |runners| runners[index].clone()),
     };
@@ -278,8 +329,8 @@ fn nodes(graph: &GraphProto, runners: &std::result::Result<Vec<String>, String>)
 }
 
 /// A graph that is typed again with another batch has to follow it.
-pub(super) fn check_batch(typed: &TypedModel, batch: usize) -> std::result::Result<(), plan::Reason> {
-    let shape = plan::output_shape(typed, 0).unwrap_or_default();
+pub(super) fn check_batch(typed: &Typed, batch: usize) -> std::result::Result<(), Reason> {
+    let shape = typed.output_shape(0).unwrap_or_default();
     if shape.first() == Some(&batch) {
         return Ok(());
     }

@@ -5,14 +5,17 @@
 
 use super::facts::check_batch;
 use super::graph::{self, Dim, Port};
-use super::plan::{self, Network};
-use super::{ImageShape, Metadata, OpenOptions, limits, metadata_of, sha256_hex, shape_of};
+use super::network::{Network, Reason};
+use super::stock::{self, Typed};
+use super::{
+    ImageShape, Metadata, OpenOptions, limits, metadata_of, refused, sha256_hex, shape_of, without_tract,
+};
 use crate::lower::{self, Program};
+use crate::onnx::{GraphProto, ModelProto};
 use crate::{Error, Result, measure};
 use prost::Message;
+use prost::bytes::Bytes;
 use std::path::Path;
-use tract_core::model::TypedModel;
-use tract_onnx::pb::{GraphProto, ModelProto};
 
 /// The key in `metadata_props` that says how such a network's input is scaled. Its value is the reader's
 /// to interpret; `edgegen-train compare` knows `unit`, `signed` and `mean=…,scale=…`.
@@ -52,7 +55,7 @@ pub struct FeatureNetwork {
 /// What runs a network.
 enum Engine {
     Kernels(Box<Program>),
-    Stock(Box<TypedModel>),
+    Stock(Box<Typed>),
 }
 
 impl FeatureNetwork {
@@ -78,7 +81,7 @@ impl FeatureNetwork {
         if bytes.is_empty() {
             return Err(Error::malformed(name, "the file is empty"));
         }
-        let mut proto = ModelProto::decode(bytes)
+        let mut proto = ModelProto::decode(Bytes::copy_from_slice(bytes))
             .map_err(|_| Error::malformed(name, "this is not an ONNX model, or it is damaged"))?;
         graph::check_versions(&proto, name)?;
         let metadata = metadata_of(&proto, name)?;
@@ -106,13 +109,16 @@ impl FeatureNetwork {
                     let dimension = dimension(Some(shape), output, name)?;
                     (Engine::Kernels(Box::new(lowered.program)), batch, dimension)
                 }
+                Err(refusal) if !stock::HERE => {
+                    return Err(Error::unsupported(name, without_tract(&refused(graph, &refusal))));
+                }
                 Err(_) => {
                     graph::check_operators(graph, name)?;
                     super::constants::widen(graph, name)?;
                     let attempts = fixed_batch.map_or_else(|| vec![suitable, 1], |batch| vec![batch]);
                     let (batch, typed) =
                         bind(&proto, image, &attempts).map_err(|e| Error::unsupported(name, e))?;
-                    let dimension = dimension(plan::output_shape(&typed, 0), output, name)?;
+                    let dimension = dimension(typed.output_shape(0), output, name)?;
                     (Engine::Stock(Box::new(typed)), batch, dimension)
                 }
             };
@@ -264,11 +270,11 @@ fn bind(
     proto: &ModelProto,
     image: ImageShape,
     batches: &[usize],
-) -> std::result::Result<(usize, TypedModel), plan::Reason> {
+) -> std::result::Result<(usize, Typed), Reason> {
     let mut refusal = String::new();
     for &batch in batches {
         let shape = shape_of(batch, &[image.channels, image.height, image.width]);
-        let typed = plan::typed(proto, &shape).and_then(|typed| check_batch(&typed, batch).map(|()| typed));
+        let typed = stock::typed(proto, &shape).and_then(|typed| check_batch(&typed, batch).map(|()| typed));
         match typed {
             Ok(typed) => return Ok((batch, typed)),
             Err(reason) => refusal = reason,

@@ -5,13 +5,14 @@
 //! chosen outputs need: what is left has one float32 input and, if it is told classes, an int64 one behind it.
 
 use super::kinds::{Precision, Range};
-use super::{Metadata, OpenOptions, limits};
+use super::{Metadata, OpenOptions, limits, stock};
 use crate::error::one_line;
+use crate::onnx::tensor_shape_proto::dimension;
+use crate::onnx::{
+    DataType, EXTERNAL, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, type_proto,
+};
 use crate::{Error, Result};
 use std::collections::{BTreeMap, HashMap, HashSet};
-use tract_onnx::pb::tensor_proto::{DataLocation, DataType};
-use tract_onnx::pb::tensor_shape_proto::dimension;
-use tract_onnx::pb::{GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, type_proto};
 
 /// ONNX operator sets that tract reads and the meaning of whose operators it knows.
 const OPSETS: std::ops::RangeInclusive<i64> = 11..=21;
@@ -83,7 +84,7 @@ fn dtype_text(code: i32) -> String {
     match DataType::try_from(code) {
         Ok(DataType::Float) => "float32".into(),
         Ok(DataType::Double) => "float64".into(),
-        Ok(known) => known.as_str_name().to_lowercase(),
+        Ok(known) => format!("{known:?}").to_lowercase(),
         Err(_) => format!("element type {code}"),
     }
 }
@@ -247,14 +248,14 @@ fn keep_what_is_needed(graph: &mut GraphProto, outputs: &[Port]) {
 
 /// Every operator is one that tract has.
 pub(super) fn check_operators(graph: &GraphProto, file: &str) -> Result<()> {
-    let onnx = tract_onnx::onnx();
+    let operators = stock::operators();
     for node in &graph.node {
         if !matches!(node.domain.as_str(), "" | "ai.onnx") {
             let problem =
                 format!("operator {}.{} is not supported: only ONNX's own are", node.domain, node.op_type);
             return Err(Error::unsupported(file, problem));
         }
-        if !onnx.op_register.0.contains_key(&node.op_type) {
+        if !operators.contains(&node.op_type) {
             let problem = format!("operator {} is not supported", label(node));
             return Err(Error::unsupported(file, problem));
         }
@@ -300,7 +301,7 @@ fn check_fillers(graph: &GraphProto, file: &str) -> Result<()> {
 }
 
 fn check_tensor(tensor: &TensorProto, file: &str) -> Result<()> {
-    if tensor.data_location == Some(DataLocation::External as i32) {
+    if tensor.data_location == EXTERNAL {
         let problem =
             format!("weight {:?} is stored in another file: save the model as one file", tensor.name);
         return Err(Error::unsupported(file, problem));

@@ -12,23 +12,26 @@ mod graph;
 mod kinds;
 pub mod limits;
 mod metadata;
-mod plan;
+mod network;
+#[cfg_attr(not(feature = "tract"), path = "no_stock.rs")]
+pub(crate) mod stock;
 
-pub use facts::{Facts, NodeFact, TensorFact};
+pub use facts::{Facts, NodeFact, StepFact, TensorFact};
 pub use features::{FeatureNetwork, FeatureRunner, INPUT_KEY, MAX_FEATURES, OutputChoice};
 pub use folder::{MANIFEST, Manifest, ManifestFile, ModelFolder, file_name, sha256_hex};
 pub use kinds::{ImageShape, Kind, Part, PixelFormat, Precision, Range};
 pub use metadata::{Metadata, keys};
-pub(crate) use plan::Network;
+pub(crate) use network::Network;
 
 use crate::error::one_line;
 use crate::generate::{Encoder, Generator};
-use crate::lower::{self, Program};
+use crate::lower::{self, Program, Refusal};
+use crate::onnx::{GraphProto, ModelProto};
 use crate::{Error, Result, measure};
 use prost::Message;
+use prost::bytes::Bytes;
 use std::path::Path;
-use tract_core::model::TypedModel;
-use tract_onnx::pb::ModelProto;
+use stock::Typed;
 
 /// What the user knows about a file and the file does not say.
 #[derive(Clone, Debug, Default)]
@@ -62,7 +65,7 @@ enum Engine {
 struct Stock {
     proto: ModelProto,
     /// The graph bound to `typed_batch` pictures.
-    typed: TypedModel,
+    typed: Typed,
     typed_batch: usize,
     /// Shape of one row of the input: (L), (L, 1, 1) or (C, H, W).
     row: Vec<usize>,
@@ -76,7 +79,7 @@ impl Model {
     /// [`Self::from_bytes`].
     pub fn open(path: &Path, options: &OpenOptions) -> Result<Self> {
         let bytes = limits::read_bounded(path, limits::MAX_MODEL_BYTES)?;
-        Self::from_bytes(&bytes, &path.display().to_string(), options)
+        Self::read(bytes.into(), &path.display().to_string(), options)
     }
 
     /// Opens an ONNX file that is in memory; `name` stands for it in errors.
@@ -85,10 +88,15 @@ impl Model {
     /// [`Error::Malformed`] if the bytes are not a sound ONNX model or contradict their own
     /// metadata, [`Error::Unsupported`] if they ask for something that is not done here.
     pub fn from_bytes(bytes: &[u8], name: &str, options: &OpenOptions) -> Result<Self> {
+        Self::read(Bytes::copy_from_slice(bytes), name, options)
+    }
+
+    fn read(bytes: Bytes, name: &str, options: &OpenOptions) -> Result<Self> {
+        let file_bytes = bytes.len() as u64;
         if bytes.is_empty() {
             return Err(Error::malformed(name, "the file is empty"));
         }
-        if bytes.len() as u64 > limits::MAX_MODEL_BYTES {
+        if file_bytes > limits::MAX_MODEL_BYTES {
             return Err(Error::unsupported(name, "the model is too large"));
         }
         let mut proto = ModelProto::decode(bytes)
@@ -109,32 +117,34 @@ impl Model {
         let lowered = lower::lower(graph, &selection.input.name, &input.row, class, cpu);
         let batch = input.fixed_batch.unwrap_or(1);
         let with_batch = |row: &Vec<usize>| Some(shape_of(batch, row));
-        let (run, shapes, macs, runners) = match lowered {
+        let (run, shapes, macs, runners, steps) = match lowered {
             Ok(lowered) => {
                 let shapes = lowered.outputs.iter().map(with_batch).collect();
                 let macs = lowered.macs.checked_mul(batch as u64);
-                (Ok(lowered.program), shapes, macs, Ok(lowered.runners))
+                let steps = lowered.steps.into_iter().map(|done| facts::StepFact::of(done, graph)).collect();
+                (Ok(lowered.program), shapes, macs, Ok(lowered.runners), steps)
             }
             Err(refusal) => {
-                let node = graph.node.get(refusal.node).map(|node| format!("node {}: ", graph::label(node)));
-                let reason = one_line(format_args!("{}{}", node.unwrap_or_default(), refusal.reason));
+                let reason = refused(graph, &refusal);
+                if !stock::HERE {
+                    return Err(Error::unsupported(name, without_tract(&reason)));
+                }
                 let foreign = graph.node.iter().any(|node| !matches!(node.domain.as_str(), "" | "ai.onnx"));
                 if foreign {
                     return Err(Error::unsupported(name, reason));
                 }
                 graph::check_operators(graph, name)?;
                 constants::widen(graph, name)?;
-                let typed = plan::typed(&proto, &shape_of(batch, &input.row))
+                let typed = stock::typed(&proto, &shape_of(batch, &input.row))
                     .map_err(|reason| Error::unsupported(name, reason))?;
-                let shapes =
-                    (0..selection.outputs.len()).map(|index| plan::output_shape(&typed, index)).collect();
-                let macs = plan::count_macs(&typed);
-                (Err(typed), shapes, macs, Err(reason))
+                let shapes = (0..selection.outputs.len()).map(|index| typed.output_shape(index)).collect();
+                let macs = typed.macs();
+                (Err(typed), shapes, macs, Err(reason), Vec::new())
             }
         };
         let evidence = facts::Evidence {
             file: name,
-            file_bytes: bytes.len() as u64,
+            file_bytes,
             opset,
             proto: &proto,
             stored,
@@ -146,6 +156,7 @@ impl Model {
             batch,
             macs,
             isa: cpu.isa(),
+            steps,
             runners,
         };
         let facts = evidence.settle()?;
@@ -211,13 +222,23 @@ impl Model {
             Engine::Stock(stock) => {
                 let Stock { proto, typed, row, .. } = *stock;
                 drop(typed);
-                let typed = plan::typed(&proto, &shape_of(batch, &row)).map_err(unsupported)?;
+                let typed = stock::typed(&proto, &shape_of(batch, &row)).map_err(unsupported)?;
                 facts::check_batch(&typed, batch).map_err(unsupported)?;
                 Network::stock(typed).map_err(unsupported)?
             }
         };
         Ok((name, facts, network, batch))
     }
+}
+
+/// What the kernels do not know, on one line.
+fn refused(graph: &GraphProto, refusal: &Refusal) -> String {
+    let node = graph.node.get(refusal.node).map(|node| format!("node {}: ", graph::label(node)));
+    one_line(format_args!("{}{}", node.unwrap_or_default(), refusal.reason))
+}
+
+fn without_tract(reason: &str) -> String {
+    format!("{reason}; a build with the feature tract may run it")
 }
 
 fn metadata_of(proto: &ModelProto, name: &str) -> Result<Metadata> {

@@ -1,15 +1,16 @@
-//! `edgegen bench`: how fast a network runs here.
+//! `edgegen bench`: how fast a network runs here, and under which circumstances.
 
 use super::choice::Choice;
 use super::print;
+use super::subject::Subject;
 use anyhow::{Result, bail};
 use clap::Args;
-use edgegen_runtime::generate::{Encoder, Generator, Latents};
-use edgegen_runtime::measure::{Arithmetic, cpu, peak_gmacs, peak_rss_kib, set_threads, time_runs};
-use edgegen_runtime::model::{Model, Part, Precision};
-use edgegen_runtime::random::{Purpose, Stream};
-use serde_json::json;
-use std::hint::black_box;
+use edgegen_runtime::measure::{
+    Arithmetic, Board, Root, State, cpu, peak_gmacs, peak_rss_kib, set_threads, time_runs,
+};
+use edgegen_runtime::model::{Part, Precision};
+use serde_json::{Map, Value, json};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 #[derive(Args)]
@@ -28,66 +29,21 @@ pub(super) struct Bench {
     /// Stop after this time even if not all runs are done
     #[arg(long, default_value_t = 30.0)]
     seconds: f64,
+    /// Wait so long before the runs, so that the board is cool, seconds
+    #[arg(long, default_value_t = 0.0)]
+    cool_down: f64,
     /// Network, of those in a model folder [default: decoder or generator]
     #[arg(long, value_name = "encoder|decoder|generator")]
     part: Option<Part>,
     /// Print one JSON object
-    #[arg(long)]
+    #[arg(long, conflicts_with = "csv")]
     json: bool,
-}
-
-/// A network with something to feed it.
-enum Subject {
-    Draws { generator: Generator, latents: Latents, classes: Vec<u32> },
-    Encodes { encoder: Encoder, images: Vec<f32> },
-}
-
-impl Subject {
-    fn new(model: Model, batch: usize) -> Result<Self> {
-        if model.facts().part == Part::Encoder {
-            let encoder = model.into_encoder(batch)?;
-            // what is in the pictures does not change the time; the values do stay in the range
-            let mut noise = Stream::new(0, Purpose::Evaluation, 0);
-            let values = encoder.batch() * encoder.image_shape().values();
-            let images = (0..values).map(|_| noise.uniform()).collect();
-            return Ok(Self::Encodes { encoder, images });
-        }
-        let generator = model.into_generator(batch)?;
-        let latents = Latents::from_seed(0, 0, generator.batch(), generator.latent_dim(), 1.0);
-        // the class does not change the time
-        let classes = vec![0; if generator.is_conditional() { latents.count() } else { 0 }];
-        Ok(Self::Draws { generator, latents, classes })
-    }
-
-    fn batch(&self) -> usize {
-        match self {
-            Self::Draws { generator, .. } => generator.batch(),
-            Self::Encodes { encoder, .. } => encoder.batch(),
-        }
-    }
-
-    /// One run up to what a user gets: frames, or a posterior.
-    fn first(&mut self) -> edgegen_runtime::Result<()> {
-        match self {
-            Self::Draws { generator, latents, classes } => {
-                generator.frames(latents, classes).map(|frames| drop(black_box(frames)))
-            }
-            Self::Encodes { .. } => self.run(),
-        }
-    }
-
-    fn run(&mut self) -> edgegen_runtime::Result<()> {
-        match self {
-            Self::Draws { generator, latents, classes } => {
-                generator.run(latents.values(), classes).map(|values| {
-                    black_box(values);
-                })
-            }
-            Self::Encodes { encoder, images } => {
-                encoder.run(images).map(|posterior| drop(black_box(posterior)))
-            }
-        }
-    }
+    /// Print a line of names and one of values, separated by commas
+    #[arg(long)]
+    csv: bool,
+    /// Read the board's files below this folder
+    #[arg(long, value_name = "FOLDER", default_value = "/", hide = true)]
+    root: PathBuf,
 }
 
 /// Most runs and seconds that can be asked for.
@@ -101,6 +57,9 @@ impl Bench {
         if !(self.seconds > 0.0 && self.seconds <= MOST as f64) {
             bail!("--seconds {}: give a time above 0 up to {MOST}", self.seconds);
         }
+        if !(0.0..=3600.0).contains(&self.cool_down) {
+            bail!("--cool-down {}: give 0 to 3600 seconds", self.cool_down);
+        }
         set_threads(self.threads)?;
         let model = self.choice.open(self.part)?;
         let facts = model.facts().clone();
@@ -111,22 +70,39 @@ impl Bench {
         subject.first()?;
         let first_time = before.elapsed();
 
+        std::thread::sleep(Duration::from_secs_f64(self.cool_down));
+        let root = Root::at(&self.root);
+        let board = Board::read(&root);
+        let state_before = State::read(&root, &board);
         let limit = Duration::from_secs_f64(self.seconds);
+        let measured = Instant::now();
         let timings = time_runs(self.runs, limit, || subject.run())?;
+        let measured = measured.elapsed();
+        let state_after = State::read(&root, &board);
         let Some(timings) = timings else { bail!("no run was timed") };
 
-        // integers may be multiplied where the network has them, no matter how its file is called
+        let cpu = cpu()?;
         let arithmetic = match facts.precision {
             Precision::Int8 => Arithmetic::Int8,
             Precision::Fp32 | Precision::Fp16 => Arithmetic::Float32,
         };
-        let cpu = cpu()?;
         let peak = peak_gmacs(cpu, arithmetic);
         let gmacs = facts.macs.map(|macs| (macs * subject.batch() as u64) as f64 / timings.p50_us / 1e3);
         let tenths = |value: f64| (value * 10.0).round() / 10.0;
-
         let ms = |time: Duration| (time.as_secs_f64() * 1e6).round() / 1e3;
         let us = |time: f64| (time * 100.0).round() / 100.0;
+        let energy = state_before.energy_uj.zip(state_after.energy_uj);
+        let energy = energy.and_then(|(before, after)| after.checked_sub(before));
+        let board_of = json!({
+            "model": board.model,
+            "revision": board.revision,
+            "system": board.system,
+            "cores": board.cores,
+            "allowed_cores": board.allowed,
+            "memory_kib": board.memory_kib,
+            "before": state_before,
+            "after": state_after,
+        });
         let report = json!({
             "model": self.choice.model.display().to_string(),
             "part": facts.part,
@@ -146,17 +122,91 @@ impl Bench {
             "p90_us": us(timings.p90_us),
             "p99_us": us(timings.p99_us),
             "mean_us": us(timings.mean_us),
+            "frames_per_second": tenths(subject.batch() as f64 / timings.p50_us * 1e6),
             "gmacs": gmacs.map(tenths),
             "peak_gmacs_per_core": tenths(peak),
             "percent_of_peak": gmacs.map(|gmacs| tenths(gmacs / peak / self.threads as f64 * 100.0)),
+            "watts": energy.map(|uj| tenths(uj as f64 / 1e6 / measured.as_secs_f64())),
             "peak_rss_kib": peak_rss_kib(),
+            "board": board_of,
         });
-        if self.json {
-            return print(&format!("{report}\n"));
+        match (self.json, self.csv) {
+            (true, _) => print(&format!("{report}\n")),
+            (_, true) => print(&csv(&report)),
+            _ => print(&text(&report, &board, [&state_before, &state_after])),
         }
-        let lines = report.as_object().into_iter().flatten().map(|(key, value)| {
-            format!("{key:<14}{}\n", value.as_str().map_or_else(|| value.to_string(), str::to_string))
-        });
-        print(&lines.collect::<String>())
     }
+}
+
+/// What has a value of its own, without the board's tree.
+fn flat(report: &Value) -> Map<String, Value> {
+    let entries = report.as_object().into_iter().flatten();
+    entries.filter(|(key, _)| *key != "board").map(|(key, value)| (key.clone(), value.clone())).collect()
+}
+
+fn csv(report: &Value) -> String {
+    let mut entries = flat(report);
+    let board = &report["board"];
+    entries.insert("board".into(), board["model"].clone());
+    entries.insert("governor".into(), board["cores"][0]["governor"].clone());
+    for when in ["before", "after"] {
+        entries.insert(format!("khz_{when}"), board[when]["khz"][0].clone());
+        entries.insert(format!("celsius_{when}"), board[when]["celsius"].clone());
+        entries.insert(format!("throttled_{when}"), board[when]["throttled"].clone());
+    }
+    // RFC 4180
+    let cell = |value: &Value| match value {
+        Value::Null => String::new(),
+        Value::String(text) if text.contains([',', '"', '\n']) => {
+            format!("\"{}\"", text.replace('"', "\"\""))
+        }
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    let names: Vec<&str> = entries.keys().map(String::as_str).collect();
+    let values: Vec<String> = entries.values().map(cell).collect();
+    format!("{}\n{}\n", names.join(","), values.join(","))
+}
+
+const MISSING: &str = "not told by this system";
+
+fn text(report: &Value, board: &Board, states: [&State; 2]) -> String {
+    let mut text = String::new();
+    let mut line = |key: &str, value: String| text.push_str(&format!("{key:<20}{value}\n"));
+    for (key, value) in flat(report) {
+        let value = match value {
+            Value::Null => MISSING.to_string(),
+            Value::String(text) => text,
+            other => other.to_string(),
+        };
+        line(&key, value);
+    }
+    let told = |value: Option<String>| value.unwrap_or_else(|| MISSING.to_string());
+    let both = |value: fn(&State) -> Option<String>| {
+        let [before, after] = states.map(value);
+        before.zip(after).map_or(MISSING.to_string(), |(before, after)| format!("{before} -> {after}"))
+    };
+    let first = board.cores.first();
+    let design = first.and_then(|core| core.design.clone());
+    line("board", told(board.model.clone()));
+    line("revision", told(board.revision.clone()));
+    line("system", told(board.system.clone()));
+    line("cores", format!("{} x {}", board.cores.len(), told(design)));
+    line("allowed cores", told(board.allowed.clone()));
+    line("governor", told(first.and_then(|core| core.governor.clone())));
+    let mhz = |khz: u64| format!("{} MHz", khz / 1000);
+    line("highest clock", told(first.and_then(|core| core.max_khz).map(mhz)));
+    let clock = |state: &State| state.khz.first().copied().flatten().map(|khz| format!("{} MHz", khz / 1000));
+    line("clock", both(clock));
+    line("temperature", both(|state| state.celsius.map(|celsius| format!("{celsius:.1} \u{b0}C"))));
+    let flags = |state: &State| {
+        state.throttled.map(|throttled| match throttled.names() {
+            names if names.is_empty() => "no".to_string(),
+            names => names.join(", "),
+        })
+    };
+    line("throttling", both(flags));
+    let mib = |kib: u64| format!("{} MiB", kib / 1024);
+    line("memory", told(board.memory_kib.map(mib)));
+    text.chars().filter(|c| *c == '\n' || !c.is_control()).collect()
 }

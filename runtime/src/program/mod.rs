@@ -2,10 +2,14 @@
 
 mod bench;
 mod choice;
+mod compare;
+mod doctor;
 mod generate;
 mod info;
 mod output;
+mod profile;
 mod reconstruct;
+mod subject;
 mod walk;
 
 use anyhow::{Context, Result};
@@ -36,6 +40,12 @@ enum Command {
     Walk(walk::Walk),
     /// Measure the speed of a decoder or generator
     Bench(bench::Bench),
+    /// Tell where a network's time goes, step by step
+    Profile(profile::Profile),
+    /// Put two models or precisions side by side: speed, size, pictures
+    Compare(compare::Compare),
+    /// Tell whether this board is ready, and what to do if not
+    Doctor(doctor::Doctor),
 }
 
 /// Runs the command that was asked for; `start` is when the program began.
@@ -46,6 +56,9 @@ pub(crate) fn run(start: Instant) -> Result<()> {
         Command::Reconstruct(command) => command.run(),
         Command::Walk(command) => command.run(),
         Command::Bench(command) => command.run(start),
+        Command::Profile(command) => command.run(),
+        Command::Compare(command) => command.run(),
+        Command::Doctor(command) => command.run(),
     }
 }
 

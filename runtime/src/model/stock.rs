@@ -1,31 +1,50 @@
-//! ONNX graph → `TypedModel` → something that runs. The one place where a network is lowered.
+//! tract: what runs networks that the kernels do not know in whole.
 //!
-//! The batch size is bound before anything is optimised: a symbolic one costs tract 2.7 times as
-//! much per run. One state is kept for all runs: `plan.run()` would set up a new one each time.
+//! ONNX graph → `TypedModel` → something that runs. The batch size is bound before anything is optimised: a symbolic one
+//! costs tract 2.7 times as much per run. One state is kept for all runs: `plan.run()` would set up a new one each time.
 
 use super::limits;
+use super::network::Reason;
 use crate::error::one_line;
-use crate::lower::Program;
+use crate::onnx::ModelProto;
+use prost::Message;
 use std::cell::Cell;
+use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Once};
 use tract_core::internal::*;
 use tract_core::ops::cnn::{Conv, Deconv};
 use tract_core::ops::einsum::EinSum;
 use tract_core::plan::SimplePlan;
-use tract_onnx::pb::ModelProto;
+use tract_linalg::multithread::{Executor, set_default_executor};
+use tract_onnx::pb;
 use tract_onnx::tract_hir::infer::{InferenceFact, InferenceModelExt};
 
-/// The reason why a graph cannot be lowered or run, on one line.
-pub(crate) type Reason = String;
+/// Whether there is tract.
+pub(crate) const HERE: bool = true;
+
+/// The names of ONNX's operators that tract has.
+pub(super) fn operators() -> HashSet<String> {
+    tract_onnx::onnx().op_register.0.into_keys().collect()
+}
+
+/// Sets the number of threads of networks that are made from now on.
+pub(crate) fn set_threads(count: usize) {
+    set_default_executor(if count == 1 { Executor::SingleThread } else { Executor::multithread(count) });
+}
+
+/// A graph with all types and shapes, for a number of rows.
+#[derive(Clone)]
+pub(crate) struct Typed(TypedModel);
 
 /// Gives every tensor of the graph a fixed type and shape. `shape` is that of the first input; a second one tells
 /// the class of each row.
-pub(super) fn typed(proto: &ModelProto, shape: &[usize]) -> std::result::Result<TypedModel, Reason> {
+pub(super) fn typed(proto: &ModelProto, shape: &[usize]) -> std::result::Result<Typed, Reason> {
     guarded(|| {
+        let proto = pb::ModelProto::decode(proto.encode_to_vec().as_slice())?;
         // Declared shapes of inner values may hold a symbolic batch size: the bound one counts.
         let onnx = tract_onnx::onnx().with_ignore_value_info(true);
-        let parsed = onnx.parse(proto, None)?;
+        let parsed = onnx.parse(&proto, None)?;
         ensure!(parsed.unresolved_inputs.is_empty(), "nothing defines {:?}", parsed.unresolved_inputs);
         let mut model = parsed.model.with_input_fact(0, InferenceFact::dt_shape(f32::datum_type(), shape))?;
         if model.input_outlets()?.len() > 1 {
@@ -33,7 +52,7 @@ pub(super) fn typed(proto: &ModelProto, shape: &[usize]) -> std::result::Result<
         }
         let model = model.into_typed()?;
         check_sizes(&model)?;
-        Ok(model)
+        Ok(Typed(model))
     })
 }
 
@@ -55,84 +74,36 @@ fn check_sizes(model: &TypedModel) -> TractResult<()> {
     Ok(())
 }
 
-/// The fixed shape of output `index`, if it is float32.
-pub(super) fn output_shape(model: &TypedModel, index: usize) -> Option<Vec<usize>> {
-    let fact = model.output_fact(index).ok()?;
-    let shape = fact.shape.as_concrete()?.to_vec();
-    (fact.datum_type == f32::datum_type()).then_some(shape)
-}
-
-/// Multiply-accumulates of one run: convolutions and matrix products, the useful ones alone. A
-/// transposed convolution counts input positions × input channels × output channels × kernel.
-pub(super) fn count_macs(model: &TypedModel) -> Option<u64> {
-    let mut total = 0u64;
-    for node in model.nodes() {
-        let inputs = model.node_input_facts(node.id).ok()?;
-        let macs = if let Some(deconv) = node.op_as::<Deconv>() {
-            let spec = &deconv.pool_spec;
-            let kernel: usize = spec.kernel_shape.iter().product();
-            let values: usize = inputs.first()?.shape.as_concrete()?.iter().product();
-            values.checked_mul(spec.output_channels / deconv.group.max(1))?.checked_mul(kernel)? as u64
-        } else if node.op_is::<Conv>() || node.op_is::<EinSum>() {
-            let costs = node.op.cost(&inputs).ok()?;
-            let macs = costs.iter().filter(|(cost, _)| matches!(cost, Cost::FMA(_)));
-            macs.map(|(_, count)| count.to_i64().ok().and_then(|count| u64::try_from(count).ok()))
-                .sum::<Option<u64>>()?
-        } else {
-            0
-        };
-        total = total.checked_add(macs)?;
-    }
-    Some(total)
-}
-
-/// A network that is ready to run.
-pub(crate) enum Network {
-    /// By the kernels, row by row.
-    Kernels(Box<Program>),
-    /// By tract, on a fixed number of rows.
-    Stock(Box<Stock>),
-}
-
-impl Network {
-    /// Optimises a typed graph for this CPU and sets up its state.
-    pub(super) fn stock(model: TypedModel) -> std::result::Result<Self, Reason> {
-        Stock::new(model).map(|stock| Self::Stock(Box::new(stock)))
+impl Typed {
+    /// The fixed shape of output `index`, if it is float32.
+    pub(super) fn output_shape(&self, index: usize) -> Option<Vec<usize>> {
+        let fact = self.0.output_fact(index).ok()?;
+        let shape = fact.shape.as_concrete()?.to_vec();
+        (fact.datum_type == f32::datum_type()).then_some(shape)
     }
 
-    /// Runs once. `input` holds at most the bound number of rows, `row` values each, the rest is taken as 0, and so is
-    /// the class of rows behind `classes`, which only a network that is told them looks at; each of `outputs` receives
-    /// the first values of the network's output of that number.
-    pub(crate) fn run(
-        &mut self,
-        input: &[f32],
-        row: usize,
-        classes: &[u32],
-        outputs: &mut [&mut [f32]],
-    ) -> std::result::Result<(), Reason> {
-        let program = match self {
-            Self::Stock(stock) => return stock.run(input, classes, outputs),
-            Self::Kernels(program) => program,
-        };
-        let rows = (input.len() / row).max(1);
-        for (index, input) in input.chunks_exact(row).enumerate() {
-            let class = classes.get(index).copied().unwrap_or(0);
-            program.check_class(class)?;
-            // two outputs at most: mean and log-variance
-            match outputs {
-                [one] => {
-                    let size = one.len() / rows;
-                    program.run(input, class, &mut [&mut one[index * size..][..size]]);
-                }
-                [one, other] => {
-                    let (size, other_size) = (one.len() / rows, other.len() / rows);
-                    let one = &mut one[index * size..][..size];
-                    program.run(input, class, &mut [one, &mut other[index * other_size..][..other_size]]);
-                }
-                _ => return Err("it has more outputs than two".into()),
-            }
+    /// Multiply-accumulates of one run: convolutions and matrix products, the useful ones alone. A
+    /// transposed convolution counts input positions × input channels × output channels × kernel.
+    pub(super) fn macs(&self) -> Option<u64> {
+        let mut total = 0u64;
+        for node in self.0.nodes() {
+            let inputs = self.0.node_input_facts(node.id).ok()?;
+            let macs = if let Some(deconv) = node.op_as::<Deconv>() {
+                let spec = &deconv.pool_spec;
+                let kernel: usize = spec.kernel_shape.iter().product();
+                let values: usize = inputs.first()?.shape.as_concrete()?.iter().product();
+                values.checked_mul(spec.output_channels / deconv.group.max(1))?.checked_mul(kernel)? as u64
+            } else if node.op_is::<Conv>() || node.op_is::<EinSum>() {
+                let costs = node.op.cost(&inputs).ok()?;
+                let macs = costs.iter().filter(|(cost, _)| matches!(cost, Cost::FMA(_)));
+                macs.map(|(_, count)| count.to_i64().ok().and_then(|count| u64::try_from(count).ok()))
+                    .sum::<Option<u64>>()?
+            } else {
+                0
+            };
+            total = total.checked_add(macs)?;
         }
-        Ok(())
+        Some(total)
     }
 }
 
@@ -146,7 +117,7 @@ pub(crate) struct Stock {
 
 impl Stock {
     /// Optimises a typed graph for this CPU and sets up its state.
-    fn new(model: TypedModel) -> std::result::Result<Self, Reason> {
+    pub(super) fn new(Typed(model): Typed) -> std::result::Result<Self, Reason> {
         guarded(|| {
             let model = model.into_optimized()?;
             let shape =
@@ -160,8 +131,8 @@ impl Stock {
         })
     }
 
-    /// See [`Network::run`].
-    fn run(
+    /// See [`Network::run`](super::Network::run).
+    pub(super) fn run(
         &mut self,
         input: &[f32],
         classes: &[u32],

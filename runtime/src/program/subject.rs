@@ -1,0 +1,75 @@
+//! What bench and profile run: a network, and something to feed it.
+
+use anyhow::Result;
+use edgegen_runtime::generate::{Encoder, Generator, Latents};
+use edgegen_runtime::model::{Model, Part};
+use edgegen_runtime::random::{Purpose, Stream};
+use std::hint::black_box;
+
+/// A network with something to feed it.
+pub(super) enum Subject {
+    Draws { generator: Generator, latents: Latents, classes: Vec<u32> },
+    Encodes { encoder: Encoder, images: Vec<f32> },
+}
+
+impl Subject {
+    pub(super) fn new(model: Model, batch: usize) -> Result<Self> {
+        if model.facts().part == Part::Encoder {
+            let encoder = model.into_encoder(batch)?;
+            // what is in the pictures does not change the time; the values do stay in the range
+            let mut noise = Stream::new(0, Purpose::Evaluation, 0);
+            let values = encoder.batch() * encoder.image_shape().values();
+            let images = (0..values).map(|_| noise.uniform()).collect();
+            return Ok(Self::Encodes { encoder, images });
+        }
+        let generator = model.into_generator(batch)?;
+        let latents = Latents::from_seed(0, 0, generator.batch(), generator.latent_dim(), 1.0);
+        // the class does not change the time
+        let classes = vec![0; if generator.is_conditional() { latents.count() } else { 0 }];
+        Ok(Self::Draws { generator, latents, classes })
+    }
+
+    pub(super) fn batch(&self) -> usize {
+        match self {
+            Self::Draws { generator, .. } => generator.batch(),
+            Self::Encodes { encoder, .. } => encoder.batch(),
+        }
+    }
+
+    /// One run up to what a user gets: frames, or a posterior.
+    pub(super) fn first(&mut self) -> edgegen_runtime::Result<()> {
+        match self {
+            Self::Draws { generator, latents, classes } => {
+                generator.frames(latents, classes).map(|frames| drop(black_box(frames)))
+            }
+            Self::Encodes { .. } => self.run(),
+        }
+    }
+
+    pub(super) fn run(&mut self) -> edgegen_runtime::Result<()> {
+        match self {
+            Self::Draws { generator, latents, classes } => {
+                generator.run(latents.values(), classes).map(|values| {
+                    black_box(values);
+                })
+            }
+            Self::Encodes { encoder, images } => {
+                encoder.run(images).map(|posterior| drop(black_box(posterior)))
+            }
+        }
+    }
+
+    /// One run of one picture, with a call behind each of the model's steps.
+    pub(super) fn run_timed(&mut self, after: impl FnMut(usize)) -> edgegen_runtime::Result<()> {
+        match self {
+            Self::Draws { generator, latents, classes } => {
+                let latent = &latents.values()[..generator.latent_dim()];
+                generator.run_timed(latent, classes.first().copied(), after)
+            }
+            Self::Encodes { encoder, images } => {
+                let size = encoder.image_shape().values();
+                encoder.run_timed(&images[..size], after)
+            }
+        }
+    }
+}
