@@ -288,3 +288,99 @@ fn an_existing_file_is_replaced_only_by_a_whole_one() {
     assert!(place.bytes("x.png").starts_with(b"\x89PNG"));
     assert!(place.names().iter().all(|name| Path::new(name).extension().is_none_or(|e| e != "part")));
 }
+
+/// A Raspberry Pi 4 with an ST7789 panel and a weak power supply, after the kernel's documentation.
+fn board(place: &Place) -> std::path::PathBuf {
+    let root = place.path("board");
+    let cpuinfo: String = (0..4)
+        .map(|core| format!("processor\t: {core}\nCPU implementer\t: 0x41\nCPU part\t: 0xd08\n\n"))
+        .collect();
+    let files = [
+        ("proc/cpuinfo", cpuinfo.as_str()),
+        ("proc/device-tree/model", "Raspberry Pi 4 Model B Rev 1.4\0"),
+        ("proc/meminfo", "MemTotal: 3884332 kB\nMemAvailable: 3312044 kB\n"),
+        ("sys/devices/system/cpu/cpu0/cpufreq/scaling_governor", "ondemand\n"),
+        ("sys/class/thermal/thermal_zone0/temp", "61300\n"),
+        ("sys/devices/platform/soc/soc:firmware/get_throttled", "50000\n"),
+        ("dev/spidev0.0", ""),
+    ];
+    for (path, text) in files {
+        let path = root.join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+    root
+}
+
+#[test]
+fn bench_tells_the_board_and_what_it_does_not_tell() {
+    let place = Place::new();
+    board(&place);
+    let text = place.succeed("bench model --runs 3 --root board");
+    for line in [
+        "Raspberry Pi 4 Model B Rev 1.4",
+        "4 x Cortex-A72",
+        "under-voltage since start, throttled since start",
+        "61.3",
+        "not told by this system",
+    ] {
+        assert!(text.contains(line), "{line:?} is missing in\n{text}");
+    }
+    let json: serde_json::Value =
+        serde_json::from_str(&place.succeed("bench model --runs 3 --json --root board")).unwrap();
+    assert_eq!(json["board"]["cores"][3]["design"], "Cortex-A72");
+    assert_eq!(json["board"]["after"]["throttled"], "0x50000");
+    assert_eq!(
+        (&json["board"]["cores"][0]["max_khz"], &json["watts"]),
+        (&serde_json::Value::Null, &serde_json::Value::Null)
+    );
+    let csv = place.succeed("bench model --runs 3 --csv --root board");
+    let rows: Vec<usize> = csv.lines().map(|line| line.split(',').count()).collect();
+    assert!(rows.len() == 2 && rows[0] == rows[1], "{csv}");
+}
+
+#[test]
+fn doctor_names_what_is_wrong_and_its_remedy() {
+    let place = Place::new();
+    let root = board(&place);
+    let output = place.run("doctor --root board");
+    assert!(!output.status.success(), "too low a voltage is no success");
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        text.contains("bad      power          under-voltage since start") && text.contains("power supply"),
+        "{text}"
+    );
+    assert!(
+        text.contains("ok       SPI            /dev/spidev0.0") && text.contains("note     I2C"),
+        "{text}"
+    );
+    std::fs::write(root.join("sys/devices/platform/soc/soc:firmware/get_throttled"), "0\n").unwrap();
+    let json: serde_json::Value = serde_json::from_str(&place.succeed("doctor --json --root board")).unwrap();
+    assert_eq!(json["ready"], true);
+}
+
+#[test]
+fn profile_tells_every_step_and_writes_its_pictures() {
+    let place = Place::new();
+    let text = place.succeed("profile model --runs 3 --json --trace t.json --svg p.svg");
+    let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let steps = json["steps"].as_array().unwrap();
+    let macs: u64 = steps.iter().filter_map(|step| step["macs"].as_u64()).sum();
+    let info: serde_json::Value = serde_json::from_str(&place.succeed("info model --json")).unwrap();
+    assert!(macs > 0 && info["macs"].as_u64() == Some(macs), "{text}");
+    let trace: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(place.path("t.json")).unwrap()).unwrap();
+    assert_eq!(trace["traceEvents"].as_array().unwrap().len(), steps.len());
+    assert!(std::fs::read_to_string(place.path("p.svg")).unwrap().starts_with("<svg"));
+}
+
+#[test]
+fn compare_puts_two_side_by_side() {
+    let place = Place::new();
+    let text = place.succeed("compare model decoder.onnx --count 4 --runs 10 --json --out apart.png");
+    let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(json["psnr_db_worst"], 99.0, "the folder holds the same decoder: {text}");
+    assert!(place.path("apart.png").exists());
+    let output = place.run("compare model:int8 decoder.onnx");
+    assert!(!output.status.success(), "the folder holds no int8");
+}
