@@ -132,7 +132,7 @@ impl Arithmetic for NeonIntegers {
         // SAFETY: no instruction at all
         unsafe {
             core::arch::asm!(
-                "/* {0} {1} */",
+                "/* {0:q} {1:q} */",
                 inout(vreg) first,
                 inout(vreg) other,
                 options(nomem, nostack, preserves_flags),
