@@ -219,4 +219,11 @@ pub(crate) enum DataType {
     Complex64 = 14,
     Complex128 = 15,
     Bfloat16 = 16,
+    Float8e4m3fn = 17,
+    Float8e4m3fnuz = 18,
+    Float8e5m2 = 19,
+    Float8e5m2fnuz = 20,
+    Uint4 = 21,
+    Int4 = 22,
+    Float4e2m1 = 23,
 }

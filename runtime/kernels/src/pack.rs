@@ -295,29 +295,21 @@ impl<In, W: Weight, Out: Copy, Finish> Layer<In, W, Out, Finish> {
         let merged = merged.filter(|merged| work(&merged.phase) * 5 < apart * 4);
         let phases = merged.as_ref().map_or(phases, |merged| vec![merged.phase.clone()]);
 
-        let work = |family: &Family<In, W, Out, Finish>| {
-            let length = family.depth * family.steps;
-            let (mut whole, mut total) = (true, 0);
-            for phase in &phases {
-                let groups = groups(phase, channels, length, W::SUMS);
-                whole &= groups.iter().all(|group| group.inputs.len() == length);
-                total += groups.len() * length;
-            }
-            (family.padded || whole).then_some(total)
-        };
-        // the widest groups come first, and save loads
-        let mut best = (usize::MAX, &families[families.len() - 1]);
+        // the widest groups come first, and save loads; the last family takes any layer
+        let mut best: Option<(usize, &'static Family<_, _, _, _>, Vec<_>)> = None;
         for family in families {
-            if let Some(total) = work(family)
-                && total.saturating_mul(5) < best.0.saturating_mul(4)
-            {
-                best = (total, family);
+            let length = family.depth * family.steps;
+            let all: Vec<Vec<Group>> =
+                phases.iter().map(|phase| groups(phase, channels, length, W::SUMS)).collect();
+            let whole = all.iter().flatten().all(|group| group.inputs.len() == length);
+            let total = all.iter().map(Vec::len).sum::<usize>() * length;
+            let better = |best: &(usize, _, _)| total.saturating_mul(5) < best.0.saturating_mul(4);
+            if (family.padded || whole) && best.as_ref().is_none_or(better) {
+                best = Some((total, family, all));
             }
         }
-        let family = best.1;
+        let (_, family, all) = best.expect("the last family takes any layer");
         let length = family.depth * family.steps;
-        let groups_of = |phase: &Phase| groups(phase, channels, length, W::SUMS);
-        let all: Vec<Vec<Group>> = phases.iter().map(groups_of).collect();
         // without what limits add
         let most = |(phase, groups): (&Phase, &Vec<Group>)| {
             phase.lanes.len().next_multiple_of(family.lanes) * groups.len() * length
@@ -332,7 +324,7 @@ impl<In, W: Weight, Out: Copy, Finish> Layer<In, W, Out, Finish> {
             outputs: weights.len() / (channels * w_out.min(w_in)),
             x_len,
             y_len,
-            slack: family.depth * family.steps - 1,
+            slack: length - 1,
         };
         for (phase, groups) in phases.iter().zip(&all) {
             let packed = layer.phase(phase, groups, weights, channels, family);

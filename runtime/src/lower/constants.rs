@@ -57,8 +57,10 @@ impl Constant {
                 Numbers::Integers(values.map(i64::from).collect())
             }
             kind @ (DataType::Uint8 | DataType::Int8) => {
-                let bits =
-                    if raw.is_empty() { small.map(|value| *value as u8).collect() } else { raw.clone() };
+                let bits = match tensor.int32_data.as_slice() {
+                    [] => raw.clone(),
+                    _ => raw.iter().copied().chain(small.map(|value| *value as u8)).collect(),
+                };
                 Numbers::Levels(bits, kind == DataType::Int8)
             }
             _ => return None,

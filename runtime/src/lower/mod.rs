@@ -18,7 +18,7 @@ mod read;
 mod tests;
 
 use crate::onnx::GraphProto;
-use edgegen_kernels::{Cpu, Plane};
+use edgegen_kernels::Cpu;
 
 pub(crate) use constants::{Attributes, Constant};
 pub(crate) use program::Program;
@@ -81,8 +81,6 @@ pub(crate) fn lower(
         }
     }
     fuse::fuse(&mut graph);
-    // fused, for what is cut off behind a DepthToSpace is not useful
-    let macs = macs(&graph);
     let (program, runs, steps) = plan::plan(&graph, cpu)?;
     let mut runners = vec!["constant: computed when the file is opened".to_string(); onnx.node.len()];
     for run in runs {
@@ -90,15 +88,7 @@ pub(crate) fn lower(
             runners[source] = run.what.clone();
         }
     }
+    // of what was fused: what is cut off behind a DepthToSpace is not useful
+    let macs = steps.iter().map(|step| step.macs).sum();
     Ok(Lowered { program, outputs, macs, runners, steps })
-}
-
-/// Multiply-accumulates of a picture.
-fn macs(graph: &graph::Graph) -> u64 {
-    let plane = |value: usize| {
-        let (channels, height, width) = graph.values[value].shape.image();
-        Plane::new(channels, height, width)
-    };
-    let of = |node: &graph::Node| Some(node.op.kind()?.macs(&plane(node.inputs[0]), &plane(node.output)));
-    graph.nodes.iter().filter_map(of).sum()
 }

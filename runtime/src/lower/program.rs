@@ -229,7 +229,7 @@ impl Program {
         let isa = *isa;
         let border =
             |memory: &mut [u8], to: &Buffer| to.plane.fill_border(memory, elements::flipped(isa, to.zero));
-        for (index, step) in steps.iter_mut().enumerate() {
+        for (index, step) in steps.iter().enumerate() {
             match step {
                 Step::EnterLevels { encoding, to } => {
                     let memory = &mut levels[to.memory.clone()];

@@ -34,10 +34,17 @@ pub fn peak_gmacs(cpu: Cpu, arithmetic: Arithmetic) -> f64 {
     while time(rounds).0 < ONE {
         rounds *= 2;
     }
+    best(|| {
+        let (took, macs) = time(rounds);
+        macs as f64 / took.as_secs_f64() / 1e9
+    })
+}
+
+/// The highest rate of some measurements.
+fn best(mut measure: impl FnMut() -> f64) -> f64 {
     let (start, mut best) = (Instant::now(), 0.0f64);
     while best == 0.0 || start.elapsed() < ALL {
-        let (took, macs) = time(rounds);
-        best = best.max(macs as f64 / took.as_secs_f64() / 1e9);
+        best = best.max(measure());
     }
     best
 }
@@ -54,14 +61,12 @@ pub fn read_gbytes(bytes: usize) -> f64 {
         }
         black_box(sums);
     };
-    let (start, mut best) = (Instant::now(), 0.0f64);
-    while best == 0.0 || start.elapsed() < ALL {
+    best(|| {
         let (mut passes, before) = (0u64, Instant::now());
         while passes == 0 || before.elapsed() < ONE {
             pass();
             passes += 1;
         }
-        best = best.max((passes * values.len() as u64 * 8) as f64 / before.elapsed().as_secs_f64() / 1e9);
-    }
-    best
+        (passes * values.len() as u64 * 8) as f64 / before.elapsed().as_secs_f64() / 1e9
+    })
 }

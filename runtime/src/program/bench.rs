@@ -1,8 +1,8 @@
 //! `edgegen bench`: how fast a network runs here, and under which circumstances.
 
 use super::choice::Choice;
-use super::print;
 use super::subject::Subject;
+use super::{print, printable};
 use anyhow::{Result, bail};
 use clap::Args;
 use edgegen_runtime::measure::{
@@ -208,5 +208,5 @@ fn text(report: &Value, board: &Board, states: [&State; 2]) -> String {
     line("throttling", both(flags));
     let mib = |kib: u64| format!("{} MiB", kib / 1024);
     line("memory", told(board.memory_kib.map(mib)));
-    text.chars().filter(|c| *c == '\n' || !c.is_control()).collect()
+    printable(&text)
 }

@@ -83,6 +83,12 @@ impl ClassChoice {
 }
 
 impl Choice {
+    /// A file or folder, and a precision of a folder, with nothing else said.
+    pub(super) fn of(model: PathBuf, precision: Option<Precision>) -> Self {
+        let foreign = Foreign { range: RangeChoice(None), input: None, output: None };
+        Self { model, precision, foreign }
+    }
+
     fn options(&self) -> OpenOptions {
         let Foreign { range, input, output } = &self.foreign;
         OpenOptions { range: range.0, input: input.clone(), output: output.clone() }

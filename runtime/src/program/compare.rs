@@ -1,12 +1,13 @@
 //! `edgegen compare`: two models or precisions side by side: speed, size, and how far their pictures are apart.
 
-use super::print;
+use super::choice::Choice;
+use super::{print, printable};
 use anyhow::{Result, bail};
 use clap::Args;
 use edgegen_runtime::files::check_writable;
 use edgegen_runtime::generate::{Frame, Generator, Latents};
 use edgegen_runtime::measure::{set_threads, time_runs};
-use edgegen_runtime::model::{Facts, Model, ModelFolder, OpenOptions, Precision};
+use edgegen_runtime::model::{Facts, Precision};
 use edgegen_runtime::pictures::{grid, write_png};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -55,16 +56,11 @@ impl Side {
             _ => (name, None),
         };
         let precision = precision.transpose().map_err(|error| anyhow::anyhow!("{name}: {error}"))?;
-        let path = Path::new(path);
-        let model = if path.is_dir() {
-            let folder = ModelFolder::open(path)?;
-            folder.open_part(folder.drawing_part()?, precision, &OpenOptions::default())?
-        } else {
-            if precision.is_some() {
-                bail!("{name}: only a model folder has precisions to name");
-            }
-            Model::open(path, &OpenOptions::default())?
-        };
+        let path = PathBuf::from(path);
+        if precision.is_some() && !path.is_dir() {
+            bail!("{name}: only a model folder has precisions to name");
+        }
+        let model = Choice::of(path, precision).open(None)?;
         let facts = model.facts().clone();
         Ok(Self { name: name.to_string(), facts, generator: model.into_generator(1)? })
     }
@@ -189,5 +185,5 @@ fn text(report: &Value) -> String {
         number(&report["psnr_db_mean"]),
         number(&report["psnr_db_worst"])
     ));
-    text.chars().filter(|c| *c == '\n' || !c.is_control()).collect()
+    printable(&text)
 }

@@ -1,7 +1,7 @@
 //! `edgegen info`: what a model is, for people and as JSON.
 
 use super::choice::Choice;
-use super::print;
+use super::{print, printable};
 use anyhow::Result;
 use clap::Args;
 use edgegen_runtime::model::{Facts, NodeFact, Part, Range, TensorFact};
@@ -119,8 +119,7 @@ fn to_text(name: &str, facts: &Facts) -> String {
     for node in facts.nodes.iter().filter(|_| facts.stock.is_none()) {
         text.push_str(&format!("    {:operators$}  {:names$}  {}\n", node.operator, node.name, node.runner));
     }
-    // Names out of a file must not move the cursor or start a line of their own.
-    text.chars().filter(|c| *c == '\n' || !c.is_control()).collect()
+    printable(&text)
 }
 
 /// 1234567 → `1,234,567`.

@@ -69,3 +69,8 @@ fn print(text: &str) -> Result<()> {
         _ => Ok(()),
     }
 }
+
+/// Names out of a file must not move the cursor or start a line of their own.
+fn printable(text: &str) -> String {
+    text.chars().filter(|c| *c == '\n' || !c.is_control()).collect()
+}

@@ -1,8 +1,8 @@
 //! `edgegen profile`: where a network's time goes, step by step.
 
 use super::choice::Choice;
-use super::print;
 use super::subject::Subject;
+use super::{print, printable};
 use anyhow::{Result, bail};
 use clap::Args;
 use edgegen_runtime::files::write_atomically;
@@ -60,11 +60,11 @@ struct Line<'a> {
 impl Profile {
     pub(super) fn run(self) -> Result<()> {
         let model = self.choice.open(self.part)?;
+        let name = self.choice.model.display().to_string();
         let facts = model.facts().clone();
         if let Some(reason) = &facts.stock {
             bail!(
-                "{}: tract runs this network, as it has no kernel for {reason}: only what kernels run is profiled",
-                self.choice.model.display()
+                "{name}: tract runs this network, as it has no kernel for {reason}: only what kernels run is profiled"
             );
         }
         let mut subject = Subject::new(model, 1)?;
@@ -93,10 +93,9 @@ impl Profile {
             write_atomically(path, |file| file.write_all(text.as_bytes()))?;
         }
         if let Some(path) = &self.svg {
-            let text = bars(&self.choice.model.display().to_string(), &lines);
+            let text = bars(&name, &lines);
             write_atomically(path, |file| file.write_all(text.as_bytes()))?;
         }
-        let name = self.choice.model.display().to_string();
         match self.json {
             true => print(&format!("{}\n", to_json(&name, cpu.isa().name(), &roof, &lines))),
             false => print(&to_text(&name, cpu.isa().name(), &roof, &lines)),
@@ -190,7 +189,7 @@ fn to_text(name: &str, isa: &str, roof: &Roof, lines: &[Line<'_>]) -> String {
     }
     let total: f64 = lines.iter().map(|line| line.median_us).sum();
     let _ = writeln!(text, "{:<width$}  {total:>9.2}", "all");
-    text.chars().filter(|c| *c == '\n' || !c.is_control()).collect()
+    printable(&text)
 }
 
 /// The trace event format's complete events, µs.
