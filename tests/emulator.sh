@@ -9,18 +9,19 @@ host_target=${CARGO_TARGET_DIR:-$PWD/target}
 export CARGO_TARGET_DIR="$host_target"
 # with the whole workspace: the same build as the README's test command
 cargo build --release --workspace --bin edgegen
-cargo test --release --workspace --test emulator --no-run
-test=$(ls -t "$host_target"/release/deps/emulator-* | grep -v '\.d$' | head -1)
 export CARGO_TARGET_DIR="$host_target-aarch64"
-set +u
-. "$1"
-set -u
 target=aarch64-unknown-linux-gnu
-for core in cortex-a53 cortex-a72 cortex-a76; do
-    echo "== kernels on $core"
-    QEMU_CPU=$core cargo test --release --target $target -p edgegen-kernels --features std
-done
-cargo build --release --target $target -p edgegen-runtime --no-default-features --features program
-EDGEGEN_HOST_PROGRAM="$host_target/release/edgegen" \
-    EDGEGEN_ARM_PROGRAM="$CARGO_TARGET_DIR/$target/release/edgegen" \
-    EDGEGEN_ARM_RUNNER="$CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER" "$test" --nocapture
+runner=$(
+    set +u
+    . "$1"
+    set -u
+    for core in cortex-a53 cortex-a72 cortex-a76; do
+        echo "== kernels on $core"
+        QEMU_CPU=$core cargo test --release --target $target -p edgegen-kernels --features std
+    done >&2
+    cargo build --release --target $target -p edgegen-runtime --no-default-features --features program
+    echo "$CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER"
+)
+export EDGEGEN_ARM_PROGRAM="$CARGO_TARGET_DIR/$target/release/edgegen" EDGEGEN_ARM_RUNNER="$runner"
+export CARGO_TARGET_DIR="$host_target" EDGEGEN_HOST_PROGRAM="$host_target/release/edgegen"
+cargo test --release --workspace --test emulator -- --nocapture

@@ -1,6 +1,7 @@
-"""check_parity.py MODEL.onnx INPUT.npy [OUTPUT.npy …] [CLASS,CLASS,…]: onnx.checker with full check, then the
+"""check_parity.py [--as-written] MODEL.onnx INPUT.npy [OUTPUT.npy …] [CLASS,CLASS,…]: onnx.checker with full check, then the
 largest difference between onnxruntime's outputs and the given ones, and their signal-to-noise ratio in dB, in the
-graph's output order. Classes, int64, are for a second input."""
+graph's output order. Classes, int64, are for a second input. --as-written: without onnxruntime's optimisations, which
+round otherwise where values are multiplied between DequantizeLinear and QuantizeLinear."""
 
 import json
 import sys
@@ -9,12 +10,15 @@ import numpy as np
 import onnx
 import onnxruntime
 
-model_path, input_path, *output_paths = sys.argv[1:]
+as_written = sys.argv[1] == "--as-written"
+model_path, input_path, *output_paths = sys.argv[1 + as_written :]
 classes = [output_paths.pop()] if output_paths and not output_paths[-1].endswith(".npy") else []
 model = onnx.load(model_path)
 onnx.checker.check_model(model, full_check=True)
 options = onnxruntime.SessionOptions()
 options.intra_op_num_threads = 1
+if as_written:
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
 # integers as they are: by default uint8 × int8 saturates on CPUs that have AVX2 and no VNNI
 options.add_session_config_entry("session.x64quantprecision", "1")
 # float weights between quantised neighbours would be quantised too, which the file does not ask for

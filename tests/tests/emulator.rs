@@ -9,7 +9,8 @@ use std::process::Command;
 const TOLERANCE: f32 = 1e-4;
 
 /// SHA-256 of 8 pictures of seed 7 as `.npy`: the same on every CPU, today and tomorrow.
-const GOLDEN: [(&str, &str); 2] = [
+const GOLDEN: [(&str, &str); 3] = [
+    ("emoji64-gan", "02e16582c839777cde32854556d6f88cc720b6022fae36af095c3912e959d0f6"),
     ("mnist-gan", "b6fa2a6905777ed1164d4c94ecca121eddf3e30872b87c59d74a4e2f1090ab7a"),
     ("mnist-vae", "3b6c9d0d6368a9f44eeea753b5f62528f07aa429ea4ec0a0db3d82ab3f1a0d59"),
 ];

@@ -1,8 +1,9 @@
-"""make.py: makes the files of this folder: small networks as PyTorch's two exporters write them, and as
+"""make.py [NETWORK...]: makes the files of this folder: small networks as PyTorch's two exporters write them, and as
 onnxruntime.quantization quantises them. Needs torch, onnxscript, onnx and onnxruntime (versions are printed); the
 product and its tests do not. Weights are random: what counts is the form."""
 
 import os
+import sys
 import tempfile
 import warnings
 from pathlib import Path
@@ -40,6 +41,20 @@ class Residual(nn.Module):
 
     def forward(self, x):
         return torch.relu(x + self.body(x))
+
+
+class Attention(nn.Module):
+    """Self-attention of a picture's pixels, as in SAGAN."""
+
+    def __init__(self, channels):
+        super().__init__()
+        self.query, self.key = nn.Conv2d(channels, 4, 1), nn.Conv2d(channels, 4, 1)
+        self.value = nn.Conv2d(channels, channels, 1)
+
+    def forward(self, x):
+        query, key, value = (part(x).flatten(2) for part in (self.query, self.key, self.value))
+        weights = torch.softmax(query.transpose(1, 2) @ key, dim=-1)
+        return x + (value @ weights.transpose(1, 2)).reshape(x.shape)
 
 
 class Encoder(nn.Module):
@@ -90,6 +105,13 @@ def networks():
             nn.ConvTranspose2d(17, 33, 4, 2, 1), relu(), nn.ConvTranspose2d(33, 1, 4, 2, 1), nn.Sigmoid(),
         ), (6,)),
         "encoder28": (Encoder(), (1, 28, 28)),
+        # what has no kernel between layers that have: norms of one picture, attention, linear enlargement, groups
+        "mixed32": (nn.Sequential(
+            nn.Linear(8, 16 * 8 * 8), View(16, 8, 8), nn.Conv2d(16, 24, 3, padding=1), nn.InstanceNorm2d(24, affine=True),
+            relu(), nn.ConvTranspose2d(24, 16, 4, 2, 1), Attention(16), nn.GroupNorm(4, 16), nn.GELU(),
+            nn.Conv2d(16, 16, 3, padding=1, groups=16), nn.Conv2d(16, 12, 1), nn.SiLU(),
+            nn.Upsample(scale_factor=2, mode="bilinear"), nn.Conv2d(12, 3, 3, padding=1), nn.Tanh(),
+        ), (8,)),
     }
 
 
@@ -104,7 +126,10 @@ class Reader(CalibrationDataReader):
 
 def main():
     print(f"torch {torch.__version__}, onnx {onnx.__version__}, onnxruntime {onnxruntime.__version__}")
+    chosen = sys.argv[1:]
     for name, (network, shape) in networks().items():
+        if chosen and name not in chosen:
+            continue
         torch.manual_seed(len(name))
         for module in network.modules():
             if hasattr(module, "weight") and module.weight is not None and module.weight.dim() > 1:
@@ -136,6 +161,8 @@ def main():
                 forms = [("qdq", QuantFormat.QDQ, QuantType.QUInt8)]
                 if source == old:
                     forms.append(("qdq-s8", QuantFormat.QDQ, QuantType.QInt8))
+                # tract has none of onnxruntime's own operators
+                if source == old and name != "mixed32":
                     forms.append(("qoperator", QuantFormat.QOperator, QuantType.QUInt8))
                 for form, quant_format, activations in forms:
                     quantize_static(

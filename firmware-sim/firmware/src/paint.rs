@@ -3,7 +3,7 @@
 
 use core::fmt;
 
-use embedded_graphics::pixelcolor::{BinaryColor, Rgb565};
+use embedded_graphics::pixelcolor::{BinaryColor, Rgb565, Rgb888};
 use embedded_graphics::prelude::*;
 use embedded_graphics::primitives::Rectangle;
 
@@ -28,6 +28,17 @@ pub trait PanelColor: PixelColor {
 impl PanelColor for Rgb565 {
     const CHANNELS: usize = 3;
     const HIGHEST: [u8; 3] = [31, 63, 31];
+    const PAPER: Self = Self::BLACK;
+    const INK: Self = Self::WHITE;
+
+    fn from_levels([red, green, blue]: [u8; 3]) -> Self {
+        Self::new(red, green, blue)
+    }
+}
+
+impl PanelColor for Rgb888 {
+    const CHANNELS: usize = 3;
+    const HIGHEST: [u8; 3] = [255; 3];
     const PAPER: Self = Self::BLACK;
     const INK: Self = Self::WHITE;
 
@@ -192,6 +203,18 @@ mod tests {
             .paint(&mut colour, &[255, 0, 0, 255, 255, 255], shape, (place, Filter::Nearest))
             .unwrap();
         colour.assert_pattern(&["RW"]);
+        // 8 bits a channel arrive as they are, however they would be dithered
+        let pixels: [u8; 12] = core::array::from_fn(|at| (at * 23) as u8);
+        for dither in [Dither::None, Dither::Bayer, Dither::FloydSteinberg, Dither::Atkinson] {
+            let mut full = MockDisplay::<Rgb888>::new();
+            let place = Rectangle::new(Point::zero(), Size::new(2, 2));
+            let shape = PictureShape::new(3, 2, 2).unwrap();
+            Painter::<8>::new(dither).paint(&mut full, &pixels, shape, (place, Filter::Nearest)).unwrap();
+            for (index, rgb) in pixels.as_chunks::<3>().0.iter().enumerate() {
+                let at = Point::new(index as i32 % 2, index as i32 / 2);
+                assert_eq!(full.get_pixel(at), Some(Rgb888::new(rgb[0], rgb[1], rgb[2])), "{dither:?}");
+            }
+        }
     }
 
     #[test]

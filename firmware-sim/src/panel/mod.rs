@@ -1,4 +1,4 @@
-//! Virtual panels behind real drivers.
+//! Virtual panels behind real drivers, and a real one: a Linux [`framebuffer`].
 //!
 //! A virtual panel is the far end of a bus: it gets the bytes that a driver sends through
 //! `embedded-hal` traits, decodes them as its controller's data sheet says, and keeps what the
@@ -13,11 +13,13 @@
 
 pub mod bus;
 pub mod device;
+pub mod framebuffer;
 pub mod ssd1306;
 pub mod st7789;
 
 pub use bus::{BusLoad, Clock, VirtualDelay};
 pub use device::{Device, DeviceError, Ssd1306Device, St7789Device};
+pub use framebuffer::{Framebuffer, FramebufferError};
 pub use ssd1306::Ssd1306Panel;
 pub use st7789::St7789Panel;
 

@@ -210,8 +210,8 @@ impl Generator {
         if let (Network::Kernels(program), Some(table)) = (&mut self.network, &self.pixels) {
             let class = class.unwrap_or(0);
             program.check_class(class).map_err(|reason| Error::run(&self.name, reason))?;
-            program.pixels(latent, class, table, pixels);
-            return Ok(());
+            let drawn = program.pixels(latent, class, table, pixels);
+            return drawn.map_err(|reason| Error::run(&self.name, reason));
         }
         let (image, range) = (self.image, self.range);
         to_pixels(range, image, self.run(latent, class.as_slice())?, pixels);

@@ -3,6 +3,8 @@
 use edgegen_kernels::Kind;
 use edgegen_kernels::elements::Function;
 
+use crate::model::stock::Typed;
+
 /// The number of a value in [`Graph::values`].
 pub(super) type Id = usize;
 
@@ -144,6 +146,15 @@ pub(super) enum Op {
     },
     /// Vectors or channels, one behind the other.
     Concat,
+    Other(Box<Other>),
+}
+
+/// A part of the network that tract runs. Several values that come out of it are one vector.
+#[derive(Clone, Debug)]
+pub(super) struct Other {
+    pub(super) typed: Typed,
+    /// What is said of each of its nodes.
+    pub(super) reasons: Vec<(usize, String)>,
 }
 
 impl Op {
@@ -180,12 +191,27 @@ pub(super) struct Graph {
     pub(super) nodes: Vec<Node>,
     pub(super) input: Id,
     pub(super) outputs: Vec<Id>,
+    /// ONNX nodes whose results were computed while the graph was read.
+    pub(super) constants: Vec<usize>,
 }
 
 impl Graph {
     pub(super) fn value(&mut self, shape: Shape, number: Number) -> Id {
         self.values.push(Value { shape, number });
         self.values.len() - 1
+    }
+
+    /// Puts every node behind those that make what it reads, and else leaves them as they are.
+    pub(super) fn sort(&mut self) {
+        let mut made = vec![true; self.values.len()];
+        self.nodes.iter().for_each(|node| made[node.output] = false);
+        let mut waiting = std::mem::take(&mut self.nodes);
+        while let Some(next) = waiting.iter().position(|node| node.inputs.iter().all(|input| made[*input])) {
+            let node = waiting.remove(next);
+            made[node.output] = true;
+            self.nodes.push(node);
+        }
+        debug_assert!(waiting.is_empty(), "a circle");
     }
 
     /// The node that makes a value.

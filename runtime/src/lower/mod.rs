@@ -6,19 +6,21 @@
 //! 3. `plan`: planes get borders and places in an arena, weights are packed for the CPU.
 //! 4. `program`: runs.
 //!
-//! A node that has no kernel here is named, with the reason.
+//! A node that has no kernel here is named, with the reason. `others`: tract may run such nodes between the kernels.
 
 mod constants;
 mod fuse;
 mod graph;
+mod others;
 mod plan;
 mod program;
 mod read;
 #[cfg(test)]
 mod tests;
 
-use crate::onnx::GraphProto;
+use crate::onnx::{GraphProto, OperatorSetIdProto};
 use edgegen_kernels::Cpu;
+use graph::Graph;
 
 pub(crate) use constants::{Attributes, Constant};
 pub(crate) use program::Program;
@@ -65,15 +67,33 @@ impl From<(usize, String)> for Refusal {
     }
 }
 
-/// Lowers a graph, in an order in which it can run, whose float32 input `input` has rows of shape `row`.
+/// Whether tract may run what has no kernel.
+#[derive(Clone, Copy)]
+pub(crate) struct Others<'a> {
+    pub(crate) opsets: &'a [OperatorSetIdProto],
+    /// The network is given one picture at a time, whatever it may do to a batch.
+    pub(crate) one_picture: bool,
+}
+
+/// Lowers a graph, in an order in which it can run, whose float32 input `input` has rows of shape `row`. With `others`,
+/// tract runs what has no kernel, between layers that have.
 pub(crate) fn lower(
     onnx: &GraphProto,
     input: &str,
     row: &[usize],
     class_input: Option<&str>,
     cpu: Cpu,
+    others: Option<Others<'_>>,
 ) -> Result<Lowered, Refusal> {
-    let mut graph = read::read(onnx, input, row, class_input)?;
+    let mut graph = match (read::read(onnx, input, row, class_input, None), others) {
+        (Err(refusal), Some(_)) => {
+            // what the whole network is refused for is said of the first node
+            let graph = read::read(onnx, input, row, class_input, others).ok();
+            let with_layers = |graph: &Graph| graph.nodes.iter().any(|node| node.op.kind().is_some());
+            graph.filter(with_layers).ok_or(refusal)?
+        }
+        (read, _) => read?,
+    };
     let outputs = graph.outputs.iter().map(|output| graph.values[*output].shape.dims()).collect();
     for output in &graph.outputs {
         if graph.values[*output].number == graph::Number::Level {
@@ -82,7 +102,10 @@ pub(crate) fn lower(
     }
     fuse::fuse(&mut graph);
     let (program, runs, steps) = plan::plan(&graph, cpu)?;
-    let mut runners = vec!["constant: computed when the file is opened".to_string(); onnx.node.len()];
+    let mut runners = vec!["in the layer that reads it".to_string(); onnx.node.len()];
+    for constant in graph.constants {
+        runners[constant] = "constant: computed when the file is opened".into();
+    }
     for run in runs {
         for source in run.sources {
             runners[source] = run.what.clone();

@@ -8,6 +8,8 @@ use edgegen_kernels::elements::{Function, flipped, places, value};
 use edgegen_kernels::{Border, Cpu, FloatLayer, FloatSpec, Plane, QuantizedLayer, QuantizedSpec};
 
 use super::Done;
+use crate::model::stock::StockPart;
+
 use super::graph::{Encoding, Graph, Id, Move, Node, Number, Op, Shape};
 use super::program::{Buffer, Exit, Program, Step};
 
@@ -264,6 +266,15 @@ impl Planner<'_> {
                         steps.push(self.moved(pairs, node.output, part, to.clone()));
                     }
                 }
+                Op::Other(other) => {
+                    for (source, reason) in &other.reasons {
+                        say(format!("tract: {reason}"), &[*source]);
+                    }
+                    let stock =
+                        StockPart::new(other.typed.clone()).map_err(|reason| (named(node), reason))?;
+                    let from = node.inputs.iter().map(|input| buffer(*input)).collect();
+                    steps.push(Step::Other { stock: Box::new(stock), from, to });
+                }
                 Op::ClassFloats { classes, table } => {
                     say("the class's row".into(), &node.sources);
                     let table = by_plane(&to.plane, table, *classes, 0.0, |value| value);
@@ -334,7 +345,10 @@ impl Planner<'_> {
             what: what.to_string(),
             input: self.graph.values[input].shape.dims(),
             output: self.graph.values[output].shape.dims(),
-            macs: kind.map_or(0, |kind| kind.macs(&self.plane(input), &self.plane(output))),
+            macs: match node.map(|node| &node.op) {
+                Some(Op::Other(other)) => other.typed.macs().unwrap_or(0),
+                _ => kind.map_or(0, |kind| kind.macs(&self.plane(input), &self.plane(output))),
+            },
             integers: matches!(node.map(|node| &node.op), Some(Op::Quantized(_))),
             bytes: weights + size(input) + size(output),
         }

@@ -8,6 +8,10 @@ use edgegen_kernels::{FloatLayer, Isa, Plane, Pool, QuantizedLayer};
 
 use super::graph::Encoding;
 use crate::model::Range as PictureRange;
+use crate::model::stock::StockPart;
+
+/// Why a part of a network failed, on one line.
+type Reason = String;
 
 /// A plane in the arena of its type.
 #[derive(Clone, Debug)]
@@ -83,6 +87,12 @@ pub(super) enum Step {
         left: Buffer,
         right: Buffer,
         function: Function,
+        to: Buffer,
+    },
+    /// tract's, of values in CHW order; several outputs go one behind the other.
+    Other {
+        stock: Box<StockPart>,
+        from: Vec<Buffer>,
         to: Buffer,
     },
     /// Pairs of places, from and to, in elements of the planes.
@@ -161,8 +171,16 @@ impl Program {
 
     /// Draws or encodes one picture: `input` in CHW order, `class` if the network is told one. Each of `outputs`
     /// receives the output of that number, CHW.
-    pub(crate) fn run(&mut self, input: &[f32], class: u32, outputs: &mut [&mut [f32]]) {
-        self.timed(input, class, outputs, |_| ());
+    ///
+    /// # Errors
+    /// If tract runs a part of it and fails.
+    pub(crate) fn run(
+        &mut self,
+        input: &[f32],
+        class: u32,
+        outputs: &mut [&mut [f32]],
+    ) -> Result<(), Reason> {
+        self.timed(input, class, outputs, |_| ())
     }
 
     /// [`Self::run`], with a call behind each step and each output, by their number.
@@ -172,8 +190,8 @@ impl Program {
         class: u32,
         outputs: &mut [&mut [f32]],
         mut after: impl FnMut(usize),
-    ) {
-        self.steps(input, class, &mut after);
+    ) -> Result<(), Reason> {
+        self.steps(input, class, &mut after)?;
         for (index, (exit, output)) in self.exits.iter().zip(outputs).enumerate() {
             match exit {
                 Exit::Levels { from, table } => {
@@ -192,6 +210,7 @@ impl Program {
             }
             after(self.steps.len() + index);
         }
+        Ok(())
     }
 
     /// Whether there is a row for a class.
@@ -217,19 +236,26 @@ impl Program {
     }
 
     /// Draws one picture as pixels, HWC, through a table of [`Self::pixel_table`].
-    pub(crate) fn pixels(&mut self, input: &[f32], class: u32, table: &[u8; 256], hwc: &mut [u8]) {
-        self.steps(input, class, &mut |_| ());
+    pub(crate) fn pixels(
+        &mut self,
+        input: &[f32],
+        class: u32,
+        table: &[u8; 256],
+        hwc: &mut [u8],
+    ) -> Result<(), Reason> {
+        self.steps(input, class, &mut |_| ())?;
         if let Some(Exit::Levels { from, .. }) = self.exits.first() {
             elements::look_up_bytes(self.isa, &from.plane, &self.levels[from.memory.clone()], table, hwc);
         }
+        Ok(())
     }
 
-    fn steps(&mut self, input: &[f32], class: u32, after: &mut impl FnMut(usize)) {
+    fn steps(&mut self, input: &[f32], class: u32, after: &mut impl FnMut(usize)) -> Result<(), Reason> {
         let Self { isa, steps, levels, floats, level_scratch, float_scratch, pool, .. } = self;
         let isa = *isa;
         let border =
             |memory: &mut [u8], to: &Buffer| to.plane.fill_border(memory, elements::flipped(isa, to.zero));
-        for (index, step) in steps.iter().enumerate() {
+        for (index, step) in steps.iter_mut().enumerate() {
             match step {
                 Step::EnterLevels { encoding, to } => {
                     let memory = &mut levels[to.memory.clone()];
@@ -300,6 +326,27 @@ impl Program {
                     elements::add((&right.plane, x), *function, (&to.plane, y));
                     to.plane.fill_border(y, 0.0);
                 }
+                Step::Other { stock, from, to } => {
+                    let floats = std::cell::RefCell::new(&mut *floats);
+                    let mut first = 0;
+                    stock.run(
+                        |index, values| {
+                            let from = &from[index];
+                            elements::leave(&from.plane, &floats.borrow()[from.memory.clone()], values);
+                        },
+                        |values, count| {
+                            let memory = &mut floats.borrow_mut()[to.memory.clone()];
+                            if count > 1 {
+                                // a vector lies in its plane as it is
+                                memory[first..first + values.len()].copy_from_slice(values);
+                                first += values.len();
+                            } else {
+                                elements::enter(values, &to.plane, memory);
+                                to.plane.fill_border(memory, 0.0);
+                            }
+                        },
+                    )?;
+                }
                 Step::MoveLevels { pairs, from, to } => {
                     let (x, y) = split(levels, from, to);
                     pairs.iter().for_each(|(from, to)| y[*to as usize] = x[*from as usize]);
@@ -313,5 +360,6 @@ impl Program {
             }
             after(index);
         }
+        Ok(())
     }
 }

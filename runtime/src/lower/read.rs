@@ -6,9 +6,14 @@ use crate::onnx::{GraphProto, NodeProto};
 use edgegen_kernels::elements::Function;
 use edgegen_kernels::{Axis, Kind};
 
+use super::Others;
 use super::constants::{Attributes, Constant, Numbers, initializers, number};
-use super::graph::{Encoding, Graph, Id, Linear, Move, Node, Number, Op, Quantized, Shape, requantised};
+use super::graph::{
+    Encoding, Graph, Id, Linear, Move, Node, Number, Op, Other, Quantized, Shape, requantised,
+};
+use super::others::{Part, Source, keeps_pictures_apart};
 use crate::model::limits;
+use crate::model::stock::Typed;
 
 /// Why a node is not read.
 pub(super) type Reason = String;
@@ -19,6 +24,8 @@ enum Known {
     Value(Id, Shape),
     /// The class of each picture.
     Class,
+    /// Made by the part of that number, which tract runs.
+    Other(usize),
 }
 
 struct Reader<'a> {
@@ -27,18 +34,35 @@ struct Reader<'a> {
     known: HashMap<&'a str, Known>,
     /// The ONNX node that is read.
     source: usize,
+    onnx: &'a GraphProto,
+    others: Option<Others<'a>>,
+    /// What tract runs, and what is said of each of its nodes.
+    parts: Vec<Part>,
+    reasons: HashMap<usize, Reason>,
 }
 
-/// Reads a graph whose input has rows of shape `row`. `class_input` tells each picture's class.
-pub(super) fn read(
-    onnx: &GraphProto,
+/// Reads a graph whose input has rows of shape `row`. `class_input` tells each picture's class. Without `others` a node
+/// that has no kernel is an error.
+pub(super) fn read<'a>(
+    onnx: &'a GraphProto,
     input: &str,
     row: &[usize],
     class_input: Option<&str>,
+    others: Option<Others<'a>>,
 ) -> Result<Graph, (usize, Reason)> {
     let shape = Shape::of(row).ok_or((0, "its input has a shape that is not known here".to_string()))?;
-    let graph = Graph { values: Vec::new(), nodes: Vec::new(), input: 0, outputs: Vec::new() };
-    let mut reader = Reader { graph, constants: initializers(onnx), known: HashMap::new(), source: 0 };
+    let graph =
+        Graph { values: Vec::new(), nodes: Vec::new(), input: 0, outputs: Vec::new(), constants: Vec::new() };
+    let mut reader = Reader {
+        graph,
+        constants: initializers(onnx),
+        known: HashMap::new(),
+        source: 0,
+        onnx,
+        others,
+        parts: Vec::new(),
+        reasons: HashMap::new(),
+    };
     let id = reader.graph.value(shape, Number::Float);
     reader.graph.input = id;
     let input = onnx.input.iter().map(|port| port.name.as_str()).find(|name| *name == input);
@@ -47,15 +71,36 @@ pub(super) fn read(
     class.map(|name| reader.known.insert(name, Known::Class));
     for (index, node) in onnx.node.iter().enumerate() {
         reader.source = index;
-        reader.node(node).map_err(|reason| (index, reason))?;
+        reader.come_back(node);
+        let read = reader.node(node).or_else(|reason| reader.leave_to_tract(node, reason));
+        read.map_err(|reason| (index, reason))?;
     }
     for output in &onnx.output {
+        if let Some(Known::Other(part)) = reader.known.get(output.name.as_str()) {
+            reader.export(&output.name, *part).map_err(|reason| (onnx.node.len(), reason))?;
+        }
         match reader.known.get(output.name.as_str()) {
             Some(Known::Value(id, _)) => reader.graph.outputs.push(*id),
             _ => return Err((onnx.node.len(), format!("output {:?} is no value of pictures", output.name))),
         }
     }
+    reader.close_parts().map_err(|reason| (onnx.node.len(), reason))?;
     Ok(reader.graph)
+}
+
+/// What is worth leaving tract for.
+fn is_layer(node: &NodeProto) -> bool {
+    matches!(
+        node.op_type.as_str(),
+        "Conv"
+            | "ConvTranspose"
+            | "Gemm"
+            | "MatMul"
+            | "QuantizeLinear"
+            | "QLinearConv"
+            | "QLinearMatMul"
+            | "QGemm"
+    )
 }
 
 /// Weights in s8 around 0, and their scales: one an output, or one for all.
@@ -78,6 +123,7 @@ impl<'a> Reader<'a> {
         };
         if let Some(constant) = self.constant(node)? {
             self.constants.insert(output.clone(), constant);
+            self.graph.constants.push(self.source);
             return Ok(());
         }
         let (id, shape) = match (node.domain.as_str(), node.op_type.as_str()) {
@@ -155,6 +201,154 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
+    /// Brings what a layer reads back from tract, where the kernels can take it.
+    fn come_back(&mut self, node: &'a NodeProto) {
+        for name in node.input.iter().filter(|_| is_layer(node)) {
+            if let Some(Known::Other(part)) = self.known.get(name.as_str()) {
+                // what cannot come back stays there, and the layer with it
+                let _ = self.export(name, *part);
+            }
+        }
+    }
+
+    /// A part for tract, out of which these values come.
+    fn typed(&self, part: &Part, outputs: &[&str]) -> Result<Typed, Reason> {
+        let opsets = self.others.map_or(&[][..], |others| others.opsets);
+        let source = Source { onnx: self.onnx, opsets, constants: &self.constants };
+        source.typed(part, |id| self.graph.values[id].shape, outputs)
+    }
+
+    /// The shape of a value in a part, without the batch axis.
+    fn shape_in(&self, part: usize, name: &str) -> Result<Vec<usize>, Reason> {
+        let typed = self.typed(&self.parts[part], &[name])?;
+        match typed.output_shape(0).as_deref() {
+            Some([1, row @ ..]) => Ok(row.to_vec()),
+            Some(shape) => Err(format!("{name:?} has shape {shape:?} for one picture")),
+            None => Err(format!("{name:?} is not float32")),
+        }
+    }
+
+    /// Makes a value of a part one of the kernels'.
+    fn export(&mut self, name: &'a str, part: usize) -> Result<(), Reason> {
+        let row = self.shape_in(part, name)?;
+        let shape = Shape::of(&row).ok_or_else(|| format!("{name:?} is no picture and no vector"))?;
+        if shape.values() == 0 || shape.values() > limits::MAX_TENSOR_VALUES {
+            return Err(format!("{name:?} would hold {} values", shape.values()));
+        }
+        let id = self.graph.value(shape, Number::Float);
+        self.parts[part].exports.push((name.to_string(), id, shape));
+        self.known.insert(name, Known::Value(id, shape));
+        Ok(())
+    }
+
+    /// How many parts each value comes after.
+    fn depths(&self) -> Vec<usize> {
+        let mut depths = vec![0; self.graph.values.len()];
+        for (part, (_, id, _)) in self
+            .parts
+            .iter()
+            .enumerate()
+            .flat_map(|(index, part)| part.exports.iter().map(move |e| (index, e)))
+        {
+            depths[*id] = part + 1;
+        }
+        for node in &self.graph.nodes {
+            depths[node.output] = node.inputs.iter().map(|input| depths[*input]).max().unwrap_or(0);
+        }
+        depths
+    }
+
+    /// Gives a node to tract: into the first part that has all that it reads.
+    fn leave_to_tract(&mut self, node: &'a NodeProto, reason: Reason) -> Result<(), Reason> {
+        let Some(others) = self.others else { return Err(reason) };
+        let names = || node.input.iter().filter(|name| !name.is_empty());
+        let rank = || {
+            let name = names().next()?;
+            match self.known.get(name.as_str())? {
+                Known::Value(_, shape) => Some(shape.dims().len() + 1),
+                Known::Other(part) => Some(self.shape_in(*part, name).ok()?.len() + 1),
+                Known::Class => None,
+            }
+        };
+        let depths = self.depths();
+        let (mut index, mut follows, mut read) = (0, false, Vec::new());
+        for name in names() {
+            match self.known.get(name.as_str()) {
+                Some(Known::Value(id, _)) if self.graph.values[*id].number == Number::Float => {
+                    index = index.max(depths[*id]);
+                    read.push((name.clone(), *id));
+                }
+                Some(Known::Other(part)) => (index, follows) = (index.max(*part), true),
+                None => {}
+                _ => return Err(reason),
+            }
+        }
+        let of_pictures = follows || !read.is_empty();
+        if of_pictures && !others.one_picture && !keeps_pictures_apart(node, rank, &self.constants) {
+            return Err(reason);
+        }
+        // what an earlier part has made
+        for name in names() {
+            if let Some(Known::Other(part)) = self.known.get(name.as_str())
+                && *part < index
+            {
+                self.export(name, *part)?;
+                if let Some(Known::Value(id, _)) = self.known.get(name.as_str()) {
+                    read.push((name.clone(), *id));
+                }
+            }
+        }
+        if self.parts.len() <= index {
+            self.parts.resize_with(index + 1, Part::default);
+        }
+        let part = &mut self.parts[index];
+        part.nodes.push(self.source);
+        for (name, id) in read {
+            if !part.inputs.iter().any(|(known, _)| *known == name) {
+                part.inputs.push((name, id));
+            }
+        }
+        self.reasons.insert(self.source, if follows { "as what it reads".into() } else { reason });
+        for output in node.output.iter().filter(|name| !name.is_empty()) {
+            self.known.insert(output, Known::Other(index));
+        }
+        Ok(())
+    }
+
+    /// Puts the parts between the kernels' operators.
+    fn close_parts(&mut self) -> Result<(), Reason> {
+        for part in std::mem::take(&mut self.parts) {
+            let names: Vec<&str> = part.exports.iter().map(|(name, ..)| name.as_str()).collect();
+            if names.is_empty() {
+                continue; // nobody reads it
+            }
+            let typed = self.typed(&part, &names)?;
+            let reason = |node: &usize| (*node, self.reasons.get(node).cloned().unwrap_or_default());
+            let other = Other { typed, reasons: part.nodes.iter().map(reason).collect() };
+            let total = part.exports.iter().map(|(_, _, shape)| shape.values()).sum();
+            let output = match part.exports[..] {
+                [(_, id, _)] => id,
+                _ => self.graph.value(Shape::Vector(total), Number::Float),
+            };
+            let inputs = part.inputs.iter().map(|(_, id)| *id).collect();
+            self.graph.nodes.push(Node {
+                op: Op::Other(Box::new(other)),
+                inputs,
+                output,
+                sources: part.nodes,
+            });
+            let mut first = 0;
+            for (_, id, shape) in part.exports.iter().filter(|(_, id, _)| *id != output) {
+                let places = (first..first + shape.values()).map(|place| place as u32).collect();
+                first += shape.values();
+                let op = Op::Move(Move::Gather(places));
+                self.graph.nodes.push(Node { op, inputs: vec![output], output: *id, sources: vec![] });
+            }
+        }
+        self.graph.sort();
+        Ok(())
+    }
+
     fn named(&self, node: &'a NodeProto, index: usize) -> Option<&'a str> {
         node.input.get(index).map(String::as_str).filter(|name| !name.is_empty())
     }
@@ -225,8 +419,19 @@ impl<'a> Reader<'a> {
             }
             // the batch counts as one picture
             ("Shape", _) => {
-                let Ok((_, shape)) = self.value(node, 0) else { return Ok(None) };
-                Ok(integers(std::iter::once(1).chain(shape.dims().iter().map(|size| *size as i64)).collect()))
+                let row = match self.named(node, 0).map(|name| (name, self.known.get(name))) {
+                    Some((_, Some(Known::Value(_, shape)))) => shape.dims(),
+                    Some((name, Some(Known::Other(part)))) => self.shape_in(*part, name)?,
+                    _ => return Ok(None),
+                };
+                let dims: Vec<i64> = std::iter::once(1).chain(row.iter().map(|size| *size as i64)).collect();
+                let at = |name: &str, default: usize| {
+                    let at = attributes.int(name, default as i64);
+                    let at = if at < 0 { at.saturating_add(dims.len() as i64) } else { at };
+                    at.clamp(0, dims.len() as i64) as usize
+                };
+                let (start, end) = (at("start", 0), at("end", dims.len()));
+                Ok(integers(dims.get(start..end).unwrap_or_default().to_vec()))
             }
             ("DequantizeLinear", Some([levels, scale, ..])) => self.dequantized(node, levels, scale),
             ("Identity", Some([constant])) => Ok(Some((*constant).clone())),

@@ -1,9 +1,11 @@
 //! Graphs of a node or two: what is read, what is refused and in which words, and that fusing changes no result.
 
-use crate::onnx::{AttributeProto, DataType, GraphProto, NodeProto, TensorProto, ValueInfoProto};
+use crate::onnx::{
+    AttributeProto, DataType, GraphProto, NodeProto, OperatorSetIdProto, TensorProto, ValueInfoProto,
+};
 use edgegen_kernels::Cpu;
 
-use super::{Lowered, Refusal, lower};
+use super::{Lowered, Others, Refusal, lower};
 
 fn floats(name: &str, dims: &[i64], values: &[f32]) -> TensorProto {
     let raw_data = values.iter().flat_map(|value| value.to_le_bytes()).collect();
@@ -32,7 +34,8 @@ fn node(kind: &str, inputs: &[&str], output: &str) -> NodeProto {
 fn with(mut node: NodeProto, name: &str, ints: &[i64]) -> NodeProto {
     let (name, ints) = (name.to_string(), ints.to_vec());
     let i = ints.first().copied().unwrap_or(0);
-    node.attribute.push(AttributeProto { name, ints, i, ..AttributeProto::default() });
+    let r#type = if name == "axis" { 2 } else { 7 };
+    node.attribute.push(AttributeProto { name, ints, i, r#type, ..AttributeProto::default() });
     node
 }
 
@@ -43,16 +46,25 @@ fn with_float(mut node: NodeProto, name: &str, f: f32) -> NodeProto {
 
 /// Lowers a graph from `x` to the last node's output.
 fn lowered(row: &[usize], initializer: Vec<TensorProto>, node: Vec<NodeProto>) -> Result<Lowered, Refusal> {
+    lowered_with(row, initializer, node, None)
+}
+
+fn lowered_with(
+    row: &[usize],
+    initializer: Vec<TensorProto>,
+    node: Vec<NodeProto>,
+    others: Option<Others<'_>>,
+) -> Result<Lowered, Refusal> {
     let port = |name: &str| ValueInfoProto { name: name.into(), ..ValueInfoProto::default() };
     let output = vec![port(&node.last().unwrap().output[0])];
     let graph = GraphProto { node, initializer, input: vec![port("x")], output, ..GraphProto::default() };
-    lower(&graph, "x", row, None, Cpu::SCALAR)
+    lower(&graph, "x", row, None, Cpu::SCALAR, others)
 }
 
 fn run(row: &[usize], initializer: Vec<TensorProto>, node: Vec<NodeProto>, x: &[f32]) -> Vec<f32> {
     let mut lowered = lowered(row, initializer, node).unwrap();
     let mut y = vec![f32::NAN; lowered.outputs[0].iter().product()];
-    lowered.program.run(x, 0, &mut [&mut y]);
+    lowered.program.run(x, 0, &mut [&mut y]).unwrap();
     y
 }
 
@@ -211,4 +223,73 @@ fn planes_that_live_at_different_times_share_memory() {
         lowered(&[64], tensors.clone(), nodes).unwrap().program.floats.len()
     };
     assert_eq!(chain(3), chain(10));
+}
+
+/// As [`lowered`], with tract for what has no kernel.
+#[cfg(feature = "tract")]
+fn lowered_with_tract(
+    tensors: Vec<TensorProto>,
+    nodes: Vec<NodeProto>,
+    one_picture: bool,
+) -> Result<Lowered, Refusal> {
+    let opsets = [OperatorSetIdProto { domain: String::new(), version: 13 }];
+    lowered_with(&[2, 4, 4], tensors, nodes, Some(Others { opsets: &opsets, one_picture }))
+}
+
+#[cfg(feature = "tract")]
+#[test]
+fn tract_runs_what_has_no_kernel_between_layers() {
+    let (tensors, conv) = conv();
+    let again = with(node("Conv", &["root", "w", "b"], "again"), "pads", &[1, 1, 1, 1]);
+    // two values of one part are read by kernels
+    let nodes = vec![
+        conv.clone(),
+        node("Abs", &["conv"], "abs"),
+        node("Sqrt", &["abs"], "root"),
+        again,
+        node("Neg", &["abs"], "negative"),
+        node("Add", &["again", "negative"], "y"),
+    ];
+    let mut lowered = lowered_with_tract(tensors.clone(), nodes, false).unwrap();
+    let tract: Vec<bool> = lowered.runners.iter().map(|runner| runner.starts_with("tract")).collect();
+    assert_eq!(tract, [false, true, true, false, true, true], "{:?}", lowered.runners);
+    let x: Vec<f32> = (0..32).map(|at| (at % 7) as f32 - 3.0).collect();
+    let mut y = [0.0; 32];
+    let mut copy = lowered.program.clone();
+    lowered.program.run(&x, 0, &mut [&mut y]).unwrap();
+    let between = run(&[2, 4, 4], tensors.clone(), vec![conv.clone()], &x);
+    let roots: Vec<f32> = between.iter().map(|value| value.abs().sqrt()).collect();
+    let after = run(&[2, 4, 4], tensors, vec![conv], &roots);
+    for ((y, after), between) in y.iter().zip(&after).zip(&between) {
+        assert!((y - (after - between.abs())).abs() < 1e-5);
+    }
+    let mut second = [0.0; 32];
+    copy.run(&x, 0, &mut [&mut second]).unwrap();
+    assert_eq!(second, y);
+}
+
+#[cfg(feature = "tract")]
+#[test]
+fn tract_runs_nothing_that_mixes_the_pictures_of_a_batch() {
+    let (tensors, conv) = conv();
+    let part = |changed: NodeProto, one_picture: bool| {
+        let last = with(node("Conv", &["c", "w", "b"], "y"), "pads", &[1, 1, 1, 1]);
+        lowered_with_tract(tensors.clone(), vec![conv.clone(), changed, last], one_picture)
+    };
+    for (changed, apart) in [
+        (with(node("Softmax", &["conv"], "c"), "axis", &[1]), true),
+        (with(node("Softmax", &["conv"], "c"), "axis", &[-3]), true),
+        (with(node("Softmax", &["conv"], "c"), "axis", &[0]), false),
+        (with(node("Softmax", &["conv"], "c"), "axis", &[-4]), false),
+        (node("Abs", &["conv"], "c"), true),
+        (with(node("CumSum", &["conv", "axis"], "c"), "axis", &[0]), false),
+    ] {
+        let refused = part(changed.clone(), false).err();
+        assert_eq!(refused.is_none(), apart, "{changed:?}: {refused:?}");
+        // and what is said is why the kernels do not
+        let said = refused.is_none_or(|refusal| refusal.reason.contains("has no kernel here"));
+        assert!(said);
+    }
+    let softmax = with(node("Softmax", &["conv"], "c"), "axis", &[0]);
+    assert!(part(softmax, true).is_ok());
 }

@@ -101,7 +101,7 @@ impl FeatureNetwork {
         let graph = proto.graph.as_mut().ok_or_else(|| Error::malformed(name, "it holds no graph"))?;
         let row = [image.channels, image.height, image.width];
         let (engine, batch, dimension) =
-            match lower::lower(graph, &selection.input.name, &row, None, measure::cpu()?) {
+            match lower::lower(graph, &selection.input.name, &row, None, measure::cpu()?, None) {
                 Ok(lowered) => {
                     let batch = fixed_batch.unwrap_or(suitable);
                     let shape: Vec<usize> =
@@ -274,7 +274,8 @@ fn bind(
     let mut refusal = String::new();
     for &batch in batches {
         let shape = shape_of(batch, &[image.channels, image.height, image.width]);
-        let typed = stock::typed(proto, &shape).and_then(|typed| check_batch(&typed, batch).map(|()| typed));
+        let typed =
+            stock::typed_rows(proto, &shape).and_then(|typed| check_batch(&typed, batch).map(|()| typed));
         match typed {
             Ok(typed) => return Ok((batch, typed)),
             Err(reason) => refusal = reason,

@@ -25,7 +25,7 @@ pub(crate) use network::Network;
 
 use crate::error::one_line;
 use crate::generate::{Encoder, Generator};
-use crate::lower::{self, Program, Refusal};
+use crate::lower::{self, Others, Program, Refusal};
 use crate::onnx::{GraphProto, ModelProto};
 use crate::{Error, Result, measure};
 use prost::Message;
@@ -114,8 +114,10 @@ impl Model {
         let stored = graph::Stored::of(graph);
         let class = selection.class.as_ref().map(|port| port.name.as_str());
         let cpu = measure::cpu()?;
-        let lowered = lower::lower(graph, &selection.input.name, &input.row, class, cpu);
         let batch = input.fixed_batch.unwrap_or(1);
+        let others = Others { opsets: &proto.opset_import, one_picture: input.fixed_batch == Some(1) };
+        let others = stock::HERE.then_some(others);
+        let lowered = lower::lower(graph, &selection.input.name, &input.row, class, cpu, others);
         let with_batch = |row: &Vec<usize>| Some(shape_of(batch, row));
         let (run, shapes, macs, runners, steps) = match lowered {
             Ok(lowered) => {
@@ -135,7 +137,7 @@ impl Model {
                 }
                 graph::check_operators(graph, name)?;
                 constants::widen(graph, name)?;
-                let typed = stock::typed(&proto, &shape_of(batch, &input.row))
+                let typed = stock::typed_rows(&proto, &shape_of(batch, &input.row))
                     .map_err(|reason| Error::unsupported(name, reason))?;
                 let shapes = (0..selection.outputs.len()).map(|index| typed.output_shape(index)).collect();
                 let macs = typed.macs();
@@ -222,7 +224,7 @@ impl Model {
             Engine::Stock(stock) => {
                 let Stock { proto, typed, row, .. } = *stock;
                 drop(typed);
-                let typed = stock::typed(&proto, &shape_of(batch, &row)).map_err(unsupported)?;
+                let typed = stock::typed_rows(&proto, &shape_of(batch, &row)).map_err(unsupported)?;
                 facts::check_batch(&typed, batch).map_err(unsupported)?;
                 Network::stock(typed).map_err(unsupported)?
             }

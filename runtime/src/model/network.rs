@@ -42,12 +42,12 @@ impl Network {
             match outputs {
                 [one] => {
                     let size = one.len() / rows;
-                    program.run(input, class, &mut [&mut one[index * size..][..size]]);
+                    program.run(input, class, &mut [&mut one[index * size..][..size]])?;
                 }
                 [one, other] => {
                     let (size, other_size) = (one.len() / rows, other.len() / rows);
                     let one = &mut one[index * size..][..size];
-                    program.run(input, class, &mut [one, &mut other[index * other_size..][..other_size]]);
+                    program.run(input, class, &mut [one, &mut other[index * other_size..][..other_size]])?;
                 }
                 _ => return Err("it has more outputs than two".into()),
             }
@@ -68,8 +68,7 @@ impl Network {
             Self::Stock(stock) => stock.run(input, &[class], outputs),
             Self::Kernels(program) => {
                 program.check_class(class)?;
-                program.timed(input, class, outputs, after);
-                Ok(())
+                program.timed(input, class, outputs, after)
             }
         }
     }

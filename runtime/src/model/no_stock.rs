@@ -17,20 +17,25 @@ pub(super) fn operators() -> HashSet<String> {
 pub(crate) fn set_threads(_: usize) {}
 
 /// There is none.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(crate) struct Typed(Box<Infallible>);
 
 /// An error.
-pub(super) fn typed(_: &ModelProto, _: &[usize]) -> Result<Typed, Reason> {
+pub(super) fn typed_rows(_: &ModelProto, _: &[usize]) -> Result<Typed, Reason> {
+    Err("this build has no tract".into())
+}
+
+/// An error.
+pub(crate) fn typed(_: &ModelProto, _: &[Vec<usize>]) -> Result<Typed, Reason> {
     Err("this build has no tract".into())
 }
 
 impl Typed {
-    pub(super) fn output_shape(&self, _: usize) -> Option<Vec<usize>> {
+    pub(crate) fn output_shape(&self, _: usize) -> Option<Vec<usize>> {
         match *self.0 {}
     }
 
-    pub(super) fn macs(&self) -> Option<u64> {
+    pub(crate) fn macs(&self) -> Option<u64> {
         match *self.0 {}
     }
 }
@@ -44,6 +49,24 @@ impl Stock {
     }
 
     pub(super) fn run(&mut self, _: &[f32], _: &[u32], _: &mut [&mut [f32]]) -> Result<(), Reason> {
+        match self.0 {}
+    }
+}
+
+/// There is none.
+#[derive(Clone)]
+pub(crate) struct StockPart(Infallible);
+
+impl StockPart {
+    pub(crate) fn new(typed: Typed) -> Result<Self, Reason> {
+        match *typed.0 {}
+    }
+
+    pub(crate) fn run(
+        &mut self,
+        _: impl FnMut(usize, &mut [f32]),
+        _: impl FnMut(&[f32], usize),
+    ) -> Result<(), Reason> {
         match self.0 {}
     }
 }
