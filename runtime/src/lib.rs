@@ -13,6 +13,7 @@
 //! - [`generate`]: latents, decoders and generators, encoders, frames.
 //! - `pictures` (feature `pictures`): PNG grids, GIF animations, `.npy` arrays.
 //! - [`measure`]: times, memory, instruction sets, threads.
+//! - `manual` (feature `manual`): man pages and completions of the programs.
 //!
 //! The program `edgegen` (feature `program`) is a thin layer of commands on top.
 //!
@@ -48,6 +49,8 @@
 
 pub mod files;
 pub mod generate;
+#[cfg(feature = "manual")]
+pub mod manual;
 pub mod measure;
 pub mod model;
 #[cfg(feature = "pictures")]

@@ -10,7 +10,8 @@ use crate::quantized::{QuantizedFamily, Requantize};
 use crate::scalar::lane_by_lane;
 use crate::tile::{Arithmetic, KernelsOf, kernels};
 
-kernels!(NEON_INTEGERS: NeonIntegers, "neon", [(4, 4), (1, 8), (2, 4), (1, 4), (4, 2), (2, 2), (1, 2), (8, 1), (4, 1), (1, 1)]);
+kernels!(NEON_INTEGERS_16: NeonIntegers<4>, "neon", [(4, 4), (1, 8), (2, 4), (1, 4), (4, 2), (2, 2), (1, 2), (8, 1), (4, 1), (1, 1)]);
+kernels!(NEON_INTEGERS_4: NeonIntegers<1>, "neon", [(4, 4), (1, 8), (2, 4), (1, 4), (4, 2), (2, 2), (1, 2), (8, 1), (4, 1), (1, 1)]);
 kernels!(DOT_INTEGERS_16: DotIntegers<4>, "neon,dotprod", [(4, 4), (1, 8), (2, 4), (1, 4), (8, 2), (4, 2), (2, 2), (1, 2), (8, 1), (4, 1), (1, 1)]);
 kernels!(DOT_INTEGERS_4: DotIntegers<1>, "neon,dotprod", [(4, 4), (1, 8), (2, 4), (1, 4), (8, 2), (4, 2), (2, 2), (1, 2), (8, 1), (4, 1), (1, 1)]);
 kernels!(NEON_FLOATS_4: NeonFloats<4>, "neon", [(4, 4), (1, 8), (2, 4), (1, 4), (8, 2), (4, 2), (2, 2), (1, 2), (8, 1), (4, 1), (1, 1)]);
@@ -19,7 +20,7 @@ kernels!(NEON_FLOATS_1: NeonFloats<1>, "neon", [(4, 4), (1, 8), (2, 4), (1, 4), 
 const fn quantized<A: Arithmetic>(
     limit: Limit,
     place: fn(usize, usize) -> usize,
-    kernels: &'static KernelsOf<NeonIntegers>,
+    kernels: &'static KernelsOf<NeonIntegers<1>>,
 ) -> QuantizedFamily {
     QuantizedFamily { lanes: A::LANES, depth: A::DEPTH, steps: A::STEPS, padded: true, limit, place, kernels }
 }
@@ -29,8 +30,10 @@ const fn float<A: Arithmetic>(kernels: &'static KernelsOf<NeonFloats<4>>) -> Flo
     FloatFamily { lanes: A::LANES, depth: A::DEPTH, steps: A::STEPS, padded: false, limit, place, kernels }
 }
 
-pub(crate) static NEON_QUANTIZED: &[QuantizedFamily] =
-    &[quantized::<NeonIntegers>(Limit::Magnitude, pair_by_pair, &NEON_INTEGERS)];
+pub(crate) static NEON_QUANTIZED: &[QuantizedFamily] = &[
+    quantized::<NeonIntegers<4>>(Limit::Magnitude, pair_by_pair, &NEON_INTEGERS_16),
+    quantized::<NeonIntegers<1>>(Limit::Magnitude, pair_by_pair, &NEON_INTEGERS_4),
+];
 pub(crate) static NEONDOT_QUANTIZED: &[QuantizedFamily] = &[
     quantized::<DotIntegers<4>>(Limit::None, lane_by_lane::<4>, &DOT_INTEGERS_16),
     quantized::<DotIntegers<1>>(Limit::None, lane_by_lane::<4>, &DOT_INTEGERS_4),
@@ -43,53 +46,119 @@ fn pair_by_pair(lane: usize, input: usize) -> usize {
     input / 2 * 8 + lane * 2 + input % 2
 }
 
+/// Rounds four sums, from lane `first` of `finish` on, to 32 bits.
+///
+/// # Safety
+/// The CPU has NEON; finish covers these lanes.
+#[inline(always)]
+unsafe fn scaled(sums: int32x4_t, finish: &Requantize, first: usize) -> int32x4_t {
+    // SAFETY: the caller vouches for it
+    unsafe {
+        let sums = vaddq_s32(sums, vld1q_s32(finish.bias.add(first)));
+        let mut scaled = vmulq_f32(vcvtq_f32_s32(sums), vld1q_f32(finish.scale.add(first)));
+        if finish.slope != 1.0 {
+            scaled = vmaxnmq_f32(vmulq_n_f32(scaled, finish.slope), scaled);
+        }
+        vcvtnq_s32_f32(scaled)
+    }
+}
+
+/// Rounds the sums of two registers to 16 bits, with the zero point. Conversions and narrowings saturate.
+///
+/// # Safety
+/// As for [`scaled`].
+#[inline(always)]
+unsafe fn words(sums: [int32x4_t; 2], finish: &Requantize, first: usize) -> int16x8_t {
+    // SAFETY: the caller vouches for it
+    unsafe {
+        let [low, high] = [scaled(sums[0], finish, first), scaled(sums[1], finish, first + 4)];
+        let words = vqmovn_high_s32(vqmovn_s32(low), high);
+        vqaddq_s16(words, vdupq_n_s16(finish.zero as i16))
+    }
+}
+
 /// Stores the first `lanes` levels of registers of four.
 ///
 /// # Safety
 /// The CPU has NEON; finish covers all registers; `lanes` bytes can be written.
 #[inline(always)]
 unsafe fn store_levels<const N: usize>(sums: [int32x4_t; N], finish: &Requantize, to: *mut u8, lanes: usize) {
-    for (register, sums) in sums.into_iter().enumerate() {
-        let first = register * 4;
-        // SAFETY: finish covers all registers, and no more than `lanes` bytes are written
-        unsafe {
-            let sums = vaddq_s32(sums, vld1q_s32(finish.bias.add(first)));
-            let mut scaled = vmulq_f32(vcvtq_f32_s32(sums), vld1q_f32(finish.scale.add(first)));
-            if finish.slope != 1.0 {
-                scaled = vmaxnmq_f32(vmulq_n_f32(scaled, finish.slope), scaled);
-            }
-            // conversions and narrowings saturate
-            let words = vqmovn_s32(vcvtnq_s32_f32(scaled));
-            let words = vqadd_s16(words, vdup_n_s16(finish.zero as i16));
-            let levels = vqmovn_s16(vcombine_s16(words, words));
-            let levels = vmax_s8(levels, vdup_n_s8(finish.low as i8));
-            let levels = vmin_s8(levels, vdup_n_s8(finish.high as i8));
-            let levels = vget_lane_u32::<0>(vreinterpret_u32_s8(levels));
-            if first + 4 <= lanes {
-                to.add(first).cast::<u32>().write_unaligned(levels);
+    // SAFETY: finish covers all registers, and no more than `lanes` bytes are written
+    unsafe {
+        let (low, high) = (vdupq_n_s8(finish.low as i8), vdupq_n_s8(finish.high as i8));
+        let mut register = 0;
+        // 16 at once, then 8, then 4; the last may be fewer
+        while register + 4 <= N && register * 4 + 16 <= lanes {
+            let first = register * 4;
+            let one = words([sums[register], sums[register + 1]], finish, first);
+            let other = words([sums[register + 2], sums[register + 3]], finish, first + 8);
+            let levels = vqmovn_high_s16(vqmovn_s16(one), other);
+            vst1q_s8(to.add(first).cast(), vminq_s8(vmaxq_s8(levels, low), high));
+            register += 4;
+        }
+        while register < N {
+            let first = register * 4;
+            let both = if register + 1 < N {
+                words([sums[register], sums[register + 1]], finish, first)
             } else {
-                let levels = levels.to_le_bytes();
-                to.add(first).copy_from_nonoverlapping(levels.as_ptr(), lanes.saturating_sub(first));
+                let words = vqmovn_s32(scaled(sums[register], finish, first));
+                vqaddq_s16(vcombine_s16(words, words), vdupq_n_s16(finish.zero as i16))
+            };
+            let levels = vqmovn_s16(both);
+            let levels = vmin_s8(vmax_s8(levels, vget_low_s8(low)), vget_low_s8(high));
+            let count = lanes.saturating_sub(first);
+            if register + 1 < N && count >= 8 {
+                vst1_s8(to.add(first).cast(), levels);
+            } else if count == 4 {
+                to.add(first).cast::<u32>().write_unaligned(vget_lane_u32::<0>(vreinterpret_u32_s8(levels)));
+            } else {
+                let most = if register + 1 < N { 8 } else { 4 };
+                let bytes = vget_lane_u64::<0>(vreinterpret_u64_s8(levels)).to_le_bytes();
+                to.add(first).copy_from_nonoverlapping(bytes.as_ptr(), count.min(most));
             }
+            register += 2;
         }
     }
 }
 
-/// s8 × s8 with 16-bit sums of pairs, which weights are packed never to overflow ([`Limit::Magnitude`]).
-pub(crate) struct NeonIntegers;
+/// s8 × s8 with 16-bit sums of pairs, which weights are packed never to overflow ([`Limit::Magnitude`]), in groups of
+/// `STEPS` times four inputs.
+pub(crate) struct NeonIntegers<const STEPS: usize>;
 
-impl Arithmetic for NeonIntegers {
+/// Two pairs of inputs in all lanes, and where the next two lie. Loads move the address on, which the compiler would
+/// spend an instruction of its own on.
+///
+/// # Safety
+/// The CPU has NEON; four bytes can be read.
+#[inline(always)]
+unsafe fn pairs(mut from: *const u8) -> (int8x16_t, int8x16_t, *const u8) {
+    let (first, other);
+    // SAFETY: it reads what the caller vouches for
+    unsafe {
+        core::arch::asm!(
+            "ld1r {{{first:v}.8h}}, [{from}], #2",
+            "ld1r {{{other:v}.8h}}, [{from}], #2",
+            first = out(vreg) first,
+            other = out(vreg) other,
+            from = inout(reg) from,
+            options(pure, readonly, nostack, preserves_flags),
+        );
+    }
+    (first, other, from)
+}
+
+impl<const STEPS: usize> Arithmetic for NeonIntegers<STEPS> {
     type In = u8;
     type Weight = i8;
     type Out = u8;
     type Finish = Requantize;
     type Sums = int32x4_t;
-    /// The first two inputs, and the other two, in all lanes.
-    type Inputs = (int8x16_t, int8x16_t);
+    /// The first two inputs, and the other two, in all lanes, and where those of the next step lie.
+    type Inputs = (int8x16_t, int8x16_t, *const u8);
     type Weights = int8x16_t;
     const LANES: usize = 4;
     const DEPTH: usize = 4;
-    const STEPS: usize = 1;
+    const STEPS: usize = STEPS;
 
     #[inline(always)]
     unsafe fn zero() -> int32x4_t {
@@ -98,13 +167,15 @@ impl Arithmetic for NeonIntegers {
     }
 
     #[inline(always)]
-    unsafe fn inputs(from: *const u8) -> (int8x16_t, int8x16_t) {
+    unsafe fn inputs(from: *const u8) -> Self::Inputs {
         // SAFETY: as above
-        unsafe {
-            let pairs = from.cast::<i16>();
-            let pair = |index: usize| vreinterpretq_s8_s16(vdupq_n_s16(pairs.add(index).read_unaligned()));
-            (pair(0), pair(1))
-        }
+        unsafe { pairs(from) }
+    }
+
+    #[inline(always)]
+    unsafe fn next((.., from): Self::Inputs) -> Self::Inputs {
+        // SAFETY: as above
+        unsafe { pairs(from) }
     }
 
     #[inline(always)]
@@ -116,19 +187,27 @@ impl Arithmetic for NeonIntegers {
     #[inline(always)]
     unsafe fn add(
         sums: int32x4_t,
-        inputs: (int8x16_t, int8x16_t),
+        (first, other, _): Self::Inputs,
         weights: int8x16_t,
         _: usize,
     ) -> int32x4_t {
         // SAFETY: as above
         unsafe {
-            let pairs = vmull_s8(vget_low_s8(inputs.0), vget_low_s8(weights));
-            vpadalq_s16(sums, vmlal_high_s8(pairs, inputs.1, weights))
+            let mut pairs = vmull_s8(vget_low_s8(first), vget_low_s8(weights));
+            // vmlal_high_s8 becomes two instructions, as the compiler sees that both halves of the inputs are the same
+            core::arch::asm!(
+                "smlal2 {pairs:v}.8h, {other:v}.16b, {weights:v}.16b",
+                pairs = inout(vreg) pairs,
+                other = in(vreg) other,
+                weights = in(vreg) weights,
+                options(pure, nomem, nostack, preserves_flags),
+            );
+            vpadalq_s16(sums, pairs)
         }
     }
 
     #[inline(always)]
-    unsafe fn again((mut first, mut other): Self::Inputs, _: *const u8) -> Self::Inputs {
+    unsafe fn again((mut first, mut other, from): Self::Inputs, _: *const u8) -> Self::Inputs {
         // SAFETY: no instruction at all
         unsafe {
             core::arch::asm!(
@@ -138,7 +217,7 @@ impl Arithmetic for NeonIntegers {
                 options(nomem, nostack, preserves_flags),
             );
         }
-        (first, other)
+        (first, other, from)
     }
 
     #[inline(always)]

@@ -11,10 +11,17 @@ pub fn flipped(isa: Isa, level: u8) -> u8 {
     level ^ isa.flip()
 }
 
-/// round_half_even(value / scale) + zero, saturated: ONNX's QuantizeLinear to uint8. NaN becomes 0.
+/// Added to a number between ±2²², it leaves the nearest integer, half to even, in the sum's lowest bits.
+const ROUNDING: f32 = 12_582_912.0;
+
+/// round_half_even(value / scale) + zero, saturated: ONNX's QuantizeLinear to uint8. NaN becomes `zero`.
+#[inline(always)]
 pub fn level(value: f32, scale: f32, zero: u8) -> u8 {
-    let rounded = libm::rintf((value / scale).clamp(-512.0, 512.0));
-    (rounded as i32 + i32::from(zero)).clamp(0, 255) as u8
+    // no branch and no call: loops over this become vector instructions
+    let steps = value / scale;
+    let steps = if steps.is_nan() { 0.0 } else { steps.clamp(-512.0, 512.0) };
+    let rounded = (steps + ROUNDING).to_bits() as i32 - ROUNDING.to_bits() as i32;
+    (rounded + i32::from(zero)).clamp(0, 255) as u8
 }
 
 /// (level − zero) · scale: ONNX's DequantizeLinear.
@@ -246,4 +253,24 @@ pub fn places(plane: &Plane) -> impl Iterator<Item = usize> + use<> {
         let row = plane.at((pixel / plane.width) as isize, (pixel % plane.width) as isize);
         row.unsigned_abs() + channel
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::level;
+
+    #[test]
+    fn levels_are_rounded_half_to_even_and_saturate() {
+        for scale in [1.0, 0.5, 3.0e-3, 1e-38, 1e38] {
+            for zero in [0, 3, 128, 255] {
+                let steps = (-1400..1400).map(|step| step as f32 * scale * 0.25);
+                for value in steps.chain([f32::NAN, f32::INFINITY, f32::NEG_INFINITY, f32::MAX, -0.0]) {
+                    let steps = value / scale;
+                    let steps = if steps.is_nan() { 0.0 } else { libm::rintf(steps).clamp(-512.0, 512.0) };
+                    let expected = (steps + f32::from(zero)).clamp(0.0, 255.0) as u8;
+                    assert_eq!(level(value, scale, zero), expected, "{value} / {scale} + {zero}");
+                }
+            }
+        }
+    }
 }

@@ -50,6 +50,14 @@ pub(crate) trait Arithmetic {
     /// # Safety
     /// See [`Self::zero`].
     unsafe fn add(sums: Self::Sums, inputs: Self::Inputs, weights: Self::Weights, step: usize) -> Self::Sums;
+    /// What a group's inputs become for its next step.
+    ///
+    /// # Safety
+    /// They are those of the step before.
+    #[inline(always)]
+    unsafe fn next(inputs: Self::Inputs) -> Self::Inputs {
+        inputs
+    }
     /// The same inputs. Where products are made before they are added, the compiler may not see that they are the same.
     ///
     /// # Safety
@@ -130,16 +138,15 @@ pub(crate) unsafe fn run<A: Arithmetic, const PIXELS: usize, const REGISTERS: us
             let mut packed = work.weights;
             for group in 0..work.groups {
                 let offset = *work.offsets.add(group) as usize;
-                let inputs: [A::Inputs; PIXELS] = core::array::from_fn(|p| A::inputs(x[p].add(offset)));
-                for step in 0..A::STEPS {
-                    let weights: [A::Weights; REGISTERS] =
-                        core::array::from_fn(|r| A::weights(packed.add(r * A::LANES * A::DEPTH)));
-                    packed = packed.add(REGISTERS * A::LANES * A::DEPTH);
-                    for p in 0..PIXELS {
-                        for r in 0..REGISTERS {
-                            sums[p][r] = A::add(sums[p][r], inputs[p], weights[r], step);
-                        }
-                    }
+                let mut inputs: [A::Inputs; PIXELS] = core::array::from_fn(|p| A::inputs(x[p].add(offset)));
+                // written out: a loop over steps keeps its branches, as each is another instruction
+                packed = step::<A, PIXELS, REGISTERS>(&mut sums, &mut inputs, packed, 0);
+                if A::STEPS > 1 {
+                    packed = step::<A, PIXELS, REGISTERS>(&mut sums, &mut inputs, packed, 1);
+                }
+                if A::STEPS > 2 {
+                    packed = step::<A, PIXELS, REGISTERS>(&mut sums, &mut inputs, packed, 2);
+                    packed = step::<A, PIXELS, REGISTERS>(&mut sums, &mut inputs, packed, 3);
                 }
             }
             for p in 0..PIXELS {
@@ -147,6 +154,34 @@ pub(crate) unsafe fn run<A: Arithmetic, const PIXELS: usize, const REGISTERS: us
             }
         }
         pixel += PIXELS;
+    }
+}
+
+/// Multiplies one step of a group into all sums of a tile; the weights of the next lie at what it returns.
+///
+/// # Safety
+/// See [`run`].
+#[inline(always)]
+unsafe fn step<A: Arithmetic, const PIXELS: usize, const REGISTERS: usize>(
+    sums: &mut [[A::Sums; REGISTERS]; PIXELS],
+    inputs: &mut [A::Inputs; PIXELS],
+    packed: *const A::Weight,
+    step: usize,
+) -> *const A::Weight {
+    const { assert!(A::STEPS == 1 || A::STEPS == 2 || A::STEPS == 4) };
+    // SAFETY: the caller vouches for it
+    unsafe {
+        let weights: [A::Weights; REGISTERS] =
+            core::array::from_fn(|r| A::weights(packed.add(r * A::LANES * A::DEPTH)));
+        for p in 0..PIXELS {
+            if step > 0 {
+                inputs[p] = A::next(inputs[p]);
+            }
+            for r in 0..REGISTERS {
+                sums[p][r] = A::add(sums[p][r], inputs[p], weights[r], step);
+            }
+        }
+        packed.add(REGISTERS * A::LANES * A::DEPTH)
     }
 }
 

@@ -46,6 +46,13 @@ enum Command {
     Compare(compare::Compare),
     /// Tell whether this board is ready, and what to do if not
     Doctor(doctor::Doctor),
+    /// Write man pages and shell completions
+    #[cfg(feature = "manual")]
+    #[command(hide = true)]
+    Manual {
+        /// Where to
+        folder: std::path::PathBuf,
+    },
 }
 
 /// Runs the command that was asked for; `start` is when the program began.
@@ -59,6 +66,11 @@ pub(crate) fn run(start: Instant) -> Result<()> {
         Command::Profile(command) => command.run(),
         Command::Compare(command) => command.run(),
         Command::Doctor(command) => command.run(),
+        #[cfg(feature = "manual")]
+        Command::Manual { folder } => {
+            let program = <Arguments as clap::CommandFactory>::command();
+            edgegen_runtime::manual::write(program, &folder).with_context(|| folder.display().to_string())
+        }
     }
 }
 

@@ -1,0 +1,177 @@
+//! `/etc/edgegen/edgegen.toml`.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use edgegen_firmware::{Dither, Scaling};
+use edgegen_runtime::model::Precision;
+use serde::Deserialize;
+
+/// Where it lies.
+pub(crate) const FILE: &str = "/etc/edgegen/edgegen.toml";
+
+/// Longer pauses are a slip of the pen.
+const LONGEST_PAUSE: f64 = 24.0 * 3600.0;
+const MOST_PICTURES_A_SECOND: f64 = 1000.0;
+const MOST_STEPS: u32 = 10_000;
+
+/// What is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Show {
+    /// From seed to seed, step by step.
+    Walk,
+    /// One seed's picture, then the next one's.
+    Pictures,
+    /// One seed's gallery, then the next one's.
+    Gallery,
+}
+
+/// As it stands in the file.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    model: PathBuf,
+    precision: Option<String>,
+    class: Option<String>,
+    #[serde(default = "fb")]
+    panel: String,
+    #[serde(default = "fb0")]
+    device: String,
+    #[serde(default = "walk")]
+    show: Show,
+    #[serde(default)]
+    seed: u64,
+    #[serde(default = "ten")]
+    fps: f64,
+    #[serde(default = "steps")]
+    steps: u32,
+    #[serde(default = "ten")]
+    pause: f64,
+    #[serde(default)]
+    scaling: ScalingName,
+    dither: Option<DitherName>,
+    #[serde(default)]
+    caption: bool,
+}
+
+fn fb() -> String {
+    "fb".into()
+}
+
+fn fb0() -> String {
+    "/dev/fb0".into()
+}
+
+fn walk() -> Show {
+    Show::Walk
+}
+
+fn ten() -> f64 {
+    10.0
+}
+
+fn steps() -> u32 {
+    24
+}
+
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum ScalingName {
+    #[default]
+    Pixels,
+    Smooth,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum DitherName {
+    None,
+    Bayer,
+    FloydSteinberg,
+    Atkinson,
+}
+
+/// What the program is to do.
+#[derive(Clone, Debug)]
+pub(crate) struct Config {
+    pub(crate) model: PathBuf,
+    pub(crate) precision: Option<Precision>,
+    pub(crate) class: Option<String>,
+    /// The framebuffer.
+    pub(crate) device: String,
+    pub(crate) show: Show,
+    pub(crate) seed: u64,
+    /// Time of a step of a walk, at least.
+    pub(crate) step: Duration,
+    /// Pictures from seed to seed.
+    pub(crate) steps: u32,
+    /// How long a picture or a gallery stays.
+    pub(crate) pause: Duration,
+    pub(crate) scaling: Scaling,
+    pub(crate) dither: Option<Dither>,
+    pub(crate) caption: bool,
+}
+
+impl Config {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// If it cannot be read, is no TOML, has a key that is not known, or a value out of bounds: with file and line.
+    pub(crate) fn read(path: &Path) -> Result<Self> {
+        let name = path.display();
+        let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {name}"))?;
+        let file: File = toml::from_str(&text).map_err(|error| {
+            let before = error.span().map_or("", |span| &text[..span.start.min(text.len())]);
+            let line = before.matches('\n').count() + 1;
+            anyhow!("{name}, line {line}: {}", error.message().replace('\n', " "))
+        })?;
+        file.checked().with_context(|| name.to_string())
+    }
+}
+
+impl File {
+    fn checked(self) -> Result<Config> {
+        if self.panel != "fb" {
+            bail!(
+                "panel = {:?}: only fb, a Linux framebuffer, is known here; see the manual page",
+                self.panel
+            );
+        }
+        ensure!(
+            self.fps > 0.0 && self.fps <= MOST_PICTURES_A_SECOND,
+            "fps = {}: above 0, up to {MOST_PICTURES_A_SECOND}",
+            self.fps
+        );
+        ensure!(
+            (0.0..=LONGEST_PAUSE).contains(&self.pause),
+            "pause = {}: 0 to {LONGEST_PAUSE} seconds",
+            self.pause
+        );
+        ensure!((2..=MOST_STEPS).contains(&self.steps), "steps = {}: 2 to {MOST_STEPS}", self.steps);
+        let precision = self.precision.as_deref().map(str::parse).transpose()?;
+        Ok(Config {
+            model: self.model,
+            precision,
+            class: self.class,
+            device: self.device,
+            show: self.show,
+            seed: self.seed,
+            step: Duration::from_secs_f64(1.0 / self.fps),
+            steps: self.steps,
+            pause: Duration::from_secs_f64(self.pause),
+            scaling: match self.scaling {
+                ScalingName::Pixels => Scaling::Pixels,
+                ScalingName::Smooth => Scaling::Smooth,
+            },
+            dither: self.dither.map(|dither| match dither {
+                DitherName::None => Dither::None,
+                DitherName::Bayer => Dither::Bayer,
+                DitherName::FloydSteinberg => Dither::FloydSteinberg,
+                DitherName::Atkinson => Dither::Atkinson,
+            }),
+            caption: self.caption,
+        })
+    }
+}

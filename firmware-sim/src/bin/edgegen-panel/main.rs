@@ -1,0 +1,96 @@
+//! `edgegen-panel`: the device's program on a real panel, for people to look at and for systemd to keep running.
+
+mod config;
+mod play;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::Parser;
+use config::Config;
+use edgegen_firmware_sim::generator::ModelGenerator;
+use edgegen_firmware_sim::panel::Framebuffer;
+use edgegen_firmware_sim::panel::framebuffer::Description;
+use edgegen_runtime::measure::Root;
+use edgegen_runtime::model::{Model, ModelFolder, OpenOptions};
+use embedded_graphics::pixelcolor::{Rgb565, Rgb888};
+
+/// Show a model's pictures on a panel
+///
+/// Draws on a Linux framebuffer: a screen on HDMI, or a panel that a kernel driver runs. What it shows stands in a
+/// configuration file. It stops at SIGINT and SIGTERM and leaves a blank panel; under systemd it says when it is ready
+/// and keeps the watchdog quiet for as long as pictures come.
+#[derive(Debug, Parser)]
+#[command(name = "edgegen-panel", version)]
+pub(crate) struct Arguments {
+    /// The configuration file
+    #[arg(long, value_name = "FILE", default_value = config::FILE)]
+    config: PathBuf,
+    /// Read the configuration, open model and panel, and say what they are, without drawing
+    #[arg(long)]
+    check: bool,
+    /// Stop after so many pictures
+    #[arg(long, value_name = "N", conflicts_with = "check")]
+    pictures: Option<u64>,
+    /// Read and write the board's files below this folder
+    #[arg(long, value_name = "FOLDER", default_value = "/", hide = true)]
+    root: PathBuf,
+    /// Write man page and shell completions into this folder
+    #[cfg(feature = "manual")]
+    #[arg(long, value_name = "FOLDER", hide = true)]
+    manual: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    match run(&Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<()> {
+    #[cfg(feature = "manual")]
+    if let Some(folder) = &arguments.manual {
+        return Ok(edgegen_runtime::manual::write(<Arguments as clap::CommandFactory>::command(), folder)?);
+    }
+    let root = Root::at(&arguments.root);
+    let config = Config::read(&arguments.config)?;
+    let model = open_model(&config)?;
+    let facts = model.facts();
+    let about = format!(
+        "{}: {} {}, latents of {}, pictures of {}",
+        config.model.display(),
+        facts.precision,
+        facts.part,
+        facts.latent_dim,
+        facts.image
+    );
+    let network = model.into_generator(1)?;
+    let class = config.class.as_ref().map(|class| network.class_named(class)).transpose()?;
+    let source = ModelGenerator::new(network, class).with_context(|| config.model.display().to_string())?;
+    let description = Description::read(&root, &config.device)?;
+    let (size, bits) = (description.size, description.bits);
+    println!("model {about}");
+    println!("panel {}: {}x{} pixels of {bits} bits", config.device, size.width, size.height);
+    if bits == 16 {
+        let panel = Framebuffer::<Rgb565>::open(description)?;
+        if arguments.check { Ok(()) } else { play::play(source, panel, &config, arguments.pictures) }
+    } else {
+        let panel = Framebuffer::<Rgb888>::open(description)?;
+        if arguments.check { Ok(()) } else { play::play(source, panel, &config, arguments.pictures) }
+    }
+}
+
+fn open_model(config: &Config) -> Result<Model> {
+    let (path, options): (&Path, _) = (&config.model, OpenOptions::default());
+    if path.is_dir() {
+        let folder = ModelFolder::open(path)?;
+        let part = folder.drawing_part()?;
+        return Ok(folder.open_part(part, config.precision, &options)?);
+    }
+    Ok(Model::open(path, &options)?)
+}

@@ -1,0 +1,173 @@
+//! `edgegen-panel` on a made-up framebuffer: what it shows, how it stops, what it says of a bad configuration.
+
+use std::io::Read;
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+const WIDTH: usize = 80;
+const HEIGHT: usize = 64;
+
+fn models() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../models")
+}
+
+/// A root with `/dev/fb0` of 80 × 64 pixels, and a configuration with `more` lines.
+fn tree(bits: usize, more: &str) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let sys = folder.path().join("sys/class/graphics/fb0");
+    std::fs::create_dir_all(&sys).unwrap();
+    std::fs::create_dir(folder.path().join("dev")).unwrap();
+    let stride = WIDTH * bits / 8;
+    std::fs::write(folder.path().join("dev/fb0"), vec![0xee; stride * HEIGHT]).unwrap();
+    std::fs::write(sys.join("virtual_size"), format!("{WIDTH},{HEIGHT}\n")).unwrap();
+    std::fs::write(sys.join("bits_per_pixel"), format!("{bits}\n")).unwrap();
+    std::fs::write(sys.join("stride"), format!("{stride}\n")).unwrap();
+    let model = models().join("emoji64-gan");
+    let text = format!("model = {:?}\nprecision = \"int8\"\n{more}", model.display().to_string());
+    std::fs::write(folder.path().join("edgegen.toml"), text).unwrap();
+    folder
+}
+
+fn program(folder: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_edgegen-panel"));
+    command.env_remove("NOTIFY_SOCKET").env_remove("WATCHDOG_USEC");
+    command.arg("--root").arg(folder).arg("--config").arg(folder.join("edgegen.toml"));
+    command
+}
+
+fn run(folder: &Path, arguments: &[&str]) -> Output {
+    program(folder).args(arguments).output().unwrap()
+}
+
+fn failure(more: &str) -> String {
+    let folder = tree(32, more);
+    let output = run(folder.path(), &["--check"]);
+    assert!(!output.status.success() && output.stdout.is_empty(), "{more}: {output:?}");
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(text.lines().count(), 1, "{text}");
+    text
+}
+
+#[test]
+fn a_check_draws_nothing() {
+    let folder = tree(32, "");
+    let output = run(folder.path(), &["--check"]);
+    assert!(output.status.success(), "{output:?}");
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains("int8 generator") && text.contains("80x64 pixels of 32 bits"), "{text}");
+    let bytes = std::fs::read(folder.path().join("dev/fb0")).unwrap();
+    assert!(bytes.iter().all(|byte| *byte == 0xee));
+}
+
+#[test]
+fn the_panel_is_blank_after_the_last_picture() {
+    for bits in [16, 32] {
+        let folder = tree(bits, "fps = 1000\n");
+        let output = run(folder.path(), &["--pictures", "3"]);
+        assert!(output.status.success(), "{output:?}");
+        let bytes = std::fs::read(folder.path().join("dev/fb0")).unwrap();
+        assert!(bytes.len() == WIDTH * HEIGHT * bits / 8 && bytes.iter().all(|byte| *byte == 0), "{bits}");
+    }
+}
+
+/// What `edgegen generate` draws stands in the middle of the panel, pixel for pixel.
+#[test]
+fn pictures_are_those_of_the_model() {
+    let folder = tree(32, "show = \"pictures\"\nseed = 7\npause = 600\n");
+    let mut child = program(folder.path()).stdout(Stdio::null()).spawn().unwrap();
+    let shown = || {
+        let bytes = std::fs::read(folder.path().join("dev/fb0")).unwrap();
+        bytes[..WIDTH * 4].iter().all(|byte| *byte != 0xee).then_some(bytes)
+    };
+    let bytes = (0..500).find_map(|_| {
+        std::thread::sleep(Duration::from_millis(20));
+        shown()
+    });
+    let killed = Command::new("kill").arg("-TERM").arg(child.id().to_string()).status().unwrap();
+    assert!(killed.success() && child.wait().unwrap().success());
+    let bytes = bytes.expect("a picture within ten seconds");
+
+    let model = edgegen_runtime::model::ModelFolder::open(&models().join("emoji64-gan")).unwrap();
+    let part = model.drawing_part().unwrap();
+    let precision = Some(edgegen_runtime::model::Precision::Int8);
+    let model = model.open_part(part, precision, &Default::default()).unwrap();
+    let mut network = model.into_generator(1).unwrap();
+    let latents = edgegen_runtime::generate::Latents::from_seed(7, 0, 1, network.latent_dim(), 1.0);
+    let mut picture = vec![0; 64 * 64 * 3];
+    network.frame_into(latents.row(0), None, &mut picture).unwrap();
+    for (y, row) in bytes.chunks_exact(WIDTH * 4).enumerate() {
+        for (x, pixel) in row.chunks_exact(4).enumerate() {
+            let [blue, green, red] = [pixel[0], pixel[1], pixel[2]];
+            let expected = match x.checked_sub((WIDTH - 64) / 2) {
+                Some(x) if x < 64 => &picture[(y * 64 + x) * 3..][..3],
+                _ => &[0; 3],
+            };
+            assert_eq!([red, green, blue], expected, "({x}, {y})");
+        }
+    }
+    // and it leaves a blank panel
+    let bytes = std::fs::read(folder.path().join("dev/fb0")).unwrap();
+    assert!(bytes.iter().all(|byte| *byte == 0));
+}
+
+#[test]
+fn systemd_hears_when_it_is_ready_and_that_it_lives() {
+    let folder = tree(32, "fps = 20\n");
+    let socket = folder.path().join("notify");
+    let listener = UnixDatagram::bind(&socket).unwrap();
+    listener.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    let mut command = program(folder.path());
+    command.env("NOTIFY_SOCKET", &socket).env("WATCHDOG_USEC", "100000");
+    let mut child = command.args(["--pictures", "10"]).stdout(Stdio::null()).spawn().unwrap();
+    let mut heard = Vec::new();
+    let mut message = [0; 256];
+    while !heard.iter().any(|text: &String| text.contains("STOPPING=1")) {
+        let length = listener.recv(&mut message).expect("a word within ten seconds");
+        heard.push(String::from_utf8_lossy(&message[..length]).into_owned());
+    }
+    assert!(child.wait().unwrap().success());
+    assert!(heard[0].contains("READY=1"), "{heard:?}");
+    let lives = heard.iter().filter(|text| text.contains("WATCHDOG=1")).count();
+    assert!(lives >= 3, "{heard:?}");
+}
+
+#[test]
+fn a_bad_configuration_is_one_line_with_its_place() {
+    for (more, parts) in [
+        ("colour = 3\n", vec!["edgegen.toml, line 3", "colour"]),
+        ("fps = \"many\"\n", vec!["line 3", "string"]),
+        ("fps = 0\n", vec!["fps = 0"]),
+        ("fps = nan\n", vec!["fps = NaN"]),
+        ("pause = -1\n", vec!["pause = -1"]),
+        ("steps = 1\n", vec!["steps = 1"]),
+        ("panel = \"st7789\"\n", vec!["st7789", "framebuffer"]),
+        ("device = \"/dev/fb7\"\n", vec!["/dev/fb7", "no framebuffer"]),
+        ("class = \"7\"\n", vec!["class"]),
+        ("show = \"film\"\n", vec!["line 3", "film", "walk"]),
+        ("seed =\n", vec!["line 3"]),
+    ] {
+        let text = failure(more);
+        for part in parts {
+            assert!(text.contains(part), "{more}: {text}");
+        }
+    }
+    let folder = tree(32, "");
+    std::fs::remove_file(folder.path().join("edgegen.toml")).unwrap();
+    let output = run(folder.path(), &["--check"]);
+    assert!(String::from_utf8(output.stderr).unwrap().contains("cannot read"));
+}
+
+#[test]
+fn a_panel_that_fails_is_an_error() {
+    let folder = tree(32, "");
+    std::fs::remove_file(folder.path().join("dev/fb0")).unwrap();
+    // a directory cannot be written
+    std::fs::create_dir(folder.path().join("dev/fb0")).unwrap();
+    let mut child = program(folder.path()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    assert!(!child.wait().unwrap().success());
+    let mut text = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut text).unwrap();
+    assert!(text.starts_with("error: ") && text.contains("fb0") && text.lines().count() == 1, "{text}");
+}
