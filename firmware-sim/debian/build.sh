@@ -16,6 +16,7 @@ manual=$folder/$target/dist/manual
 rm -rf "$manual"
 "$folder/debug/edgegen" manual "$manual"
 "$folder/debug/edgegen-panel" --manual "$manual"
+gzip -9n "$manual/man1/"*.1
 
 (
     if [ -n "${1:-}" ]; then
