@@ -63,7 +63,7 @@ fn a_check_draws_nothing() {
 
 #[test]
 fn the_panel_is_blank_after_the_last_picture() {
-    for bits in [16, 32] {
+    for bits in [1, 16, 32] {
         let folder = tree(bits, "fps = 1000\n");
         let output = run(folder.path(), &["--pictures", "3"]);
         assert!(output.status.success(), "{output:?}");

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 use edgegen_firmware::PanelColor;
 use edgegen_runtime::measure::Root;
-use embedded_graphics::pixelcolor::{Rgb565, Rgb888};
+use embedded_graphics::pixelcolor::{BinaryColor, Rgb565, Rgb888};
 use embedded_graphics::prelude::*;
 use embedded_graphics::primitives::Rectangle;
 
@@ -39,7 +39,7 @@ pub enum FramebufferError {
         /// What is missing.
         what: &'static str,
     },
-    /// Pixels that are neither RGB565 nor XRGB8888.
+    /// Pixels that are neither of one bit, nor RGB565, nor XRGB8888.
     Depth {
         /// The device.
         path: PathBuf,
@@ -64,7 +64,7 @@ impl fmt::Display for FramebufferError {
             Self::Unknown { path, what } => write!(out, "{} does not tell {what}", path.display()),
             Self::Depth { path, bits } => write!(
                 out,
-                "{} has {bits} bits a pixel: 16 (RGB565) and 32 (XRGB8888) are known here; dtoverlay=vc4-kms-v3d in \
+                "{} has {bits} bits a pixel: 1, 16 (RGB565) and 32 (XRGB8888) are known here; dtoverlay=vc4-kms-v3d in \
                  config.txt gives one of them",
                 path.display()
             ),
@@ -76,26 +76,40 @@ impl std::error::Error for FramebufferError {}
 
 /// A colour as a framebuffer stores it: little-endian.
 pub trait FramebufferColor: PanelColor {
-    /// Bytes of a pixel.
-    const BYTES: usize;
-    /// Writes a pixel, [`Self::BYTES`] long.
-    fn store(self, pixel: &mut [u8]);
+    /// Bits of a pixel.
+    const BITS: u32;
+    /// Writes pixel `x` of a row.
+    fn store(self, row: &mut [u8], x: usize);
+}
+
+impl FramebufferColor for BinaryColor {
+    const BITS: u32 = 1;
+
+    /// The leftmost of eight pixels is the lowest bit, as the kernel's ssd1307fb has them.
+    fn store(self, row: &mut [u8], x: usize) {
+        let bit = 1 << (x % 8);
+        if self.is_on() {
+            row[x / 8] |= bit;
+        } else {
+            row[x / 8] &= !bit;
+        }
+    }
 }
 
 impl FramebufferColor for Rgb565 {
-    const BYTES: usize = 2;
+    const BITS: u32 = 16;
 
-    fn store(self, pixel: &mut [u8]) {
-        pixel.copy_from_slice(&self.into_storage().to_le_bytes());
+    fn store(self, row: &mut [u8], x: usize) {
+        row[x * 2..][..2].copy_from_slice(&self.into_storage().to_le_bytes());
     }
 }
 
 impl FramebufferColor for Rgb888 {
-    const BYTES: usize = 4;
+    const BITS: u32 = 32;
 
-    fn store(self, pixel: &mut [u8]) {
+    fn store(self, row: &mut [u8], x: usize) {
         // blue, green, red, and nothing
-        pixel.copy_from_slice(&self.into_storage().to_le_bytes());
+        row[x * 4..][..4].copy_from_slice(&self.into_storage().to_le_bytes());
     }
 }
 
@@ -138,7 +152,7 @@ impl Description {
         let size = size.ok_or_else(|| unknown("virtual_size", "a size"))?;
         let bits = number("bits_per_pixel").ok_or_else(|| unknown("bits_per_pixel", "a number of bits"))?;
         let stride = number("stride").ok_or_else(|| unknown("stride", "the bytes of a row"))? as usize;
-        if stride < size.width as usize * (bits as usize / 8) {
+        if stride < (size.width as usize * bits as usize).div_ceil(8) {
             return Err(unknown("stride", "bytes enough for a row"));
         }
         Ok(Self { path, size, bits, stride })
@@ -175,7 +189,7 @@ impl<C: FramebufferColor> Framebuffer<C> {
     /// # Errors
     /// [`FramebufferError::Depth`] if its pixels are not `C`'s, [`FramebufferError::Device`] if it may not be written.
     pub fn open(description: Description) -> Result<Self, FramebufferError> {
-        if description.bits as usize != 8 * C::BYTES {
+        if description.bits != C::BITS {
             return Err(FramebufferError::Depth { path: description.path, bits: description.bits });
         }
         let device = OpenOptions::new().write(true).open(&description.path);
@@ -198,15 +212,14 @@ impl<C: FramebufferColor> Framebuffer<C> {
         Ok(())
     }
 
-    /// A row from `x` on, which counts as drawn.
-    fn row(&mut self, x: usize, y: usize) -> &mut [u8] {
+    /// A row, which counts as drawn.
+    fn row(&mut self, y: usize) -> &mut [u8] {
         self.drawn = match self.drawn.is_empty() {
             true => y..y + 1,
             false => self.drawn.start.min(y)..self.drawn.end.max(y + 1),
         };
         let stride = self.description.stride;
-        let seen = self.description.size.width as usize * C::BYTES;
-        &mut self.memory[y * stride..][x * C::BYTES..seen]
+        &mut self.memory[y * stride..][..stride]
     }
 }
 
@@ -226,7 +239,7 @@ impl<C: FramebufferColor> DrawTarget for Framebuffer<C> {
     {
         let area = self.bounding_box();
         for Pixel(at, color) in pixels.into_iter().filter(|Pixel(at, _)| area.contains(*at)) {
-            color.store(&mut self.row(at.x as usize, at.y as usize)[..C::BYTES]);
+            color.store(self.row(at.y as usize), at.x as usize);
         }
         Ok(())
     }
@@ -240,11 +253,10 @@ impl<C: FramebufferColor> DrawTarget for Framebuffer<C> {
             return self.draw_iter(area.points().zip(colors).map(|(at, color)| Pixel(at, color)));
         }
         let (x, y) = (area.top_left.x as usize, area.top_left.y as usize);
-        let width = area.size.width as usize * C::BYTES;
         let mut colors = colors.into_iter();
         for y in y..y + area.size.height as usize {
-            let row = &mut self.row(x, y)[..width];
-            row.chunks_exact_mut(C::BYTES).zip(&mut colors).for_each(|(pixel, color)| color.store(pixel));
+            let row = self.row(y);
+            (x..x + area.size.width as usize).zip(&mut colors).for_each(|(x, color)| color.store(row, x));
         }
         Ok(())
     }
@@ -308,6 +320,15 @@ mod tests {
         buffer.flush().unwrap();
         let bytes = std::fs::read(folder.path().join("dev/fb0")).unwrap();
         assert_eq!(bytes[..10], [0, 0, 0, 0, 0, 0, 0x00, 0xf8, 0xee, 0xee]);
+
+        let (folder, root) = tree(1, 2, None);
+        let mut buffer =
+            Framebuffer::<BinaryColor>::open(Description::read(&root, "/dev/fb0").unwrap()).unwrap();
+        buffer.clear(BinaryColor::On).unwrap();
+        Pixel(Point::new(1, 2), BinaryColor::Off).draw(&mut buffer).unwrap();
+        buffer.flush().unwrap();
+        let bytes = std::fs::read(folder.path().join("dev/fb0")).unwrap();
+        assert_eq!(bytes[..6], [0b1111, 0, 0b1111, 0, 0b1101, 0]);
     }
 
     #[test]

@@ -11,10 +11,10 @@ use clap::Parser;
 use config::Config;
 use edgegen_firmware_sim::generator::ModelGenerator;
 use edgegen_firmware_sim::panel::Framebuffer;
-use edgegen_firmware_sim::panel::framebuffer::Description;
+use edgegen_firmware_sim::panel::framebuffer::{Description, FramebufferColor};
 use edgegen_runtime::measure::Root;
 use edgegen_runtime::model::{Model, ModelFolder, OpenOptions};
-use embedded_graphics::pixelcolor::{Rgb565, Rgb888};
+use embedded_graphics::pixelcolor::{BinaryColor, Rgb565, Rgb888};
 
 /// Show a model's pictures on a panel
 ///
@@ -76,13 +76,24 @@ fn run(arguments: &Arguments) -> Result<()> {
     let (size, bits) = (description.size, description.bits);
     println!("model {about}");
     println!("panel {}: {}x{} pixels of {bits} bits", config.device, size.width, size.height);
-    if bits == 16 {
-        let panel = Framebuffer::<Rgb565>::open(description)?;
-        if arguments.check { Ok(()) } else { play::play(source, panel, &config, arguments.pictures) }
-    } else {
-        let panel = Framebuffer::<Rgb888>::open(description)?;
-        if arguments.check { Ok(()) } else { play::play(source, panel, &config, arguments.pictures) }
+    match bits {
+        1 => show::<BinaryColor>(source, description, &config, arguments),
+        16 => show::<Rgb565>(source, description, &config, arguments),
+        _ => show::<Rgb888>(source, description, &config, arguments),
     }
+}
+
+fn show<C: FramebufferColor>(
+    source: ModelGenerator,
+    description: Description,
+    config: &Config,
+    arguments: &Arguments,
+) -> Result<()> {
+    let panel = Framebuffer::<C>::open(description)?;
+    if arguments.check {
+        return Ok(());
+    }
+    play::play(source, panel, config, arguments.pictures)
 }
 
 fn open_model(config: &Config) -> Result<Model> {

@@ -47,7 +47,7 @@ pub(crate) fn play<C: FramebufferColor>(
     let mut display = DisplayTask::<{ LONGEST_SIDE as usize }>::new(
         display_end,
         DisplaySettings {
-            dither: config.dither.unwrap_or(Dither::Bayer),
+            dither: config.dither.unwrap_or(if C::CHANNELS == 1 { Dither::Atkinson } else { Dither::Bayer }),
             scaling: config.scaling,
             caption: config.caption,
         },
