@@ -22,7 +22,7 @@
 //!   the batch size or the threads.
 //! - A network of integers that kernels run gives the same levels for the same latent on every CPU. One of float32 gives the
 //!   same bits on the same CPU, and with kernels whatever the batch size; other CPUs sum in another order: there pictures
-//!   agree to float32 rounding.
+//!   agree to float32 rounding, and those of float16 files to float16 rounding.
 //! - What a file or a caller asks for is checked against [`model::limits`] before memory is taken
 //!   for it. A damaged file is an error of one line, never a panic.
 //! - What is not supported is an error that names it. There is no silent fallback.

@@ -8,6 +8,9 @@ use std::process::Command;
 /// Greatest difference of a float32 picture between CPUs, of a range of 1 or 2: they sum in other orders.
 const TOLERANCE: f32 = 1e-4;
 
+/// Least signal-to-noise ratio, in dB, of pictures of float16 files on a core that computes in float16.
+const HALVES: f64 = 40.0;
+
 /// SHA-256 of 8 pictures of seed 7 as `.npy`: the same on every CPU, today and tomorrow.
 const GOLDEN: [(&str, &str); 3] = [
     ("emoji64-gan", "02e16582c839777cde32854556d6f88cc720b6022fae36af095c3912e959d0f6"),
@@ -51,6 +54,8 @@ fn int8_models_draw_the_same_bytes_on_every_core_and_float32_within_tolerance() 
         assert_eq!(hash(&here), golden, "{model}: int8 pictures are not those of other days");
         draw(&[&host], "", model, "fp32", &to);
         let (_, exact) = read_npy(&to).unwrap();
+        draw(&[&host], "", model, "fp16", &to);
+        let (_, widened) = read_npy(&to).unwrap();
         let Some((program, runner)) = &arm else { continue };
         for core in ["cortex-a53", "cortex-a72", "cortex-a76"] {
             let there = draw(&[runner, program], core, model, "int8", &to);
@@ -59,7 +64,20 @@ fn int8_models_draw_the_same_bytes_on_every_core_and_float32_within_tolerance() 
             let (_, values) = read_npy(&to).unwrap();
             let worst = values.iter().zip(&exact).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
             assert!(values.len() == exact.len() && worst < TOLERANCE, "{model} on {core}: {worst}");
-            println!("{model} on {core}: int8 the same bytes, float32 within {worst:e}");
+            draw(&[runner, program], core, model, "fp16", &to);
+            let (_, halves) = read_npy(&to).unwrap();
+            let power =
+                |values: &mut dyn Iterator<Item = f32>| -> f64 { values.map(|v| f64::from(v * v)).sum() };
+            let noise = power(&mut halves.iter().zip(&widened).map(|(a, b)| a - b)).max(1e-12);
+            let ratio = 10.0 * (power(&mut widened.iter().copied()) / noise).log10();
+            // Cortex-A76 computes in float16, the others in float32
+            let least = if core == "cortex-a76" { HALVES } else { 100.0 };
+            assert!(ratio > least, "{model} in float16 on {core}: {ratio:.1} dB");
+            let apart = halves != widened;
+            assert_eq!(apart, core == "cortex-a76", "{model} in float16 on {core}: who computes in what?");
+            println!(
+                "{model} on {core}: int8 the same bytes, float32 within {worst:e}, float16 {ratio:.1} dB"
+            );
         }
     }
 }

@@ -4,8 +4,8 @@
 
 use core::arch::aarch64::*;
 
-use crate::float::{Activate, FloatFamily};
-use crate::pack::Limit;
+use crate::float::{Activate, FloatFamily, HalfFamily};
+use crate::pack::{Half, Limit};
 use crate::quantized::{QuantizedFamily, Requantize};
 use crate::scalar::lane_by_lane;
 use crate::tile::{Arithmetic, KernelsOf, kernels};
@@ -16,6 +16,9 @@ kernels!(DOT_INTEGERS_16: DotIntegers<4>, "neon,dotprod", [(4, 4), (1, 8), (2, 4
 kernels!(DOT_INTEGERS_4: DotIntegers<1>, "neon,dotprod", [(4, 4), (1, 8), (2, 4), (1, 4), (8, 2), (4, 2), (2, 2), (1, 2), (8, 1), (4, 1), (1, 1)]);
 kernels!(NEON_FLOATS_4: NeonFloats<4>, "neon", [(4, 4), (1, 8), (2, 4), (1, 4), (8, 2), (4, 2), (2, 2), (1, 2), (8, 1), (4, 1), (1, 1)]);
 kernels!(NEON_FLOATS_1: NeonFloats<1>, "neon", [(4, 4), (1, 8), (2, 4), (1, 4), (8, 2), (4, 2), (2, 2), (1, 2), (8, 1), (4, 1), (1, 1)]);
+
+kernels!(NEON_HALVES_8: NeonHalves<8>, "neon,fp16", [(4, 4), (1, 8), (2, 4), (1, 4), (8, 2), (4, 2), (2, 2), (1, 2), (8, 1), (4, 1), (1, 1)]);
+kernels!(NEON_HALVES_1: NeonHalves<1>, "neon,fp16", [(4, 4), (1, 8), (2, 4), (1, 4), (8, 2), (4, 2), (2, 2), (1, 2), (8, 1), (4, 1), (1, 1)]);
 
 const fn quantized<A: Arithmetic>(
     limit: Limit,
@@ -30,6 +33,13 @@ const fn float<A: Arithmetic>(kernels: &'static KernelsOf<NeonFloats<4>>) -> Flo
     FloatFamily { lanes: A::LANES, depth: A::DEPTH, steps: A::STEPS, padded: false, limit, place, kernels }
 }
 
+const fn halves<A: Arithmetic>(kernels: &'static KernelsOf<NeonHalves<8>>) -> HalfFamily {
+    let (place, limit) = (lane_by_lane::<1> as fn(usize, usize) -> usize, Limit::None);
+    HalfFamily { lanes: A::LANES, depth: A::DEPTH, steps: A::STEPS, padded: false, limit, place, kernels }
+}
+
+pub(crate) static NEON_HALF: &[HalfFamily] =
+    &[halves::<NeonHalves<8>>(&NEON_HALVES_8), halves::<NeonHalves<1>>(&NEON_HALVES_1)];
 pub(crate) static NEON_QUANTIZED: &[QuantizedFamily] = &[
     quantized::<NeonIntegers<4>>(Limit::Magnitude, pair_by_pair, &NEON_INTEGERS_16),
     quantized::<NeonIntegers<1>>(Limit::Magnitude, pair_by_pair, &NEON_INTEGERS_4),
@@ -299,6 +309,26 @@ impl<const STEPS: usize> Arithmetic for DotIntegers<STEPS> {
     }
 }
 
+/// Stores four values from lane `first` on, as far as there are `lanes`.
+///
+/// # Safety
+/// The CPU has NEON; finish covers these four; `lanes` values can be written.
+#[inline(always)]
+unsafe fn store_floats(sums: float32x4_t, first: usize, finish: &Activate, to: *mut f32, lanes: usize) {
+    // SAFETY: the caller vouches for it
+    unsafe {
+        let sums = vaddq_f32(sums, vld1q_f32(finish.bias.add(first)));
+        let values = vmaxnmq_f32(vmulq_n_f32(sums, finish.slope), sums);
+        if first + 4 <= lanes {
+            vst1q_f32(to.add(first), values);
+        } else if first < lanes {
+            let mut whole = [0.0f32; 4];
+            vst1q_f32(whole.as_mut_ptr(), values);
+            to.add(first).copy_from_nonoverlapping(whole.as_ptr(), lanes - first);
+        }
+    }
+}
+
 /// Four lanes, in groups of `STEPS` inputs.
 pub(crate) struct NeonFloats<const STEPS: usize>;
 
@@ -350,16 +380,90 @@ impl<const STEPS: usize> Arithmetic for NeonFloats<STEPS> {
         for (register, sums) in sums.into_iter().enumerate() {
             let first = register * 4;
             // SAFETY: finish covers all registers, and no more than `lanes` values are written
-            unsafe {
-                let sums = vaddq_f32(sums, vld1q_f32(finish.bias.add(first)));
-                let values = vmaxnmq_f32(vmulq_n_f32(sums, finish.slope), sums);
-                if first + 4 <= lanes {
-                    vst1q_f32(to.add(first), values);
-                } else {
-                    let mut whole = [0.0f32; 4];
-                    vst1q_f32(whole.as_mut_ptr(), values);
-                    to.add(first).copy_from_nonoverlapping(whole.as_ptr(), lanes.saturating_sub(first));
+            unsafe { store_floats(sums, first, finish, to, lanes) }
+        }
+    }
+}
+
+/// Eight lanes in float16, in groups of `STEPS` inputs, which planes hold in float32.
+pub(crate) struct NeonHalves<const STEPS: usize>;
+
+impl<const STEPS: usize> Arithmetic for NeonHalves<STEPS> {
+    type In = f32;
+    type Weight = Half;
+    type Out = f32;
+    type Finish = Activate;
+    type Sums = float16x8_t;
+    type Inputs = float16x8_t;
+    type Weights = float16x8_t;
+    const LANES: usize = 8;
+    const DEPTH: usize = 1;
+    const STEPS: usize = STEPS;
+
+    #[inline(always)]
+    unsafe fn zero() -> float16x8_t {
+        // SAFETY: the caller vouches for the CPU, here and below
+        unsafe { vreinterpretq_f16_u16(vdupq_n_u16(0)) }
+    }
+
+    #[inline(always)]
+    unsafe fn inputs(from: *const f32) -> float16x8_t {
+        // SAFETY: as above
+        unsafe {
+            if STEPS == 1 {
+                let input = vcvt_f16_f32(vdupq_n_f32(*from));
+                vcombine_f16(input, input)
+            } else {
+                vcvt_high_f16_f32(vcvt_f16_f32(vld1q_f32(from)), vld1q_f32(from.add(4)))
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn weights(from: *const Half) -> float16x8_t {
+        // SAFETY: as above; a weight is its bits
+        unsafe { vreinterpretq_f16_u16(vld1q_u16(from.cast())) }
+    }
+
+    /// `vfmaq_laneq_f16` is not inlined for sure into functions that enable float16 further out.
+    #[inline(always)]
+    unsafe fn add(sums: float16x8_t, inputs: float16x8_t, weights: float16x8_t, step: usize) -> float16x8_t {
+        macro_rules! fmla {
+            ($lane:literal) => {{
+                let mut sums = sums;
+                // SAFETY: the caller vouches for float16; it reads and writes registers alone
+                unsafe {
+                    core::arch::asm!(
+                        concat!("fmla {sums:v}.8h, {weights:v}.8h, {inputs:v}.h[", $lane, "]"),
+                        sums = inout(vreg) sums,
+                        weights = in(vreg) weights,
+                        inputs = in(vreg_low16) inputs,
+                        options(pure, nomem, nostack, preserves_flags),
+                    );
                 }
+                sums
+            }};
+        }
+        match step {
+            0 => fmla!("0"),
+            1 => fmla!("1"),
+            2 => fmla!("2"),
+            3 => fmla!("3"),
+            4 => fmla!("4"),
+            5 => fmla!("5"),
+            6 => fmla!("6"),
+            _ => fmla!("7"),
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn store<const N: usize>(sums: [float16x8_t; N], finish: &Activate, to: *mut f32, lanes: usize) {
+        for (register, sums) in sums.into_iter().enumerate() {
+            let first = register * 8;
+            // SAFETY: finish covers all registers, and no more than `lanes` values are written
+            unsafe {
+                store_floats(vcvt_f32_f16(vget_low_f16(sums)), first, finish, to, lanes);
+                store_floats(vcvt_high_f32_f16(sums), first + 4, finish, to, lanes);
             }
         }
     }

@@ -4,15 +4,23 @@ use crate::isa::Isa;
 
 /// Proof that the CPU has a family's instructions: layers are made with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Cpu(Isa);
+pub struct Cpu {
+    isa: Isa,
+    halves: bool,
+}
 
 impl Cpu {
     /// Every CPU has these.
-    pub const SCALAR: Self = Self(Isa::Scalar);
+    pub const SCALAR: Self = Self { isa: Isa::Scalar, halves: false };
 
     /// The family.
     pub fn isa(self) -> Isa {
-        self.0
+        self.isa
+    }
+
+    /// Whether it multiplies and adds in float16 as well: [`Isa::NeonDot`] on a CPU with FEAT_FP16.
+    pub fn halves(self) -> bool {
+        self.halves
     }
 
     /// Takes the caller's word for it.
@@ -20,21 +28,30 @@ impl Cpu {
     /// # Safety
     /// The CPU has the family's instructions.
     pub unsafe fn assume(isa: Isa) -> Self {
-        Self(isa)
+        Self { isa, halves: false }
     }
 
     /// The family, if this CPU has it.
     #[cfg(feature = "std")]
     pub fn with(isa: Isa) -> Option<Self> {
-        has(isa).then_some(Self(isa))
+        has(isa).then(|| Self { isa, halves: isa == Isa::NeonDot && has_halves() })
     }
 
     /// The best that this CPU has.
     #[cfg(feature = "std")]
     pub fn detect() -> Self {
-        let best = Isa::ALL.into_iter().rev().find(|isa| has(*isa));
-        Self(best.unwrap_or(Isa::Scalar))
+        Isa::ALL.into_iter().rev().find_map(Self::with).unwrap_or(Self::SCALAR)
     }
+}
+
+#[cfg(all(feature = "std", target_arch = "aarch64"))]
+fn has_halves() -> bool {
+    std::arch::is_aarch64_feature_detected!("fp16")
+}
+
+#[cfg(all(feature = "std", not(target_arch = "aarch64")))]
+fn has_halves() -> bool {
+    false
 }
 
 #[cfg(all(feature = "std", target_arch = "x86_64"))]

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use crate::cpu::Cpu;
 use crate::geometry::Kind;
 use crate::isa::Isa;
-use crate::pack::{Family, Layer};
+use crate::pack::{Family, Half, Layer};
 use crate::plane::Plane;
 use crate::quantized::{Mismatch, check};
 use crate::scalar;
@@ -20,6 +20,8 @@ pub(crate) struct Activate {
 }
 
 pub(crate) type FloatFamily = Family<f32, f32, f32, Activate>;
+
+pub(crate) type HalfFamily = Family<f32, Half, f32, Activate>;
 
 /// A layer as its file tells it.
 #[derive(Clone, Copy, Debug)]
@@ -36,11 +38,29 @@ pub struct FloatSpec<'a> {
     pub bias: &'a [f32],
     /// What values below zero are multiplied by, 0 to 1: 1 leaves them, 0 is a ReLU.
     pub slope: f32,
+    /// Whether to round weights, inputs and each sum to float16, if the CPU computes in that ([`Cpu::halves`]); planes
+    /// stay in float32.
+    pub halves: bool,
+}
+
+enum Packed {
+    Floats(Layer<f32, f32, f32, Activate>),
+    Halves(Layer<f32, Half, f32, Activate>),
+}
+
+/// What is the same for both.
+macro_rules! either {
+    ($packed:expr, $layer:ident => $done:expr) => {
+        match $packed {
+            Packed::Floats($layer) => $done,
+            Packed::Halves($layer) => $done,
+        }
+    };
 }
 
 /// A layer in float32 that is ready to run.
 pub struct FloatLayer {
-    layer: Layer<f32, f32, f32, Activate>,
+    layer: Packed,
     macs: u64,
     /// One a packed lane.
     bias: Vec<f32>,
@@ -56,9 +76,15 @@ impl FloatLayer {
         check(spec.kind, &spec.input, &spec.output, (spec.weights.len(), spec.bias.len()), spec.slope)?;
         let plan = spec.kind.plan(&spec.input, &spec.output);
         let lens = (spec.input.len(), spec.output.len());
-        let layer = Layer::pack(plan, spec.weights, spec.input.channels, lens, families(cpu.isa()));
-        let bias = layer
-            .lanes()
+        let channels = spec.input.channels;
+        let layer = match half_families(cpu).filter(|_| spec.halves) {
+            Some(families) => {
+                let weights: Vec<Half> = spec.weights.iter().map(|weight| Half::of(*weight)).collect();
+                Packed::Halves(Layer::pack(plan, &weights, channels, lens, families))
+            }
+            None => Packed::Floats(Layer::pack(plan, spec.weights, channels, lens, families(cpu.isa()))),
+        };
+        let bias = either!(&layer, layer => layer.lanes())
             .iter()
             .map(|(output, _)| output.and_then(|output| spec.bias.get(output)).copied().unwrap_or(0.0));
         let bias = bias.collect();
@@ -72,17 +98,22 @@ impl FloatLayer {
 
     /// Values that may be read behind the input plane; what they hold does not matter, as long as they are numbers.
     pub fn slack(&self) -> usize {
-        self.layer.slack()
+        either!(&self.layer, layer => layer.slack())
     }
 
     /// Values that one part needs beside the planes.
     pub fn scratch(&self) -> usize {
-        self.layer.scratch()
+        either!(&self.layer, layer => layer.scratch())
+    }
+
+    /// Whether it computes in float16.
+    pub fn halves(&self) -> bool {
+        matches!(self.layer, Packed::Halves(_))
     }
 
     /// Whether all phases run as one, and pixels and registers of its first tile.
     pub fn tile(&self) -> (bool, Option<(usize, usize)>) {
-        (self.layer.is_merged(), self.layer.tiles().next())
+        either!(&self.layer, layer => (layer.is_merged(), layer.tiles().next()))
     }
 
     /// Runs it. `x` is the input plane and [`Self::slack`] values behind it, `y` the output plane,
@@ -91,7 +122,7 @@ impl FloatLayer {
     /// # Panics
     /// If a buffer is too small.
     pub fn run(&self, x: &[f32], y: &mut [f32], scratch: &mut [f32]) {
-        self.layer.run(x, y, scratch, self.finish());
+        either!(&self.layer, layer => layer.run(x, y, scratch, self.finish()));
     }
 
     /// [`Self::run`], shared by threads; `scratch` has [`Self::scratch`] values for each.
@@ -100,13 +131,23 @@ impl FloatLayer {
     /// If a buffer is too small.
     #[cfg(feature = "std")]
     pub fn run_on(&self, pool: &mut crate::Pool, x: &[f32], y: &mut [f32], scratch: &mut [f32]) {
-        self.layer.run_on(pool, x, y, scratch, self.finish());
+        either!(&self.layer, layer => layer.run_on(pool, x, y, scratch, self.finish()));
     }
 
     /// What belongs to packed lanes from a number on.
     fn finish(&self) -> impl Fn(usize) -> Activate + Sync {
         |lane| Activate { bias: self.bias[lane..].as_ptr(), slope: self.slope }
     }
+}
+
+/// Those that compute in float16, if this CPU does.
+pub(crate) fn half_families(cpu: Cpu) -> Option<&'static [HalfFamily]> {
+    #[cfg(target_arch = "aarch64")]
+    if cpu.halves() {
+        return Some(crate::arm::NEON_HALF);
+    }
+    let _ = cpu;
+    None
 }
 
 pub(crate) fn families(isa: Isa) -> &'static [FloatFamily] {

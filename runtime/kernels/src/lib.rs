@@ -1,5 +1,6 @@
 //! The arithmetic of small image generators: convolutions, transposed convolutions and dense layers over NHWC
-//! planes with a border, in u8 × s8 → i32 → u8 and in f32. No std, no dependencies but `libm` and `alloc`.
+//! planes with a border, in u8 × s8 → i32 → u8 and in f32, and in f16 where the
+//! CPU does. No std, no dependencies but `half`, `libm` and `alloc`.
 //!
 //! # How it works
 //! 1. `geometry`: a layer becomes phases, grids of outputs that read their inputs at the same distances. Transposed
@@ -13,6 +14,7 @@
 //! - Integers agree bit for bit between all families: sums are exact modulo 2³² and rounded half to even after one
 //!   multiplication in f32. A family whose instructions saturate splits weights so that none can ([`QuantizedLayer`]).
 //! - Floats agree to rounding: families sum in other orders and fuse multiplications with additions.
+//! - float16 sums are rounded to float16 after each product: [`FloatSpec::halves`] says when.
 //! - Nothing is allocated after a layer is made.
 //! - A layer runs instructions of the family that it was made for alone, and is made with a [`Cpu`], which proves that they
 //!   are there: by asking (feature `std`) or on its maker's word.
@@ -51,7 +53,7 @@ pub use cpu::Cpu;
 pub use float::{FloatLayer, FloatSpec};
 pub use geometry::{Axis, Kind};
 pub use isa::{Isa, UnknownIsa};
-pub use peak::{multiply_floats, multiply_integers};
+pub use peak::{multiply_floats, multiply_halves, multiply_integers};
 pub use plane::{Border, Plane};
 #[cfg(feature = "std")]
 pub use pool::Pool;

@@ -78,6 +78,46 @@ impl Weight for f32 {
     fn split(_: &mut [Self; 4], _: &mut [Self; 4], _: Limit) {}
 }
 
+/// A weight in float16, by its bits.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[repr(transparent)]
+pub(crate) struct Half(u16);
+
+impl Half {
+    /// The nearest.
+    pub(crate) fn of(value: f32) -> Self {
+        Self(half::f16::from_f32(value).to_bits())
+    }
+}
+
+impl Weight for Half {
+    const ZERO: Self = Self(0);
+    const SUMS: bool = true;
+
+    fn sum(self, other: Self) -> Self {
+        let value = |weight: Self| half::f16::from_bits(weight.0).to_f32();
+        Self::of(value(self) + value(other))
+    }
+
+    fn count(self, total: i32) -> i32 {
+        total
+    }
+
+    fn step(weights: &[Self]) -> [Self; 4] {
+        [weights[0], Self::ZERO, Self::ZERO, Self::ZERO]
+    }
+
+    fn put(step: [Self; 4], to: &mut [Self]) {
+        to[0] = step[0];
+    }
+
+    fn obeys(_: &[Self; 4], _: Limit) -> bool {
+        true
+    }
+
+    fn split(_: &mut [Self; 4], _: &mut [Self; 4], _: Limit) {}
+}
+
 impl Weight for i8 {
     const ZERO: Self = 0;
     const SUMS: bool = false;

@@ -18,6 +18,13 @@ pub fn multiply_floats(cpu: Cpu, rounds: usize) -> u64 {
     multiply(&crate::float::families(cpu.isa())[0], [1.0; VALUES], [1e-3; VALUES], rounds)
 }
 
+/// [`multiply_integers`] in float16; 0 if the CPU does not ([`Cpu::halves`]).
+pub fn multiply_halves(cpu: Cpu, rounds: usize) -> u64 {
+    let (one, small) = (1.0, crate::pack::Half::of(1e-3));
+    crate::float::half_families(cpu)
+        .map_or(0, |families| multiply(&families[0], [one; VALUES], [small; VALUES], rounds))
+}
+
 fn multiply<In, Weight, Out, Finish>(
     family: &Family<In, Weight, Out, Finish>,
     inputs: [In; VALUES],

@@ -148,6 +148,12 @@ pub(crate) unsafe fn run<A: Arithmetic, const PIXELS: usize, const REGISTERS: us
                     packed = step::<A, PIXELS, REGISTERS>(&mut sums, &mut inputs, packed, 2);
                     packed = step::<A, PIXELS, REGISTERS>(&mut sums, &mut inputs, packed, 3);
                 }
+                if A::STEPS > 4 {
+                    packed = step::<A, PIXELS, REGISTERS>(&mut sums, &mut inputs, packed, 4);
+                    packed = step::<A, PIXELS, REGISTERS>(&mut sums, &mut inputs, packed, 5);
+                    packed = step::<A, PIXELS, REGISTERS>(&mut sums, &mut inputs, packed, 6);
+                    packed = step::<A, PIXELS, REGISTERS>(&mut sums, &mut inputs, packed, 7);
+                }
             }
             for p in 0..PIXELS {
                 A::store(sums[p], &work.finish, y[p], work.lanes);
@@ -168,7 +174,7 @@ unsafe fn step<A: Arithmetic, const PIXELS: usize, const REGISTERS: usize>(
     packed: *const A::Weight,
     step: usize,
 ) -> *const A::Weight {
-    const { assert!(A::STEPS == 1 || A::STEPS == 2 || A::STEPS == 4) };
+    const { assert!(matches!(A::STEPS, 1 | 2 | 4 | 8)) };
     // SAFETY: the caller vouches for it
     unsafe {
         let weights: [A::Weights; REGISTERS] =

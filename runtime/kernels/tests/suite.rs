@@ -307,7 +307,7 @@ fn floats_agree_to_rounding_with_the_definition_in_every_family() {
         let values: Vec<f32> = (0..input.values()).map(|_| random.unit()).collect();
         let bias: Vec<f32> = (0..problem.outputs()).map(|_| random.unit()).collect();
         let slope = random.pick(&[1.0f32, 0.0, 0.2]);
-        let spec = FloatSpec { kind, input, output, weights: &weights, bias: &bias, slope };
+        let spec = FloatSpec { kind, input, output, weights: &weights, bias: &bias, slope, halves: false };
         let mut expected = vec![(0.0f64, 0.0f64); output.values()];
         problem.solve(|number, at, products| {
             let terms = products.iter().map(|(x, w)| f64::from(values[*x]) * f64::from(weights[*w]));
@@ -334,6 +334,20 @@ fn floats_agree_to_rounding_with_the_definition_in_every_family() {
                 assert!(
                     (found - expected).abs() <= most,
                     "round {round}, {isa}, output {index} of {problem:?}: {found}, not {expected}"
+                );
+            }
+            let layer = FloatLayer::new(*cpu, &FloatSpec { halves: true, ..spec }).unwrap();
+            assert_eq!(layer.halves(), cpu.halves());
+            let mut scratch = vec![0.0; layer.scratch() * parts];
+            x.resize(input.len() + layer.slack(), 1e30);
+            layer.run_on(&mut pools[parts - 1], &x, &mut y, &mut scratch);
+            for (index, (expected, size)) in expected.iter().enumerate().filter(|_| cpu.halves()) {
+                let found = f64::from(y[place(&output, index)]);
+                // each of up to some hundreds of terms is rounded to 11 bits
+                let most = size * 2f64.powi(-11) * 12.0;
+                assert!(
+                    (found - expected).abs() <= most,
+                    "round {round}, {isa} in float16, output {index} of {problem:?}: {found}, not {expected}"
                 );
             }
         }
@@ -368,7 +382,7 @@ fn a_spec_that_does_not_fit_is_an_error() {
     let mut input = Plane::new(2, 4, 4);
     let output = Plane::new(3, 4, 4);
     let weights = vec![0.5; 2 * 3 * 9];
-    let spec = FloatSpec { kind, input, output, weights: &weights, bias: &[], slope: 1.0 };
+    let spec = FloatSpec { kind, input, output, weights: &weights, bias: &[], slope: 1.0, halves: false };
     assert!(FloatLayer::new(Cpu::SCALAR, &spec).is_err(), "no border");
     input.border = kind.border(&input, &output);
     let spec = FloatSpec { input, ..spec };
@@ -404,7 +418,8 @@ fn threads_share_a_layer_and_change_nothing() {
             let problem = Problem::any(&mut random);
             let Problem { kind, input, output } = problem;
             let weights: Vec<f32> = (0..problem.weights()).map(|_| random.unit()).collect();
-            let spec = FloatSpec { kind, input, output, weights: &weights, bias: &[], slope: 1.0 };
+            let spec =
+                FloatSpec { kind, input, output, weights: &weights, bias: &[], slope: 1.0, halves: false };
             let layer = FloatLayer::new(Cpu::detect(), &spec).unwrap();
             let x: Vec<f32> = (0..input.len() + layer.slack()).map(|_| random.unit()).collect();
             let (mut alone, mut shared) = (vec![7.0; output.len()], vec![7.0; output.len()]);

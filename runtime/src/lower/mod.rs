@@ -18,6 +18,7 @@ mod read;
 #[cfg(test)]
 mod tests;
 
+use crate::measure::Arithmetic;
 use crate::onnx::{GraphProto, OperatorSetIdProto};
 use edgegen_kernels::Cpu;
 use graph::Graph;
@@ -47,9 +48,9 @@ pub(crate) struct Done {
     /// Shapes of what it reads and writes, (C, H, W) or (values).
     pub(crate) input: Vec<usize>,
     pub(crate) output: Vec<usize>,
-    /// Useful multiply-accumulates, and whether they are of integers.
+    /// Useful multiply-accumulates, and of what.
     pub(crate) macs: u64,
-    pub(crate) integers: bool,
+    pub(crate) arithmetic: Arithmetic,
     /// Bytes of weights and values that it reads and writes at least.
     pub(crate) bytes: u64,
 }
@@ -76,7 +77,8 @@ pub(crate) struct Others<'a> {
 }
 
 /// Lowers a graph, in an order in which it can run, whose float32 input `input` has rows of shape `row`. With `others`,
-/// tract runs what has no kernel, between layers that have.
+/// tract runs what has no kernel, between layers that have; with `halves` layers of float32 are computed in float16 where
+/// the CPU can.
 pub(crate) fn lower(
     onnx: &GraphProto,
     input: &str,
@@ -84,6 +86,7 @@ pub(crate) fn lower(
     class_input: Option<&str>,
     cpu: Cpu,
     others: Option<Others<'_>>,
+    halves: bool,
 ) -> Result<Lowered, Refusal> {
     let mut graph = match (read::read(onnx, input, row, class_input, None), others) {
         (Err(refusal), Some(_)) => {
@@ -101,7 +104,7 @@ pub(crate) fn lower(
         }
     }
     fuse::fuse(&mut graph);
-    let (program, runs, steps) = plan::plan(&graph, cpu)?;
+    let (program, runs, steps) = plan::plan(&graph, cpu, halves && cpu.halves())?;
     let mut runners = vec!["in the layer that reads it".to_string(); onnx.node.len()];
     for constant in graph.constants {
         runners[constant] = "constant: computed when the file is opened".into();

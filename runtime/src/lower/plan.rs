@@ -8,6 +8,7 @@ use edgegen_kernels::elements::{Function, flipped, places, value};
 use edgegen_kernels::{Border, Cpu, FloatLayer, FloatSpec, Plane, QuantizedLayer, QuantizedSpec};
 
 use super::Done;
+use crate::measure::Arithmetic;
 use crate::model::stock::StockPart;
 
 use super::graph::{Encoding, Graph, Id, Move, Node, Number, Op, Shape};
@@ -25,6 +26,8 @@ type Reason = (usize, String);
 struct Planner<'a> {
     graph: &'a Graph,
     cpu: Cpu,
+    /// Whether layers of floats are computed in float16.
+    halves: bool,
     /// Values that share memory.
     roots: Classes,
     planes: HashMap<Id, Plane>,
@@ -37,10 +40,11 @@ struct Planner<'a> {
 /// The program, who runs each ONNX node, and what each step and output does.
 type Planned = (Program, Vec<Run>, Vec<Done>);
 
-pub(super) fn plan(graph: &Graph, cpu: Cpu) -> Result<Planned, Reason> {
+pub(super) fn plan(graph: &Graph, cpu: Cpu, halves: bool) -> Result<Planned, Reason> {
     let mut planner = Planner {
         graph,
         cpu,
+        halves,
         roots: Classes::new(graph.values.len()),
         planes: HashMap::new(),
         zeros: HashMap::new(),
@@ -336,7 +340,7 @@ impl Planner<'_> {
         };
         let weights = match node.map(|node| &node.op) {
             Some(Op::Quantized(layer)) => layer.weights.len() as u64,
-            Some(Op::Linear(layer)) => 4 * layer.weights.len() as u64,
+            Some(Op::Linear(layer)) => (if self.halves { 2 } else { 4 }) * layer.weights.len() as u64,
             _ => 0,
         };
         let kind = node.and_then(|node| node.op.kind());
@@ -349,7 +353,11 @@ impl Planner<'_> {
                 Some(Op::Other(other)) => other.typed.macs().unwrap_or(0),
                 _ => kind.map_or(0, |kind| kind.macs(&self.plane(input), &self.plane(output))),
             },
-            integers: matches!(node.map(|node| &node.op), Some(Op::Quantized(_))),
+            arithmetic: match node.map(|node| &node.op) {
+                Some(Op::Quantized(_)) => Arithmetic::Int8,
+                Some(Op::Linear(_)) if self.halves => Arithmetic::Float16,
+                _ => Arithmetic::Float32,
+            },
             bytes: weights + size(input) + size(output),
         }
     }
@@ -384,7 +392,8 @@ impl Planner<'_> {
             .map(Layer::Quantized),
             Op::Linear(linear) => {
                 let (weights, bias, slope) = (&linear.weights[..], &linear.bias[..], linear.slope);
-                FloatLayer::new(self.cpu, &FloatSpec { kind, input, output, weights, bias, slope })
+                let halves = self.halves;
+                FloatLayer::new(self.cpu, &FloatSpec { kind, input, output, weights, bias, slope, halves })
                     .map(Layer::Float)
             }
             _ => return Ok(None),
@@ -395,7 +404,11 @@ impl Planner<'_> {
     /// `int8 transposed convolution 4 × 4, stride 2; avx2, tiles of 4 pixels × 2 registers`.
     fn describe(&self, node: &Node, (merged, tile): (bool, Option<(usize, usize)>)) -> String {
         use edgegen_kernels::Kind;
-        let number = if matches!(node.op, Op::Quantized(_)) { "int8" } else { "float32" };
+        let number = match node.op {
+            Op::Quantized(_) => "int8",
+            _ if self.halves => "float16",
+            _ => "float32",
+        };
         let what = match node.op.kind() {
             Some(Kind::Conv { y, x, enlarged, block, .. }) => {
                 let mut text = format!("convolution {} x {}", y.kernel, x.kernel);

@@ -58,7 +58,7 @@ fn lowered_with(
     let port = |name: &str| ValueInfoProto { name: name.into(), ..ValueInfoProto::default() };
     let output = vec![port(&node.last().unwrap().output[0])];
     let graph = GraphProto { node, initializer, input: vec![port("x")], output, ..GraphProto::default() };
-    lower(&graph, "x", row, None, Cpu::SCALAR, others)
+    lower(&graph, "x", row, None, Cpu::SCALAR, others, false)
 }
 
 fn run(row: &[usize], initializer: Vec<TensorProto>, node: Vec<NodeProto>, x: &[f32]) -> Vec<f32> {

@@ -1,6 +1,6 @@
 //! What one core can multiply at most.
 
-use edgegen_kernels::{Cpu, multiply_floats, multiply_integers};
+use edgegen_kernels::{Cpu, multiply_floats, multiply_halves, multiply_integers};
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
@@ -11,6 +11,8 @@ pub enum Arithmetic {
     Int8,
     /// float32.
     Float32,
+    /// float16, sums too.
+    Float16,
 }
 
 /// One measurement, and how long all of them go on.
@@ -19,11 +21,15 @@ const ALL: Duration = Duration::from_millis(40);
 
 /// Multiply-accumulates that one core does in a nanosecond, 10⁹ a second, with the instructions of `cpu`'s family and
 /// everything in registers: the best of some measurements of half a millisecond, so that clocks can rise and interruptions
-/// do not count.
+/// do not count. 0 for float16 on a CPU that does not compute in it.
 pub fn peak_gmacs(cpu: Cpu, arithmetic: Arithmetic) -> f64 {
+    if arithmetic == Arithmetic::Float16 && !cpu.halves() {
+        return 0.0;
+    }
     let multiply = |rounds| match arithmetic {
         Arithmetic::Int8 => multiply_integers(cpu, rounds),
         Arithmetic::Float32 => multiply_floats(cpu, rounds),
+        Arithmetic::Float16 => multiply_halves(cpu, rounds),
     };
     let time = |rounds| {
         let start = Instant::now();

@@ -105,7 +105,7 @@ impl StepFact {
             input: done.input,
             output: done.output,
             macs: done.macs,
-            arithmetic: if done.integers { Arithmetic::Int8 } else { Arithmetic::Float32 },
+            arithmetic: done.arithmetic,
             bytes: done.bytes,
         }
     }

@@ -101,7 +101,7 @@ impl FeatureNetwork {
         let graph = proto.graph.as_mut().ok_or_else(|| Error::malformed(name, "it holds no graph"))?;
         let row = [image.channels, image.height, image.width];
         let (engine, batch, dimension) =
-            match lower::lower(graph, &selection.input.name, &row, None, measure::cpu()?, None) {
+            match lower::lower(graph, &selection.input.name, &row, None, measure::cpu()?, None, false) {
                 Ok(lowered) => {
                     let batch = fixed_batch.unwrap_or(suitable);
                     let shape: Vec<usize> =

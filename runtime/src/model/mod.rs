@@ -117,7 +117,8 @@ impl Model {
         let batch = input.fixed_batch.unwrap_or(1);
         let others = Others { opsets: &proto.opset_import, one_picture: input.fixed_batch == Some(1) };
         let others = stock::HERE.then_some(others);
-        let lowered = lower::lower(graph, &selection.input.name, &input.row, class, cpu, others);
+        let halves = metadata.precision.unwrap_or(stored.precision) == Precision::Fp16;
+        let lowered = lower::lower(graph, &selection.input.name, &input.row, class, cpu, others, halves);
         let with_batch = |row: &Vec<usize>| Some(shape_of(batch, row));
         let (run, shapes, macs, runners, steps) = match lowered {
             Ok(lowered) => {

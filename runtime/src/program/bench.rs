@@ -84,6 +84,7 @@ impl Bench {
         let cpu = cpu()?;
         let arithmetic = match facts.precision {
             Precision::Int8 => Arithmetic::Int8,
+            Precision::Fp16 if cpu.halves() && facts.stock.is_none() => Arithmetic::Float16,
             Precision::Fp32 | Precision::Fp16 => Arithmetic::Float32,
         };
         let peak = peak_gmacs(cpu, arithmetic);

@@ -41,6 +41,8 @@ const WARM_UP: u32 = 10;
 struct Roof {
     int8_gmacs: f64,
     float32_gmacs: f64,
+    /// 0 on a CPU that does not compute in it.
+    float16_gmacs: f64,
     /// Of a buffer as large as all that the network touches.
     read_gbytes: f64,
 }
@@ -72,6 +74,7 @@ impl Profile {
         let roof = Roof {
             int8_gmacs: peak_gmacs(cpu, Arithmetic::Int8),
             float32_gmacs: peak_gmacs(cpu, Arithmetic::Float32),
+            float16_gmacs: peak_gmacs(cpu, Arithmetic::Float16),
             read_gbytes: read_gbytes(facts.steps.iter().map(|step| step.bytes as usize).sum()),
         };
         let mut times = vec![Vec::with_capacity(self.runs as usize); facts.steps.len()];
@@ -119,6 +122,7 @@ fn lines<'a>(steps: &'a [StepFact], times: Vec<Vec<Duration>>, roof: &Roof) -> V
         let peak = match step.arithmetic {
             Arithmetic::Int8 => roof.int8_gmacs,
             Arithmetic::Float32 => roof.float32_gmacs,
+            Arithmetic::Float16 => roof.float16_gmacs,
         };
         // 10⁹ a second is 10³ a microsecond
         let (multiply, read) = (step.macs as f64 / peak / 1e3, step.bytes as f64 / roof.read_gbytes / 1e3);
@@ -153,6 +157,7 @@ fn to_json(name: &str, isa: &str, roof: &Roof, lines: &[Line<'_>]) -> Value {
     json!({
         "model": name, "isa": isa, "threads": 1,
         "peak_int8_gmacs": round(roof.int8_gmacs), "peak_float32_gmacs": round(roof.float32_gmacs),
+        "peak_float16_gmacs": (roof.float16_gmacs > 0.0).then(|| round(roof.float16_gmacs)),
         "read_gbytes": round(roof.read_gbytes),
         "steps": steps.collect::<Vec<_>>(),
         "median_us": round(lines.iter().map(|line| line.median_us).sum()),
@@ -160,8 +165,12 @@ fn to_json(name: &str, isa: &str, roof: &Roof, lines: &[Line<'_>]) -> Value {
 }
 
 fn to_text(name: &str, isa: &str, roof: &Roof, lines: &[Line<'_>]) -> String {
+    let halves = match roof.float16_gmacs {
+        0.0 => String::new(),
+        gmacs => format!(", {gmacs:.1} float16"),
+    };
     let mut text = format!(
-        "{name}\nthis core, {isa}: {:.1} int8 and {:.1} float32 GMAC/s in registers, {:.1} GB/s read\n",
+        "{name}\nthis core, {isa}: {:.1} int8, {:.1} float32{halves} GMAC/s in registers, {:.1} GB/s read\n",
         roof.int8_gmacs, roof.float32_gmacs, roof.read_gbytes
     );
     let width = lines.iter().map(|line| line.step.name.len()).max().unwrap_or(0).max(4);
