@@ -4,6 +4,7 @@
 #     bash tests/emulator.sh ENV
 # that is CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER and …_RUNNER, and RUSTC where rustup has no aarch64 target.
 set -euo pipefail
+env=$(realpath "$1")
 cd "$(dirname "$0")/.."
 host_target=${CARGO_TARGET_DIR:-$PWD/target}
 export CARGO_TARGET_DIR="$host_target"
@@ -13,7 +14,7 @@ export CARGO_TARGET_DIR="$host_target-aarch64"
 target=aarch64-unknown-linux-gnu
 runner=$(
     set +u
-    . "$1"
+    . "$env"
     set -u
     for core in cortex-a53 cortex-a72 cortex-a76; do
         echo "== kernels on $core"

@@ -10,7 +10,8 @@ set -u
 cd "$(dirname "$0")/.."
 runner=$CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER
 work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
+panel=
+trap '[ -z "$panel" ] || kill $panel 2>/dev/null; rm -rf "$work"' EXIT
 root=$work/root
 fail() {
     echo "FAILED: $*" >&2
@@ -79,13 +80,15 @@ done
 [ "$drawn" -ge 1000 ] || fail "edgegen-panel drew nothing"
 kill -TERM $panel
 wait $panel || fail "edgegen-panel did not stop at SIGTERM"
+panel=
 [ "$(tr -d '\0' <"$root/dev/fb0" | wc -c)" = 0 ] || fail "it left its picture behind"
 echo "edgegen-panel: drew $drawn bytes that are not black, and left a blank panel"
 rm -r "$root/dev" "$root/sys"
 
 for file in "$root/usr/share/bash-completion/completions/"*; do bash -n "$file"; done
 if command -v systemd-analyze >/dev/null; then
-    systemd-analyze security --offline=true --root="$root" edgegen.service | tail -1
+    # from systemd 250 on
+    systemd-analyze security --offline=true --root="$root" edgegen.service | tail -1 || true
 fi
 
 echo "== remove"

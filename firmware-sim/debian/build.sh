@@ -3,6 +3,7 @@
 # Needs cargo-deb (`cargo install cargo-deb`), and cargo-zigbuild for programs that run from glibc 2.31 on
 # (`pip install cargo-zigbuild`, which brings zig). ENV is a file that sets RUSTC, where rustup has no aarch64 target.
 set -euo pipefail
+env=${1:+$(realpath "$1")}
 cd "$(dirname "$0")/../.."
 glibc=2.31 target=aarch64-unknown-linux-gnu
 folder=${CARGO_TARGET_DIR:-$PWD/target}
@@ -19,9 +20,9 @@ rm -rf "$manual"
 gzip -9n "$manual/man1/"*.1
 
 (
-    if [ -n "${1:-}" ]; then
+    if [ -n "$env" ]; then
         set +u
-        . "$1"
+        . "$env"
         set -u
         # zig is the linker
         unset CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER CC_aarch64_unknown_linux_gnu AR_aarch64_unknown_linux_gnu
@@ -30,5 +31,6 @@ gzip -9n "$manual/man1/"*.1
     cargo zigbuild --target "$target.$glibc" --profile dist "${programs[@]}" "${lean[@]}"
 )
 bash firmware-sim/debian/glibc.sh "$glibc" "$folder/$target/dist/"{edgegen,edgegen-panel}
+rm -f "$folder/$target/debian/"edgegen_*_arm64.deb
 cargo deb -p edgegen-firmware-sim --target "$target" --profile dist --no-build --no-strip
 ls -l "$folder/$target/debian/"edgegen_*_arm64.deb

@@ -6,7 +6,7 @@ newest=$1
 shift
 status=0
 for file in "$@"; do
-    asked=$(readelf -V -W "$file" | grep -o 'GLIBC_[0-9.]*' | sed 's/GLIBC_//' | sort -uV | tail -1)
+    asked=$(readelf -V -W "$file" | grep -o 'GLIBC_[0-9.]*' | sed 's/GLIBC_//' | sort -uV | tail -1 || true)
     [ -n "$asked" ] || { echo "$file: names no version of glibc" >&2; exit 1; }
     if [ "$(printf '%s\n%s\n' "$asked" "$newest" | sort -V | tail -1)" = "$newest" ]; then
         echo "$file: glibc $asked or newer"

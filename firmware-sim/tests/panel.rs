@@ -140,6 +140,7 @@ fn a_bad_configuration_is_one_line_with_its_place() {
         ("fps = \"many\"\n", vec!["line 3", "string"]),
         ("fps = 0\n", vec!["fps = 0"]),
         ("fps = nan\n", vec!["fps = NaN"]),
+        ("fps = 1e-300\n", vec!["fps = ", "one a day"]),
         ("pause = -1\n", vec!["pause = -1"]),
         ("steps = 1\n", vec!["steps = 1"]),
         ("panel = \"st7789\"\n", vec!["st7789", "framebuffer"]),

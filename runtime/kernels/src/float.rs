@@ -43,6 +43,9 @@ pub struct FloatSpec<'a> {
     pub halves: bool,
 }
 
+/// The largest number of float16.
+const HALVES_MOST: f32 = 65504.0;
+
 enum Packed {
     Floats(Layer<f32, f32, f32, Activate>),
     Halves(Layer<f32, Half, f32, Activate>),
@@ -77,7 +80,9 @@ impl FloatLayer {
         let plan = spec.kind.plan(&spec.input, &spec.output);
         let lens = (spec.input.len(), spec.output.len());
         let channels = spec.input.channels;
-        let layer = match half_families(cpu).filter(|_| spec.halves) {
+        // what float16 does not hold stays in float32
+        let fits = |weight: &f32| weight.abs() <= HALVES_MOST;
+        let layer = match half_families(cpu).filter(|_| spec.halves && spec.weights.iter().all(fits)) {
             Some(families) => {
                 let weights: Vec<Half> = spec.weights.iter().map(|weight| Half::of(*weight)).collect();
                 Packed::Halves(Layer::pack(plan, &weights, channels, lens, families))

@@ -1,5 +1,6 @@
 //! ONNX nodes → [`Graph`].
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 
 use crate::onnx::{GraphProto, NodeProto};
@@ -38,6 +39,8 @@ struct Reader<'a> {
     others: Option<Others<'a>>,
     /// What tract runs, and what is said of each of its nodes.
     parts: Vec<Part>,
+    /// Shapes of values in parts that were asked for: each costs a look at the whole part.
+    shapes: RefCell<HashMap<String, Result<Vec<usize>, Reason>>>,
     reasons: HashMap<usize, Reason>,
 }
 
@@ -61,6 +64,7 @@ pub(super) fn read<'a>(
         onnx,
         others,
         parts: Vec::new(),
+        shapes: RefCell::default(),
         reasons: HashMap::new(),
     };
     let id = reader.graph.value(shape, Number::Float);
@@ -220,6 +224,15 @@ impl<'a> Reader<'a> {
 
     /// The shape of a value in a part, without the batch axis.
     fn shape_in(&self, part: usize, name: &str) -> Result<Vec<usize>, Reason> {
+        if let Some(known) = self.shapes.borrow().get(name) {
+            return known.clone();
+        }
+        let row = self.ask_for_shape(part, name);
+        self.shapes.borrow_mut().insert(name.to_string(), row.clone());
+        row
+    }
+
+    fn ask_for_shape(&self, part: usize, name: &str) -> Result<Vec<usize>, Reason> {
         let typed = self.typed(&self.parts[part], &[name])?;
         match typed.output_shape(0).as_deref() {
             Some([1, row @ ..]) => Ok(row.to_vec()),
@@ -261,6 +274,10 @@ impl<'a> Reader<'a> {
     /// Gives a node to tract: into the first part that has all that it reads.
     fn leave_to_tract(&mut self, node: &'a NodeProto, reason: Reason) -> Result<(), Reason> {
         let Some(others) = self.others else { return Err(reason) };
+        // tract looks at an operator's name alone
+        if !matches!(node.domain.as_str(), "" | "ai.onnx") || self.fills_too_much(node) {
+            return Err(reason);
+        }
         let names = || node.input.iter().filter(|name| !name.is_empty());
         let rank = || {
             let name = names().next()?;
@@ -313,6 +330,16 @@ impl<'a> Reader<'a> {
             self.known.insert(output, Known::Other(index));
         }
         Ok(())
+    }
+
+    /// Whether a node makes a tensor of a size that a constant tells, and more than there may be: tract would compute it
+    /// before it can be asked how large it is.
+    fn fills_too_much(&self, node: &NodeProto) -> bool {
+        let shapes = node.input.iter().filter_map(|name| self.constants.get(name)?.integers());
+        let volume =
+            |shape: &[i64]| shape.iter().fold(1u64, |all, size| all.saturating_mul(size.unsigned_abs()));
+        matches!(node.op_type.as_str(), "ConstantOfShape" | "Expand" | "Tile")
+            && shapes.map(volume).any(|volume| volume > limits::MAX_TENSOR_VALUES as u64)
     }
 
     /// Puts the parts between the kernels' operators.

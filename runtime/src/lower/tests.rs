@@ -290,6 +290,18 @@ fn tract_runs_nothing_that_mixes_the_pictures_of_a_batch() {
         let said = refused.is_none_or(|refusal| refusal.reason.contains("has no kernel here"));
         assert!(said);
     }
+    // nor another domain's operator of a name that it knows, nor what would fill the memory
+    let mut foreign = node("Softplus", &["conv"], "c");
+    foreign.domain = "mylib".into();
+    assert!(part(foreign, true).is_err());
+    let huge =
+        tensor("huge", &[4], DataType::Int64, [1i64, 2, 1 << 20, 1 << 20].map(i64::to_le_bytes).concat());
+    let nodes = vec![
+        conv.clone(),
+        node("Expand", &["conv", "huge"], "c"),
+        with(node("Conv", &["c", "w", "b"], "y"), "pads", &[1, 1, 1, 1]),
+    ];
+    assert!(lowered_with_tract([tensors.clone(), vec![huge]].concat(), nodes, true).is_err());
     let softmax = with(node("Softmax", &["conv"], "c"), "axis", &[0]);
     assert!(part(softmax, true).is_ok());
 }

@@ -140,9 +140,10 @@ impl File {
             );
         }
         ensure!(
-            self.fps > 0.0 && self.fps <= MOST_PICTURES_A_SECOND,
-            "fps = {}: above 0, up to {MOST_PICTURES_A_SECOND}",
-            self.fps
+            (1.0 / LONGEST_PAUSE..=MOST_PICTURES_A_SECOND).contains(&self.fps),
+            "fps = {}: {:.6} (one a day) to {MOST_PICTURES_A_SECOND}",
+            self.fps,
+            1.0 / LONGEST_PAUSE
         );
         ensure!(
             (0.0..=LONGEST_PAUSE).contains(&self.pause),

@@ -6,7 +6,7 @@ mod play;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::Parser;
 use config::Config;
 use edgegen_firmware_sim::generator::ModelGenerator;
@@ -20,7 +20,7 @@ use embedded_graphics::pixelcolor::{BinaryColor, Rgb565, Rgb888};
 ///
 /// Draws on a Linux framebuffer: a screen on HDMI, or a panel that a kernel driver runs. What it shows stands in a
 /// configuration file. It stops at SIGINT and SIGTERM and leaves a blank panel; under systemd it says when it is ready
-/// and keeps the watchdog quiet for as long as pictures come.
+/// and keeps the watchdog quiet for as long as it does not hang.
 #[derive(Debug, Parser)]
 #[command(name = "edgegen-panel", version)]
 pub(crate) struct Arguments {
@@ -103,5 +103,10 @@ fn open_model(config: &Config) -> Result<Model> {
         let part = folder.drawing_part()?;
         return Ok(folder.open_part(part, config.precision, &options)?);
     }
-    Ok(Model::open(path, &options)?)
+    let model = Model::open(path, &options)?;
+    let found = model.facts().precision;
+    if let Some(asked) = config.precision.filter(|asked| *asked != found) {
+        bail!("{}: this file is {found}, and the configuration asks for {asked}", path.display());
+    }
+    Ok(model)
 }
