@@ -24,6 +24,7 @@ use edgegen_kernels::Cpu;
 use graph::Graph;
 
 pub(crate) use constants::{Attributes, Constant};
+pub(crate) use others::network_in_floats;
 pub(crate) use program::Program;
 
 /// A network that kernels run as a whole.

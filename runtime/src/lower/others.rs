@@ -10,7 +10,7 @@ use crate::onnx::{
     TypeProto, ValueInfoProto, tensor_shape_proto, type_proto,
 };
 
-use super::constants::{Attributes, Constant, Numbers, number};
+use super::constants::{Attributes, Constant, Numbers, initializers, number};
 use super::graph::{Id, Shape};
 
 /// Why a node cannot be given to tract.
@@ -45,7 +45,7 @@ impl Source<'_> {
         let (mut node, mut made) = (Vec::new(), Vec::new());
         for index in &part.nodes {
             let original = &self.onnx.node[*index];
-            match self.levels_in_floats(original) {
+            match levels_in_floats(original, self.constants) {
                 Some((nodes, tensors)) => {
                     node.extend(nodes);
                     made.extend(tensors);
@@ -75,55 +75,81 @@ impl Source<'_> {
         };
         typed(&proto, &shapes)
     }
+}
 
-    /// QuantizeLinear and DequantizeLinear by one scale as arithmetic of float32 values that are whole numbers. tract
-    /// 0.23.9 brings what stands between them together, and softmax and products of two values come out wrong.
-    fn levels_in_floats(&self, node: &NodeProto) -> Option<(Vec<NodeProto>, Vec<TensorProto>)> {
-        let quantizes = match node.op_type.as_str() {
-            "QuantizeLinear" => true,
-            "DequantizeLinear" => false,
-            _ => return None,
-        };
-        let constant = |index: usize| self.constants.get(node.input.get(index)?);
-        let scale = constant(1)?.float()?;
-        let (zero, signed) = match (node.input.get(2).map(String::as_str), constant(2)) {
-            (None | Some(""), _) => (0, false),
-            (_, Some(Constant { numbers: Numbers::Levels(bits, signed), .. })) if bits.len() == 1 => {
-                (number(bits[0], *signed), *signed)
-            }
-            _ => return None,
-        };
-        let (input, output) = (node.input.first()?, node.output.first()?);
-        let (low, high) = if signed { (-128.0, 127.0) } else { (0.0, 255.0) };
-        let named = |what: &str| format!("{output}/{what}");
-        let single = |what: &str, value: f32| {
-            let constant = Constant { dims: vec![], numbers: Numbers::Floats(vec![value]) };
-            tensor(&named(what), &constant)
-        };
-        let step = |kind: &str, inputs: &[&str], output: &str| NodeProto {
-            op_type: kind.into(),
-            name: output.into(),
-            input: inputs.iter().map(|input| (*input).to_string()).collect(),
-            output: vec![output.into()],
-            ..NodeProto::default()
-        };
-        let mut tensors = vec![single("scale", scale), single("zero", zero.into())];
-        let (scale, zero) = (named("scale"), named("zero"));
-        let nodes = if quantizes {
-            tensors.extend([single("low", low), single("high", high)]);
-            let [steps, rounded, level] = ["steps", "rounded", "level"].map(named);
-            vec![
-                step("Div", &[input, &scale], &steps),
-                step("Round", &[&steps], &rounded),
-                step("Add", &[&rounded, &zero], &level),
-                step("Clip", &[&level, &named("low"), &named("high")], output),
-            ]
-        } else {
-            let steps = named("steps");
-            vec![step("Sub", &[input, &zero], &steps), step("Mul", &[&steps, &scale], output)]
-        };
-        Some((nodes, tensors))
+/// QuantizeLinear and DequantizeLinear by one scale as arithmetic of float32 values that are whole numbers. tract
+/// 0.23.9 brings what stands between them together, and softmax and products of two values come out wrong.
+fn levels_in_floats(
+    node: &NodeProto,
+    constants: &HashMap<String, Constant>,
+) -> Option<(Vec<NodeProto>, Vec<TensorProto>)> {
+    let quantizes = match node.op_type.as_str() {
+        "QuantizeLinear" => true,
+        "DequantizeLinear" => false,
+        _ => return None,
+    };
+    let constant = |index: usize| constants.get(node.input.get(index)?);
+    let scale = constant(1)?.float()?;
+    let (zero, signed) = match (node.input.get(2).map(String::as_str), constant(2)) {
+        (None | Some(""), _) => (0, false),
+        (_, Some(Constant { numbers: Numbers::Levels(bits, signed), .. })) if bits.len() == 1 => {
+            (number(bits[0], *signed), *signed)
+        }
+        _ => return None,
+    };
+    let (input, output) = (node.input.first()?, node.output.first()?);
+    let (low, high) = if signed { (-128.0, 127.0) } else { (0.0, 255.0) };
+    let named = |what: &str| format!("{output}/{what}");
+    let single = |what: &str, value: f32| {
+        let constant = Constant { dims: vec![], numbers: Numbers::Floats(vec![value]) };
+        tensor(&named(what), &constant)
+    };
+    let step = |kind: &str, inputs: &[&str], output: &str| NodeProto {
+        op_type: kind.into(),
+        name: output.into(),
+        input: inputs.iter().map(|input| (*input).to_string()).collect(),
+        output: vec![output.into()],
+        ..NodeProto::default()
+    };
+    let mut tensors = vec![single("scale", scale), single("zero", zero.into())];
+    let (scale, zero) = (named("scale"), named("zero"));
+    let nodes = if quantizes {
+        tensors.extend([single("low", low), single("high", high)]);
+        let [steps, rounded, level] = ["steps", "rounded", "level"].map(named);
+        vec![
+            step("Div", &[input, &scale], &steps),
+            step("Round", &[&steps], &rounded),
+            step("Add", &[&rounded, &zero], &level),
+            step("Clip", &[&level, &named("low"), &named("high")], output),
+        ]
+    } else {
+        let steps = named("steps");
+        vec![step("Sub", &[input, &zero], &steps), step("Mul", &[&steps, &scale], output)]
+    };
+    Some((nodes, tensors))
+}
+
+/// [`levels_in_floats`] for a whole network that tract runs, unless it computes in integers in between.
+pub(crate) fn network_in_floats(graph: &mut GraphProto) {
+    let integers = |node: &NodeProto| {
+        let kind = node.op_type.as_str();
+        kind.starts_with("QLinear") || kind.ends_with("Integer") || kind == "DynamicQuantizeLinear"
+    };
+    if graph.node.iter().any(integers) {
+        return;
     }
+    let constants = initializers(graph);
+    let mut nodes = Vec::with_capacity(graph.node.len());
+    for node in std::mem::take(&mut graph.node) {
+        match levels_in_floats(&node, &constants) {
+            Some((made, tensors)) => {
+                nodes.extend(made);
+                graph.initializer.extend(tensors);
+            }
+            None => nodes.push(node),
+        }
+    }
+    graph.node = nodes;
 }
 
 fn with_batch(shape: Shape) -> Vec<usize> {

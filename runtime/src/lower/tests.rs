@@ -305,3 +305,22 @@ fn tract_runs_nothing_that_mixes_the_pictures_of_a_batch() {
     let softmax = with(node("Softmax", &["conv"], "c"), "axis", &[0]);
     assert!(part(softmax, true).is_ok());
 }
+
+#[test]
+fn tract_gets_levels_as_floats_unless_it_computes_in_integers() {
+    let initializer = vec![floats("scale", &[], &[0.5]), level("zero", 3)];
+    let quantise = node("QuantizeLinear", &["x", "scale", "zero"], "q");
+    let back = node("DequantizeLinear", &["q", "scale", "zero"], "y");
+    let kinds =
+        |graph: &GraphProto| -> Vec<String> { graph.node.iter().map(|n| n.op_type.clone()).collect() };
+    let node = vec![quantise, back];
+    let mut graph = GraphProto { node, initializer, ..GraphProto::default() };
+    let mut integers = graph.clone();
+    integers.node.push(NodeProto { op_type: "MatMulInteger".into(), ..NodeProto::default() });
+    super::network_in_floats(&mut graph);
+    assert_eq!(kinds(&graph), ["Div", "Round", "Add", "Clip", "Sub", "Mul"]);
+    assert_eq!(graph.node[5].output, ["y"]);
+    let before = integers.clone();
+    super::network_in_floats(&mut integers);
+    assert_eq!(integers, before);
+}

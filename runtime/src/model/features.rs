@@ -115,6 +115,7 @@ impl FeatureNetwork {
                 Err(_) => {
                     graph::check_operators(graph, name)?;
                     super::constants::widen(graph, name)?;
+                    lower::network_in_floats(graph);
                     let attempts = fixed_batch.map_or_else(|| vec![suitable, 1], |batch| vec![batch]);
                     let (batch, typed) =
                         bind(&proto, image, &attempts).map_err(|e| Error::unsupported(name, e))?;

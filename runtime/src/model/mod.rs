@@ -138,6 +138,7 @@ impl Model {
                 }
                 graph::check_operators(graph, name)?;
                 constants::widen(graph, name)?;
+                lower::network_in_floats(graph);
                 let typed = stock::typed_rows(&proto, &shape_of(batch, &input.row))
                     .map_err(|reason| Error::unsupported(name, reason))?;
                 let shapes = (0..selection.outputs.len()).map(|index| typed.output_shape(index)).collect();
