@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
-use edgegen_firmware::{Dither, Scaling};
+use edgegen_firmware_sim::names::{DitherName, ScalingName};
 use edgegen_firmware_sim::script::{MOST_PICTURES, Script};
 use edgegen_runtime::model::{Part, Precision};
 
@@ -85,46 +85,4 @@ pub(crate) enum PanelName {
     St7789,
     /// OLED, 128x64, one colour, I2C
     Ssd1306,
-}
-
-/// Ways of dithering that can be asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum DitherName {
-    /// The nearest level
-    None,
-    /// Bayer's 8x8 matrix: steady from picture to picture
-    Bayer,
-    /// Floyd and Steinberg's error diffusion: true to the mean
-    FloydSteinberg,
-    /// Atkinson's error diffusion: more contrast
-    Atkinson,
-}
-
-impl DitherName {
-    pub(crate) fn dither(self) -> Dither {
-        match self {
-            Self::None => Dither::None,
-            Self::Bayer => Dither::Bayer,
-            Self::FloydSteinberg => Dither::FloydSteinberg,
-            Self::Atkinson => Dither::Atkinson,
-        }
-    }
-}
-
-/// Ways of growing that can be asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum ScalingName {
-    /// By a whole factor
-    Pixels,
-    /// As large as it fits
-    Smooth,
-}
-
-impl ScalingName {
-    pub(crate) fn scaling(self) -> Scaling {
-        match self {
-            Self::Pixels => Scaling::Pixels,
-            Self::Smooth => Scaling::Smooth,
-        }
-    }
 }

@@ -5,6 +5,7 @@
 //! | module | what it does |
 //! |---|---|
 //! | [`generator`] | pictures for the firmware: a model in `edgegen_runtime`, or a stored picture |
+//! | [`names`] | what users call settings |
 //! | [`script`] | the buttons that a user presses, written down |
 //! | [`run`](mod@run) | the firmware's two tasks, on two threads or in one loop, in front of a panel |
 //! | [`panel`] | virtual panels behind the real drivers `mipidsi` and `ssd1306` |
@@ -53,6 +54,7 @@
 
 pub mod builtin;
 pub mod generator;
+pub mod names;
 pub mod panel;
 pub mod picture;
 pub mod run;

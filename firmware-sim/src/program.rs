@@ -4,10 +4,11 @@ use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use edgegen_firmware::{Button, DisplaySettings, Dither, Generator, GeneratorSettings, Grid};
 use edgegen_firmware_sim::builtin;
 use edgegen_firmware_sim::generator::{ModelGenerator, SourceError, StoredPicture};
+use edgegen_firmware_sim::names::DitherName;
 use edgegen_firmware_sim::panel::device::SPI_BUFFER;
 use edgegen_firmware_sim::panel::{Device, Ssd1306Device, St7789Device};
 use edgegen_firmware_sim::picture::Picture;
@@ -16,9 +17,9 @@ use edgegen_firmware_sim::script::{Entry, LEG, Script, Start};
 use edgegen_firmware_sim::show::terminal::{self, Ability};
 use edgegen_firmware_sim::show::{self, Format, Look};
 use edgegen_runtime::files::check_writable;
-use edgegen_runtime::model::{Model, ModelFolder, OpenOptions};
+use edgegen_runtime::model::{Model, OpenOptions};
 
-use crate::arguments::{Arguments, DitherName, PanelName};
+use crate::arguments::{Arguments, PanelName};
 
 /// Where the picture goes when nothing is said.
 const DEFAULT_FILE: &str = "edgegen-sim.png";
@@ -68,20 +69,7 @@ fn open_model(arguments: &Arguments) -> Result<(Model, String)> {
         return Ok((Model::from_bytes(builtin::MODEL, &name, &options)?, name));
     };
     let name = path.display().to_string();
-    if path.is_dir() {
-        let folder = ModelFolder::open(path)?;
-        let part = arguments.part.map_or_else(|| folder.drawing_part(), Ok)?;
-        return Ok((folder.open_part(part, arguments.precision, &options)?, name));
-    }
-    let model = Model::open(path, &options)?;
-    let facts = model.facts();
-    if let Some(part) = arguments.part {
-        ensure!(part == facts.part, "{name}: this file holds a {}, not a {part}", facts.part);
-    }
-    if let Some(precision) = arguments.precision {
-        ensure!(precision == facts.precision, "{name}: this file is {}, not {precision}", facts.precision);
-    }
-    Ok((model, name))
+    Ok((Model::open_named(path, arguments.part, arguments.precision, &options)?, name))
 }
 
 fn on_panel<G>(source: G, about: &str, arguments: &Arguments, view: &View) -> Result<()>

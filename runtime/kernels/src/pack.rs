@@ -40,15 +40,23 @@ pub(crate) trait Weight: Copy + PartialEq + 'static {
     const SUMS: bool;
     fn sum(self, other: Self) -> Self;
     /// Adds it to a sum of integers.
-    fn count(self, total: i32) -> i32;
-    /// The weights of a whole step, side by side from the first on.
-    fn step(weights: &[Self]) -> [Self; 4];
+    fn count(self, total: i32) -> i32 {
+        total
+    }
+    /// The weights of a whole step, side by side from the first on: one of floats.
+    fn step(weights: &[Self]) -> [Self; 4] {
+        [weights[0], Self::ZERO, Self::ZERO, Self::ZERO]
+    }
     /// Puts a whole step's weights side by side.
-    fn put(step: [Self; 4], to: &mut [Self]);
+    fn put(step: [Self; 4], to: &mut [Self]) {
+        to[0] = step[0];
+    }
     /// Whether a step's weights for one output obey the limit.
-    fn obeys(step: &[Self; 4], limit: Limit) -> bool;
+    fn obeys(_step: &[Self; 4], _limit: Limit) -> bool {
+        true
+    }
     /// Splits a step's weights for one output into some that obey the limit and the rest.
-    fn split(step: &mut [Self; 4], rest: &mut [Self; 4], limit: Limit);
+    fn split(_step: &mut [Self; 4], _rest: &mut [Self; 4], _limit: Limit) {}
 }
 
 impl Weight for f32 {
@@ -58,24 +66,6 @@ impl Weight for f32 {
     fn sum(self, other: Self) -> Self {
         self + other
     }
-
-    fn count(self, total: i32) -> i32 {
-        total
-    }
-
-    fn step(weights: &[Self]) -> [Self; 4] {
-        [weights[0], 0.0, 0.0, 0.0]
-    }
-
-    fn put(step: [Self; 4], to: &mut [Self]) {
-        to[0] = step[0];
-    }
-
-    fn obeys(_: &[Self; 4], _: Limit) -> bool {
-        true
-    }
-
-    fn split(_: &mut [Self; 4], _: &mut [Self; 4], _: Limit) {}
 }
 
 /// A weight in float16, by its bits.
@@ -98,24 +88,6 @@ impl Weight for Half {
         let value = |weight: Self| half::f16::from_bits(weight.0).to_f32();
         Self::of(value(self) + value(other))
     }
-
-    fn count(self, total: i32) -> i32 {
-        total
-    }
-
-    fn step(weights: &[Self]) -> [Self; 4] {
-        [weights[0], Self::ZERO, Self::ZERO, Self::ZERO]
-    }
-
-    fn put(step: [Self; 4], to: &mut [Self]) {
-        to[0] = step[0];
-    }
-
-    fn obeys(_: &[Self; 4], _: Limit) -> bool {
-        true
-    }
-
-    fn split(_: &mut [Self; 4], _: &mut [Self; 4], _: Limit) {}
 }
 
 impl Weight for i8 {

@@ -187,7 +187,7 @@ fn tensor(name: &str, constant: &Constant) -> TensorProto {
     }
 }
 
-/// Whether a node does to each picture of a batch what it does to one alone. `rank` tells the rank of its input.
+/// Whether a node, one of ONNX's own operators, does to each picture of a batch what it does to one alone. `rank` tells the rank of its input.
 pub(super) fn keeps_pictures_apart(
     node: &NodeProto,
     rank: impl Fn() -> Option<usize>,
@@ -201,9 +201,6 @@ pub(super) fn keeps_pictures_apart(
         let given = node.input.get(index).and_then(|name| constants.get(name)).and_then(Constant::integers);
         given.unwrap_or_else(|| attributes.ints(name)).to_vec()
     };
-    if !matches!(node.domain.as_str(), "" | "ai.onnx") {
-        return false;
-    }
     let all_inner = |axes: Vec<i64>| !axes.is_empty() && axes.into_iter().all(inner);
     match node.op_type.as_str() {
         kind if APART.contains(&kind) => true,

@@ -274,8 +274,11 @@ impl<'a> Reader<'a> {
     /// Gives a node to tract: into the first part that has all that it reads.
     fn leave_to_tract(&mut self, node: &'a NodeProto, reason: Reason) -> Result<(), Reason> {
         let Some(others) = self.others else { return Err(reason) };
+        let mut shapes = node.input.iter().filter_map(|name| self.constants.get(name)?.integers());
+        let fills_too_much =
+            shapes.any(|shape| limits::overfilled(&node.op_type, shape.iter().copied()).is_some());
         // tract looks at an operator's name alone
-        if !matches!(node.domain.as_str(), "" | "ai.onnx") || self.fills_too_much(node) {
+        if !matches!(node.domain.as_str(), "" | "ai.onnx") || fills_too_much {
             return Err(reason);
         }
         let names = || node.input.iter().filter(|name| !name.is_empty());
@@ -330,16 +333,6 @@ impl<'a> Reader<'a> {
             self.known.insert(output, Known::Other(index));
         }
         Ok(())
-    }
-
-    /// Whether a node makes a tensor of a size that a constant tells, and more than there may be: tract would compute it
-    /// before it can be asked how large it is.
-    fn fills_too_much(&self, node: &NodeProto) -> bool {
-        let shapes = node.input.iter().filter_map(|name| self.constants.get(name)?.integers());
-        let volume =
-            |shape: &[i64]| shape.iter().fold(1u64, |all, size| all.saturating_mul(size.unsigned_abs()));
-        matches!(node.op_type.as_str(), "ConstantOfShape" | "Expand" | "Tile")
-            && shapes.map(volume).any(|volume| volume > limits::MAX_TENSOR_VALUES as u64)
     }
 
     /// Puts the parts between the kernels' operators.

@@ -278,9 +278,6 @@ fn check_tensors(graph: &GraphProto, file: &str) -> Result<()> {
 /// it reads the graph, before the sizes of tensors can be checked.
 fn check_fillers(graph: &GraphProto, file: &str) -> Result<()> {
     for node in &graph.node {
-        if !matches!(node.op_type.as_str(), "ConstantOfShape" | "Expand" | "Tile") {
-            continue;
-        }
         for shape in graph.initializer.iter().filter(|tensor| node.input.contains(&tensor.name)) {
             if shape.data_type != DataType::Int64 as i32 {
                 continue;
@@ -288,8 +285,7 @@ fn check_fillers(graph: &GraphProto, file: &str) -> Result<()> {
             let (stored, _) = shape.raw_data.as_chunks::<8>();
             let values =
                 stored.iter().map(|bytes| i64::from_le_bytes(*bytes)).chain(shape.int64_data.iter().copied());
-            let volume = values.fold(1u64, |product, size| product.saturating_mul(size.unsigned_abs()));
-            if volume > limits::MAX_TENSOR_VALUES as u64 {
+            if let Some(volume) = limits::overfilled(&node.op_type, values) {
                 return Err(Error::unsupported(
                     file,
                     format!("{} would hold {volume} values, too many", label(node)),

@@ -67,6 +67,16 @@ pub fn read_bounded(path: &Path, most: u64) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// How many values a node would make that fills a tensor of this shape, if they are more than there may be: tract computes
+/// constant ones before it can be asked how large they are.
+pub(crate) fn overfilled(operator: &str, shape: impl Iterator<Item = i64>) -> Option<u64> {
+    if !matches!(operator, "ConstantOfShape" | "Expand" | "Tile") {
+        return None;
+    }
+    let volume = shape.fold(1u64, |product, size| product.saturating_mul(size.unsigned_abs()));
+    (volume > MAX_TENSOR_VALUES as u64).then_some(volume)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

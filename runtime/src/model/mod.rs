@@ -82,6 +82,40 @@ impl Model {
         Self::read(bytes.into(), &path.display().to_string(), options)
     }
 
+    /// Opens what a user names: a part of a model folder, or a file, whatever part it is. Without `part` a folder's is the one
+    /// that draws, without `precision` its default one.
+    ///
+    /// # Errors
+    /// As [`Self::open`] and [`ModelFolder::open_part`]; or if a file holds another part or precision than was asked for.
+    pub fn open_named(
+        path: &Path,
+        part: Option<Part>,
+        precision: Option<Precision>,
+        options: &OpenOptions,
+    ) -> Result<Self> {
+        if path.is_dir() {
+            let folder = ModelFolder::open(path)?;
+            let part = part.map_or_else(|| folder.drawing_part(), Ok)?;
+            return folder.open_part(part, precision, options);
+        }
+        let model = Self::open(path, options)?;
+        let facts = model.facts();
+        let name = path.display();
+        if let Some(part) = part.filter(|part| *part != facts.part) {
+            return Err(Error::invalid(format_args!(
+                "{name}: this file holds a {}, not a {part}",
+                facts.part
+            )));
+        }
+        if let Some(precision) = precision.filter(|precision| *precision != facts.precision) {
+            return Err(Error::invalid(format_args!(
+                "{name}: this file is {}, not {precision}",
+                facts.precision
+            )));
+        }
+        Ok(model)
+    }
+
     /// Opens an ONNX file that is in memory; `name` stands for it in errors.
     ///
     /// # Errors

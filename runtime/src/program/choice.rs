@@ -97,20 +97,7 @@ impl Choice {
     /// Opens a part of a model folder, or the file, whatever part it is. Without `part` it is the
     /// one that draws.
     pub(super) fn open(&self, part: Option<Part>) -> Result<Model> {
-        if self.model.is_dir() {
-            let folder = ModelFolder::open(&self.model)?;
-            let part = part.map_or_else(|| folder.drawing_part(), Ok)?;
-            return Ok(folder.open_part(part, self.precision, &self.options())?);
-        }
-        let model = Model::open(&self.model, &self.options())?;
-        let facts = model.facts();
-        if let Some(part) = part.filter(|part| *part != facts.part) {
-            bail!("{}: this file holds a {}, not a {part}", self.model.display(), facts.part);
-        }
-        if let Some(precision) = self.precision.filter(|precision| *precision != facts.precision) {
-            bail!("{}: this file is {}, not {precision}", self.model.display(), facts.precision);
-        }
-        Ok(model)
+        Ok(Model::open_named(&self.model, part, self.precision, &self.options())?)
     }
 
     /// Opens both parts of a model folder: encoder, then decoder.

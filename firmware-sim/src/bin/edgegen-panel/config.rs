@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use edgegen_firmware::{Dither, Scaling};
+use edgegen_firmware_sim::names::{DitherName, ScalingName};
 use edgegen_runtime::model::Precision;
 use serde::Deserialize;
 
@@ -76,23 +77,6 @@ fn steps() -> u32 {
     24
 }
 
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-enum ScalingName {
-    #[default]
-    Pixels,
-    Smooth,
-}
-
-#[derive(Clone, Copy, Debug, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-enum DitherName {
-    None,
-    Bayer,
-    FloydSteinberg,
-    Atkinson,
-}
-
 /// What the program is to do.
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
@@ -162,16 +146,8 @@ impl File {
             step: Duration::from_secs_f64(1.0 / self.fps),
             steps: self.steps,
             pause: Duration::from_secs_f64(self.pause),
-            scaling: match self.scaling {
-                ScalingName::Pixels => Scaling::Pixels,
-                ScalingName::Smooth => Scaling::Smooth,
-            },
-            dither: self.dither.map(|dither| match dither {
-                DitherName::None => Dither::None,
-                DitherName::Bayer => Dither::Bayer,
-                DitherName::FloydSteinberg => Dither::FloydSteinberg,
-                DitherName::Atkinson => Dither::Atkinson,
-            }),
+            scaling: self.scaling.scaling(),
+            dither: self.dither.map(DitherName::dither),
             caption: self.caption,
         })
     }

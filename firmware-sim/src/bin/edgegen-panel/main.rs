@@ -3,17 +3,17 @@
 mod config;
 mod play;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use clap::Parser;
 use config::Config;
 use edgegen_firmware_sim::generator::ModelGenerator;
 use edgegen_firmware_sim::panel::Framebuffer;
 use edgegen_firmware_sim::panel::framebuffer::{Description, FramebufferColor};
 use edgegen_runtime::measure::Root;
-use edgegen_runtime::model::{Model, ModelFolder, OpenOptions};
+use edgegen_runtime::model::{Model, OpenOptions};
 use embedded_graphics::pixelcolor::{BinaryColor, Rgb565, Rgb888};
 
 /// Show a model's pictures on a panel
@@ -59,7 +59,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     }
     let root = Root::at(&arguments.root);
     let config = Config::read(&arguments.config)?;
-    let model = open_model(&config)?;
+    let model = Model::open_named(&config.model, None, config.precision, &OpenOptions::default())?;
     let facts = model.facts();
     let about = format!(
         "{}: {} {}, latents of {}, pictures of {}",
@@ -94,19 +94,4 @@ fn show<C: FramebufferColor>(
         return Ok(());
     }
     play::play(source, panel, config, arguments.pictures)
-}
-
-fn open_model(config: &Config) -> Result<Model> {
-    let (path, options): (&Path, _) = (&config.model, OpenOptions::default());
-    if path.is_dir() {
-        let folder = ModelFolder::open(path)?;
-        let part = folder.drawing_part()?;
-        return Ok(folder.open_part(part, config.precision, &options)?);
-    }
-    let model = Model::open(path, &options)?;
-    let found = model.facts().precision;
-    if let Some(asked) = config.precision.filter(|asked| *asked != found) {
-        bail!("{}: this file is {found}, and the configuration asks for {asked}", path.display());
-    }
-    Ok(model)
 }
