@@ -24,7 +24,13 @@ fn a_conditional_gan_goes_the_whole_way() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     succeeds(folder, "edgegen-train", &format!("{GAN} --steps 80 --out run"));
-    for file in ["samples/epoch-0001.png", "curves.png", "metrics.jsonl", "checkpoints/last.safetensors"] {
+    for file in [
+        "samples/step-0000010.png",
+        "samples/step-0000080.png",
+        "curves.png",
+        "metrics.jsonl",
+        "checkpoints/last.safetensors",
+    ] {
         assert!(folder.join("run").join(file).is_file(), "{file} is missing");
     }
     let metrics = std::fs::read_to_string(folder.join("run/metrics.jsonl")).unwrap();
@@ -35,6 +41,15 @@ fn a_conditional_gan_goes_the_whole_way() {
         assert!(last["train"][key].is_f64(), "{key} is missing from {last}");
     }
     assert!(last["validation"]["diversity"].as_f64().unwrap() > 0.0);
+    // clothes are no digits: the run's own discriminator is the judge
+    assert!(last["validation"]["frechet"].as_f64().unwrap() > 0.0, "{last}");
+    assert!(last["features"].as_str().unwrap().contains("own discriminator after step"), "{last}");
+    for file in ["checkpoints/best.safetensors", "checkpoints/judge.safetensors", "pictures.safetensors"] {
+        assert!(folder.join("run").join(file).is_file(), "{file} is missing");
+    }
+    succeeds(folder, "edgegen-train", "sample run --checkpoint 80 --out snapshot.png");
+    let absent = "sample run --checkpoint 81 --out snapshot.png";
+    refused(&mut command(folder, "edgegen-train", absent), &["81", "snapshots of the steps"]);
     succeeds(folder, "edgegen-train", "sample run --count 20 --out samples.png");
 
     // a classifier that edgegen-train itself trains judges the samples
@@ -101,7 +116,8 @@ fn a_gan_that_is_cut_resumes_to_the_same_weights() {
     let folder = folder.path();
     for norm in ["batch", "spectral"] {
         // spectral normalisation has a state of its own; it and R1 exclude each other
-        let run = format!("{GAN} --set objective.discriminator_norm={norm}");
+        let run =
+            format!("{GAN} --set objective.discriminator_norm={norm} --set training.checkpoint_seconds=0.02");
         let run = if norm == "spectral" { run.replace("objective.r1=0.5", "objective.r1=0") } else { run };
         succeeds(folder, "edgegen-train", &format!("{run} --steps 130 --out whole-{norm}"));
         let mut child = command(folder, "edgegen-train", &format!("{run} --steps 130 --out cut-{norm}"))
@@ -115,9 +131,12 @@ fn a_gan_that_is_cut_resumes_to_the_same_weights() {
         child.kill().unwrap();
         child.wait().unwrap();
         succeeds(folder, "edgegen-train", &format!("train --resume --out cut-{norm}"));
-        let values =
-            |run: &str| checkpoint_values(&folder.join(format!("{run}-{norm}/checkpoints/last.safetensors")));
-        assert!(values("whole") == values("cut"), "{norm}: the resumed run ends in other weights");
+        for file in ["last", "best"] {
+            let values = |run: &str| {
+                checkpoint_values(&folder.join(format!("{run}-{norm}/checkpoints/{file}.safetensors")))
+            };
+            assert!(values("whole") == values("cut"), "{norm}: the resumed run has other {file} weights");
+        }
     }
 }
 

@@ -4,8 +4,7 @@ use std::time::{Duration, Instant};
 
 use edgegen_tests::{checkpoint_values, command, refused, succeeds};
 
-const RUN: &str =
-    "train vae-conv --batch 32 --seed 9 --set network.base=8 --set objective.binarize=stochastic";
+const RUN: &str = "train vae-conv --batch 32 --seed 9 --set network.base=8 --set objective.binarize=stochastic --set training.checkpoint_seconds=0.02";
 
 #[test]
 fn a_run_killed_without_warning_resumes_to_the_same_weights() {
@@ -63,7 +62,8 @@ fn a_run_stopped_inside_an_epoch_resumes_to_the_same_weights() {
     let interrupted =
         std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
     assert!(interrupted.success());
-    assert!(child.wait().unwrap().success(), "Ctrl-C ends a run in order");
+    let status = child.wait().unwrap();
+    assert_eq!(status.code(), Some(130), "SIGINT stores the state and ends the run as a shell expects");
     succeeds(folder, "edgegen-train", "train --resume --out cut");
     let values = |run: &str| checkpoint_values(&folder.join(run).join("checkpoints/last.safetensors"));
     assert!(values("whole") == values("cut"));
@@ -87,7 +87,83 @@ fn a_run_is_not_resumed_on_other_pictures() {
     std::fs::rename(folder.join("moved"), folder.join("data")).unwrap();
     picture(40);
     let mut other = command(folder, "edgegen-train", "train --resume --out run --data data --epochs 3");
-    refused(&mut other, &["last.safetensors", "other pictures"]);
+    refused(&mut other, &["other pictures", "training pictures", "--data-changed"]);
+    refused(&mut command(folder, "edgegen-train", "eval run --data data"), &["other pictures"]);
+    succeeds(folder, "edgegen-train", "train --resume --out run --data data --epochs 3 --data-changed");
+}
+
+#[test]
+fn a_run_stands_alone_without_its_pictures() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    std::fs::create_dir(folder.join("data")).unwrap();
+    for index in 0..40u8 {
+        let gray = image::GrayImage::from_fn(8, 8, |x, _| image::Luma([index.wrapping_mul(x as u8 * 6)]));
+        gray.save(folder.join(format!("data/{index}.png"))).unwrap();
+    }
+    succeeds(folder, "edgegen-train", "train vae-mlp --data data --size 8 --batch 8 --steps 30 --out run");
+    succeeds(folder, "edgegen-train", "export run --out with --name model");
+    std::fs::remove_dir_all(folder.join("data")).unwrap();
+    succeeds(folder, "edgegen-train", "sample run --count 4 --out samples.png");
+    succeeds(folder, "edgegen-train", "export run --out without --name model");
+    for file in ["encoder.int8.onnx", "decoder.int8.onnx", "encoder.fp32.onnx"] {
+        let bytes = |model: &str| std::fs::read(folder.join(model).join(file)).unwrap();
+        assert!(bytes("with") == bytes("without"), "{file} depends on the folder");
+    }
+    succeeds(folder, "edgegen-train", "eval run --samples 5");
+    refused(
+        &mut command(folder, "edgegen-train", "train --resume --out run --steps 40"),
+        &["data", "does not exist"],
+    );
+}
+
+#[test]
+fn a_run_ends_when_validation_no_longer_improves() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    // a learning rate that hardly moves anything: the first report stays the best, or nearly so
+    let call = "train vae-mlp --steps 20000 --batch 8 --learning-rate 1e-12 --set training.schedule=constant \
+        --set training.patience=0.05 --out run";
+    let output = command(folder, "edgegen-train", call).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success() && text.contains("stopped early"), "{text}");
+    let last = std::fs::read_to_string(folder.join("run/metrics.jsonl")).unwrap();
+    let last: serde_json::Value = serde_json::from_str(last.lines().last().unwrap()).unwrap();
+    assert!(last["step"].as_u64().unwrap() < 20_000, "{last}");
+    assert_eq!(last["pictures"].as_u64().unwrap(), 8 * last["step"].as_u64().unwrap());
+}
+
+#[test]
+fn a_length_in_pictures_or_in_hours_becomes_steps() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let steps = |run: &str| {
+        let text = std::fs::read_to_string(folder.join(run).join("metrics.jsonl")).unwrap();
+        let last: serde_json::Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+        last["step"].as_u64().unwrap()
+    };
+    succeeds(folder, "edgegen-train", "train vae-mlp --pictures 1k --batch 30 --out pictures");
+    assert_eq!(steps("pictures"), 34);
+    let begun = Instant::now();
+    succeeds(folder, "edgegen-train", "train vae-mlp --hours 0.0008 --out hours");
+    assert!(begun.elapsed() < Duration::from_secs(60), "2.9 seconds of training take {:?}", begun.elapsed());
+    assert!(steps("hours") > 1);
+    let text = std::fs::read_to_string(folder.join("hours/config.toml")).unwrap();
+    assert!(
+        text.contains("hours = 0.0008") && text.contains(&format!("steps = {}", steps("hours"))),
+        "{text}"
+    );
+    for (flags, expected) in [
+        ("--pictures 0", "--pictures is 0"),
+        ("--hours 0", "--hours is 0"),
+        ("--hours nan", "--hours is NaN"),
+        ("--pictures 1.5", "500k"),
+        ("--denoise 25", "--denoise 0.098"),
+    ] {
+        let mut call = command(folder, "edgegen-train", &format!("train vae-mlp --out x {flags}"));
+        refused(&mut call, &[expected]);
+        assert!(!folder.join("x").exists());
+    }
 }
 
 #[test]

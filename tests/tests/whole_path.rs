@@ -19,8 +19,9 @@ fn a_newcomer_trains_exports_and_shows_a_model_without_any_data() {
         "config.toml",
         "curves.png",
         "metrics.jsonl",
-        "reconstructions/epoch-0001.png",
-        "samples/epoch-0003.png",
+        "pictures.safetensors",
+        "reconstructions/step-0000010.png",
+        "samples/step-0000120.png",
     ] {
         assert!(files.iter().any(|file| file == expected), "{expected} is missing from {files:?}");
     }

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use documented::DocumentedFields;
 use edgegen_runtime::model::ImageShape;
 use edgegen_runtime::random::Stream;
 use serde::{Deserialize, Serialize};
@@ -14,7 +15,7 @@ use crate::nn::batch::Batch;
 use crate::{Error, Result};
 
 /// What is learned besides the network's form.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, DocumentedFields)]
 #[serde(deny_unknown_fields)]
 pub struct ClassifierConfig {
     /// Training pictures are shifted by at most so many pixels, at random; their border grows.

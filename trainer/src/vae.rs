@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use documented::DocumentedFields;
 use edgegen_runtime::model::ImageShape;
 use serde::{Deserialize, Serialize};
 
@@ -40,7 +41,7 @@ pub enum Binarize {
 }
 
 /// E_q[log p(x|z)] − β·KL(q(z|x)‖p(z)) and its variations.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, DocumentedFields)]
 #[serde(deny_unknown_fields)]
 pub struct ObjectiveConfig {
     /// p(x|z).

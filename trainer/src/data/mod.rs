@@ -32,6 +32,23 @@ pub struct Pictures {
 }
 
 impl Pictures {
+    /// Rows of `values` values each, (N, height, width, channels), with labels (N) or none.
+    pub fn from_rows(values: usize, pixels: Vec<u8>, labels: Vec<u16>) -> Self {
+        Self { pixels, labels, values }
+    }
+
+    /// The classes of all pictures, (N), or empty.
+    pub fn labels(&self) -> &[u16] {
+        &self.labels
+    }
+
+    /// The pictures `indices`.
+    pub fn chosen(&self, indices: impl Iterator<Item = usize>) -> Self {
+        let mut chosen = Self::with(self.values);
+        indices.for_each(|index| chosen.push(self.picture(index), self.labels.get(index).copied()));
+        chosen
+    }
+
     /// How many.
     pub fn count(&self) -> usize {
         self.pixels.len() / self.values.max(1)

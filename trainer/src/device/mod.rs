@@ -177,6 +177,7 @@ mod tests {
             r1_every: 2,
             augment: all.clone(),
             average: 0.9,
+            features: String::new(),
         };
         let cases = [
             ("batch norm, augmentation", Architecture::Dcgan, base.clone()),

@@ -130,6 +130,16 @@ pub enum Purpose {
     Classes,
 }
 
+impl Purpose {
+    /// The outputs that suit it, the best first.
+    fn outputs(self) -> &'static [&'static str] {
+        match self {
+            Self::Features => &["features"],
+            Self::Classes => &["probabilities", "logits"],
+        }
+    }
+}
+
 /// Rows of f32, one per picture.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Features {
@@ -193,12 +203,21 @@ impl Extractor {
     /// The runtime's, if the file is not such a network; [`Error::Config`] if the file's metadata names an
     /// unknown scaling, or another one than the caller.
     pub fn open(choice: &NetworkChoice, purpose: Purpose) -> Result<Self> {
-        let preferred: &[&str] = match purpose {
-            Purpose::Features => &["features"],
-            Purpose::Classes => &["probabilities", "logits"],
-        };
+        let preferred = purpose.outputs();
         let output = choice.output.as_deref().map_or(OutputChoice::Prefer(preferred), OutputChoice::Named);
-        let network = FeatureNetwork::open(&choice.path, output)?;
+        Self::of(FeatureNetwork::open(&choice.path, output)?, choice)
+    }
+
+    /// Opens the ONNX file `bytes`, which messages call `name`.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn from_bytes(bytes: &[u8], name: &str, purpose: Purpose) -> Result<Self> {
+        let network = FeatureNetwork::from_bytes(bytes, name, OutputChoice::Prefer(purpose.outputs()))?;
+        Self::of(network, &NetworkChoice { path: name.into(), ..NetworkChoice::default() })
+    }
+
+    fn of(network: FeatureNetwork, choice: &NetworkChoice) -> Result<Self> {
         let said = said_scaling(&network, &choice.path)?;
         let (scaling, source) = match (choice.scaling, said) {
             (Some(given), Some(said)) if given != said => {

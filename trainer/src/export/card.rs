@@ -57,10 +57,7 @@ pub(super) fn card(run: &TrainedRun, manifest: &Manifest, evaluation: Option<&Ma
     line(format!("    {}\n", manifest.command));
     line(format!(
         "- data: {}: {} training, {} validation, {} test pictures; {licence}",
-        dataset.name,
-        dataset.train.count(),
-        dataset.validation.count(),
-        dataset.test.count()
+        dataset.name, run.facts.counts[0], run.facts.counts[1], run.facts.counts[2]
     ));
     line(format!("- objective: {}", objective(&config.objective)));
     line(format!(
@@ -68,8 +65,9 @@ pub(super) fn card(run: &TrainedRun, manifest: &Manifest, evaluation: Option<&Ma
         config.training.seed,
         run.position.step,
         match run.which {
-            Which::Best => "best validation objective",
+            Which::Best => "the best report of the run",
             Which::Last => "last checkpoint",
+            Which::Step(_) => "a snapshot",
         },
         run.pictures_seen(),
         run.position.seconds,

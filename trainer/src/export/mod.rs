@@ -195,10 +195,12 @@ fn write_made(
     Ok(Other { part, precision, quality, report })
 }
 
-/// Training pictures to calibrate on, and test pictures to compare on, as the network sees them.
+/// Kept training pictures to calibrate on, and kept held-out ones to compare on, as the network sees them.
 fn pictures(run: &TrainedRun, request: &Request) -> [Inputs; 2] {
     let shape = run.dataset.shape;
-    let sets = [(&run.dataset.train, request.calibration), (&run.dataset.test, request.held_out)];
+    let held_out = Some(&run.kept.validation).filter(|pictures| pictures.count() > 0);
+    let sets =
+        [(&run.kept.train, request.calibration), (held_out.unwrap_or(&run.kept.train), request.held_out)];
     sets.map(|(pictures, count)| match &run.trained {
         Trained::Vae(vae, objective) => {
             let held_out = HeldOut::new(vae, objective, shape, pictures, 0);

@@ -10,6 +10,7 @@ pub mod spectral;
 
 use std::sync::Arc;
 
+use documented::DocumentedFields;
 use edgegen_runtime::model::ImageShape;
 use edgegen_runtime::random::Stream;
 use serde::{Deserialize, Serialize};
@@ -30,7 +31,7 @@ use spectral::Spectral;
 pub(crate) const DIFFERENCE: f64 = 1e-2;
 
 /// What D and G play.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, DocumentedFields)]
 #[serde(deny_unknown_fields)]
 pub struct GanConfig {
     /// What both minimise.
@@ -54,6 +55,11 @@ pub struct GanConfig {
     pub augment: Vec<Augmentation>,
     /// Decay of G's moving average at each of its steps (sooner in the first steps).
     pub average: f64,
+    /// The ONNX network on whose features samples are measured while the run goes on, and its input's scaling after a
+    /// space, for example `features.onnx mean=127,scale=128`; empty: the shipped classifier for digits, otherwise the
+    /// run's own discriminator.
+    #[serde(default)]
+    pub features: String,
 }
 
 impl GanConfig {
@@ -194,6 +200,15 @@ impl Gan {
         let modules = [&mut self.generator, &mut self.average, &mut self.discriminator];
         let state = self.spectral.iter_mut().flat_map(Spectral::state_mut);
         modules.into_iter().flat_map(Module::parameters_mut).chain(state)
+    }
+
+    /// D with the weights that it works with: those that spectral normalisation divides are divided.
+    pub fn normalised_discriminator(&self) -> Module {
+        let mut module = self.discriminator.clone();
+        if let Some(mut spectral) = self.spectral.clone() {
+            spectral.divide(&mut module);
+        }
+        module
     }
 
     /// The optimisers, each with its network.
@@ -388,6 +403,7 @@ mod tests {
             r1_every: 1,
             augment: Vec::new(),
             average: 0.99,
+            features: String::new(),
         }
     }
 

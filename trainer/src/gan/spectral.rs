@@ -10,6 +10,7 @@ use crate::network::module::{Gradients, Module, Parameter};
 const TINY: f64 = 1e-12;
 
 /// The estimates of all weights' first singular vectors.
+#[derive(Clone)]
 pub struct Spectral {
     /// Where each weight is in the module's parameters.
     places: Vec<usize>,

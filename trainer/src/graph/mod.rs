@@ -324,7 +324,7 @@ impl Graph {
     pub fn check_finite(&self) -> Result<()> {
         let Some((node, value)) = self.find_weight(|value| !value.is_finite()) else { return Ok(()) };
         Err(Error::Export(format!(
-            "a weight of {} is {value}: such a network cannot be exported; train it again with a smaller training.rate",
+            "a weight of {} is {value}: such a network cannot be exported; train it again with a lower --learning-rate",
             self.label(node)
         )))
     }

@@ -1,5 +1,6 @@
 //! Families of networks: from a few settings and the pictures' shape to the layer lists.
 
+use documented::DocumentedFields;
 use edgegen_runtime::model::ImageShape;
 use serde::{Deserialize, Serialize};
 
@@ -49,7 +50,7 @@ pub struct DiscriminatorForm {
 }
 
 /// The network's form.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, DocumentedFields)]
 #[serde(deny_unknown_fields)]
 pub struct NetworkConfig {
     /// The family.

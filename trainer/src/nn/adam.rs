@@ -1,5 +1,6 @@
 //! Adam with moments that can be stored and restored, so that a resumed run is the same run.
 
+use documented::DocumentedFields;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -10,7 +11,7 @@ use crate::network::module::{Gradients, Module};
 const PIECE: usize = 1 << 15;
 
 /// Settings of D. P. Kingma, J. Ba, "Adam: a method for stochastic optimization", 2015.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, DocumentedFields)]
 #[serde(deny_unknown_fields, default)]
 pub struct AdamConfig {
     /// Decay of the gradient's average.

@@ -9,7 +9,7 @@ use edgegen_runtime::model::limits::check_count;
 use edgegen_trainer::evaluate::samples::{DRAWN, Samples};
 use edgegen_trainer::evaluate::{self, HeldOut};
 use edgegen_trainer::train::folder::RunFolder;
-use edgegen_trainer::train::trained::{Trained, TrainedRun};
+use edgegen_trainer::train::trained::{Need, Trained, TrainedRun};
 use edgegen_trainer::vae::{ObjectiveConfig, Vae};
 use indicatif::ProgressBar;
 use serde_json::{Map, Value, json};
@@ -60,7 +60,7 @@ pub(super) fn run(arguments: Arguments) -> Result<()> {
         Some(features) => Some(arguments.judge.options(features.clone(), arguments.seed)?),
         None => None,
     };
-    let run = arguments.run.open(&folder)?;
+    let run = arguments.run.open(&folder, Need::IfThere)?;
     if options.is_some() && run.drawer().is_none() {
         bail!("--features judges samples, and a classifier draws none");
     }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use edgegen_runtime::model::Precision;
 use edgegen_trainer::export::{TOLERANCE, export};
+use edgegen_trainer::train::trained::Need;
 
 use super::{RunArguments, precisions};
 
@@ -33,7 +34,7 @@ pub(super) struct Arguments {
 /// Writes and checks a model folder.
 pub(super) fn run(arguments: Arguments) -> Result<()> {
     let folder = arguments.run.folder()?;
-    let run = arguments.run.open(&folder)?;
+    let run = arguments.run.open(&folder, Need::IfThere)?;
     let name = arguments.name.or_else(|| Some(arguments.out.file_name()?.to_string_lossy().into_owned()));
     let evaluation = super::eval::stored(&folder, &run)?;
     let judged = arguments.judged.options()?;

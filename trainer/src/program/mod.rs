@@ -22,11 +22,12 @@ mod sample;
 mod train;
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 use clap::{Parser, Subcommand, ValueEnum};
 use edgegen_trainer::train::folder::RunFolder;
-use edgegen_trainer::train::trained::{self, TrainedRun, Which};
+use edgegen_trainer::train::trained::{self, Need, TrainedRun, Which};
 
 /// Trains small image generators (VAEs and GANs) and exports them for a device.
 #[derive(Parser)]
@@ -76,10 +77,14 @@ impl DeviceName {
 }
 
 /// Which of a run's stored weights to use.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum CheckpointName {
-    Best,
-    Last,
+fn checkpoint(text: &str) -> std::result::Result<Which, String> {
+    match text {
+        "best" => Ok(Which::Best),
+        "last" => Ok(Which::Last),
+        step => {
+            step.parse().map(Which::Step).map_err(|_| "give best, last, or the step of a snapshot".into())
+        }
+    }
 }
 
 /// A run and how to open it: the arguments of every command that uses a trained network.
@@ -90,8 +95,9 @@ struct RunArguments {
     /// Where the run's pictures lie now, if they were moved.
     #[arg(long, value_name = "PATH")]
     data: Option<PathBuf>,
-    #[arg(long, value_enum, default_value_t = CheckpointName::Best)]
-    checkpoint: CheckpointName,
+    /// Weights to use: best (of the best report), last, or the step of one of a GAN's snapshots.
+    #[arg(long, value_name = "best|last|STEP", default_value = "best", value_parser = checkpoint)]
+    checkpoint: Which,
 }
 
 impl RunArguments {
@@ -99,12 +105,15 @@ impl RunArguments {
         Ok(RunFolder::existing(&self.run)?)
     }
 
-    fn open(&self, folder: &RunFolder) -> Result<TrainedRun> {
-        let which = match self.checkpoint {
-            CheckpointName::Best => Which::Best,
-            CheckpointName::Last => Which::Last,
-        };
-        Ok(trained::open(folder, which, self.data.as_deref())?)
+    /// The run with the pictures that `need` asks for; says so if there are fewer.
+    fn open(&self, folder: &RunFolder, need: Need) -> Result<TrainedRun> {
+        // pictures that were pointed out are meant
+        let need = if self.data.is_some() && need == Need::IfThere { Need::All } else { need };
+        let run = trained::open(folder, self.checkpoint, self.data.as_deref(), need)?;
+        if let Some(why) = &run.incomplete {
+            eprintln!("{why}; going on with the {} pictures that the run kept", run.kept.train.count());
+        }
+        Ok(run)
     }
 }
 
@@ -118,9 +127,9 @@ fn check_png(path: &std::path::Path) -> Result<()> {
 }
 
 /// Parses the command line and does it.
-pub(crate) fn run() -> Result<()> {
-    match Arguments::parse().command {
-        Command::Train(arguments) => train::run(arguments),
+pub(crate) fn run() -> Result<ExitCode> {
+    let done = match Arguments::parse().command {
+        Command::Train(arguments) => return train::run(arguments),
         Command::Eval(arguments) => eval::run(arguments),
         Command::Compare(arguments) => compare::run(arguments),
         Command::Sample(arguments) => sample::run(arguments),
@@ -132,5 +141,6 @@ pub(crate) fn run() -> Result<()> {
             presets::run();
             Ok(())
         }
-    }
+    };
+    done.map(|()| ExitCode::SUCCESS)
 }

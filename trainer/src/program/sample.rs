@@ -6,6 +6,8 @@ use anyhow::{Context, Result};
 use edgegen_runtime::generate::class_named;
 use edgegen_trainer::train::pictures;
 
+use edgegen_trainer::train::trained::Need;
+
 use super::RunArguments;
 
 /// Most pictures of one grid.
@@ -36,7 +38,7 @@ pub(super) fn run(arguments: Arguments) -> Result<()> {
         arguments.count
     );
     super::check_png(&arguments.out)?;
-    let run = arguments.run.open(&arguments.run.folder()?)?;
+    let run = arguments.run.open(&arguments.run.folder()?, Need::Kept)?;
     let drawer = run.drawer().context("a classifier draws nothing")?;
     let class = arguments.class.map(|class| class_named(&run.classes, &class)).transpose()?;
     let frames = drawer.of_class(arguments.seed, arguments.count, class);

@@ -1,13 +1,14 @@
 //! `edgegen-train train PRESET --out RUN`
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result, bail};
-use edgegen_trainer::train::config::{Config, Objective};
+use edgegen_trainer::train::config::{Config, Length, Objective};
 use edgegen_trainer::train::folder::RunFolder;
-use edgegen_trainer::train::metrics::{Epoch, Figures};
+use edgegen_trainer::train::metrics::{Figures, Report};
 use edgegen_trainer::train::presets;
 use edgegen_trainer::train::run::{self, Observer, Outcome, Trainer};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -28,12 +29,11 @@ pub(super) struct Arguments {
     /// length changes from here on.
     #[arg(long)]
     resume: bool,
-    /// Passes over the training pictures.
-    #[arg(long, value_name = "N", conflicts_with = "steps")]
-    epochs: Option<u64>,
-    /// Steps, instead of passes.
-    #[arg(long, value_name = "N")]
-    steps: Option<u64>,
+    /// Go on although the pictures have changed since the run began.
+    #[arg(long, requires = "resume")]
+    data_changed: bool,
+    #[command(flatten)]
+    length: LengthArguments,
     /// Pictures per step.
     #[arg(long, value_name = "N")]
     batch: Option<usize>,
@@ -46,7 +46,7 @@ pub(super) struct Arguments {
     /// Side that a folder's images are resized to, pixels.
     #[arg(long, value_name = "PIXELS")]
     size: Option<usize>,
-    /// Tell what draws each picture's class: sub-folders, or an IDX set's labels.
+    /// Condition the generator or decoder on each picture's class: sub-folders, or an IDX set's labels.
     #[arg(long)]
     conditional: bool,
     /// Weight of a VAE's KL term.
@@ -69,8 +69,71 @@ pub(super) struct Arguments {
     device: DeviceName,
 }
 
+/// How long to train: one of these.
+#[derive(clap::Args)]
+#[group(multiple = false)]
+struct LengthArguments {
+    /// Length in pictures seen, counted at each visit: 500000, 500k or 1M.
+    #[arg(long, value_name = "N", value_parser = count)]
+    pictures: Option<u64>,
+    /// Length in hours: a step is measured first.
+    #[arg(long, value_name = "H")]
+    hours: Option<f64>,
+    /// Length in steps.
+    #[arg(long, value_name = "N")]
+    steps: Option<u64>,
+    /// Length in passes over the training pictures.
+    #[arg(long, value_name = "N")]
+    epochs: Option<u64>,
+}
+
+/// Most hours of a run: a year.
+const MOST_HOURS: f64 = 8766.0;
+
+impl LengthArguments {
+    /// The length that was given.
+    fn given(&self) -> Result<Option<Length>> {
+        let counts = [
+            ("--pictures", self.pictures, Length::Pictures as fn(u64) -> Length),
+            ("--steps", self.steps, Length::Steps),
+            ("--epochs", self.epochs, Length::Epochs),
+        ];
+        for (flag, count, length) in counts {
+            match count {
+                Some(0) => bail!("{flag} is 0; it takes 1 or more"),
+                Some(count) => return Ok(Some(length(count))),
+                None => {}
+            }
+        }
+        match self.hours {
+            Some(hours) if !(hours > 0.0 && hours <= MOST_HOURS) => {
+                bail!("--hours is {hours}; it takes more than 0, up to {MOST_HOURS}")
+            }
+            hours => Ok(hours.map(Length::Hours)),
+        }
+    }
+}
+
+/// A count with k or M for thousands or millions.
+fn count(text: &str) -> std::result::Result<u64, String> {
+    let (digits, factor) = match text.strip_suffix(['k', 'K']) {
+        Some(digits) => (digits, 1e3),
+        None => text.strip_suffix(['m', 'M']).map_or((text, 1.0), |digits| (digits, 1e6)),
+    };
+    let value: f64 = digits.parse().map_err(|_| format!("{text:?} is no count; give 500000, 500k or 1M"))?;
+    let value = value * factor;
+    if value.fract() == 0.0 && (0.0..9e15).contains(&value) {
+        Ok(value as u64)
+    } else {
+        Err(format!("{text:?} is no count; give 500000, 500k or 1M"))
+    }
+}
+
+/// Exit code of a run that was asked to stop, as a shell gives it to a program that SIGINT ends.
+const INTERRUPTED: u8 = 130;
+
 /// Trains.
-pub(super) fn run(arguments: Arguments) -> Result<()> {
+pub(super) fn run(arguments: Arguments) -> Result<ExitCode> {
     let device = arguments.device.open()?;
     let folder = RunFolder::new(&arguments.out);
     let mut stored = None;
@@ -100,7 +163,7 @@ pub(super) fn run(arguments: Arguments) -> Result<()> {
         eprintln!("{line}");
     }
     let mut trainer = if arguments.resume {
-        Trainer::resume(folder, config, dataset, device.as_ref())?
+        Trainer::resume(folder, config, dataset, device.as_ref(), arguments.data_changed)?
     } else {
         Trainer::begin(folder, config, dataset, device.as_ref())?
     };
@@ -114,14 +177,23 @@ pub(super) fn run(arguments: Arguments) -> Result<()> {
     progress.bar.finish_and_clear();
     let out = arguments.out.display();
     match outcome {
-        Outcome::Stopped => eprintln!(
-            "stopped at step {} of {}; edgegen-train train --resume --out {out} goes on",
+        Outcome::Stopped => {
+            eprintln!(
+                "stopped at step {} of {}; edgegen-train train --resume --out {out} goes on",
+                trainer.step_count(),
+                trainer.total_steps()
+            );
+            return Ok(ExitCode::from(INTERRUPTED));
+        }
+        Outcome::Early => eprintln!(
+            "stopped early, after step {} of {}: validation has not improved for a while (training.patience), and the best weights are kept",
             trainer.step_count(),
             trainer.total_steps()
         ),
-        Outcome::Finished => eprintln!("done: {out}; next: edgegen-train export {out} --out MODEL"),
+        Outcome::Finished => {}
     }
-    Ok(())
+    eprintln!("done: {out}; next: edgegen-train export {out} --out MODEL");
+    Ok(ExitCode::SUCCESS)
 }
 
 /// The base, then --config, then --set, then the flags.
@@ -150,15 +222,14 @@ fn settings(base: Config, arguments: &Arguments) -> Result<Config> {
         config.data.path = std::path::absolute(data).with_context(|| format!("--data {}", data.display()))?;
     }
     let training = &mut config.training;
-    if let Some(epochs) = arguments.epochs {
-        (training.epochs, training.steps) = (epochs, 0);
+    if let Some(length) = arguments.length.given()? {
+        training.set_length(length);
     }
     fn replace<T>(target: &mut T, value: Option<T>) {
         if let Some(value) = value {
             *target = value;
         }
     }
-    replace(&mut training.steps, arguments.steps);
     replace(&mut training.batch, arguments.batch);
     replace(&mut training.seed, arguments.seed);
     replace(&mut training.learning_rate, arguments.learning_rate);
@@ -175,15 +246,14 @@ fn settings(base: Config, arguments: &Arguments) -> Result<Config> {
         }
         _ => {}
     }
-    if arguments.steps == Some(0) || arguments.epochs == Some(0) {
-        bail!("--epochs and --steps take 1 or more");
-    }
     Ok(config)
 }
 
-/// A bar where there is a terminal, a line an epoch everywhere.
+/// A bar where there is a terminal, a line a report everywhere.
 struct Progress {
     bar: ProgressBar,
+    /// The last report's figure that the bar shows too.
+    validation: Option<String>,
 }
 
 impl Progress {
@@ -193,24 +263,24 @@ impl Progress {
         let bar = ProgressBar::new(trainer.total_steps()).with_style(style);
         bar.set_position(trainer.step_count());
         bar.reset_eta();
-        Self { bar }
+        Self { bar, validation: None }
     }
 }
 
 impl Observer for Progress {
     fn step(&mut self, step: u64, _total: u64, figures: &Figures) {
         self.bar.set_position(step);
-        self.bar.set_message(listed(figures));
+        let validation = self.validation.as_deref().unwrap_or_default();
+        self.bar.set_message(format!("{validation}{}", listed(figures)));
     }
 
-    fn epoch(&mut self, epoch: &Epoch) {
-        let line = format!(
-            "epoch {:>4}  {:>7.0} s  train: {}; validation: {}",
-            epoch.epoch,
-            epoch.seconds,
-            listed(&epoch.train),
-            listed(&epoch.validation)
-        );
+    fn report(&mut self, report: &Report) {
+        let mut line =
+            format!("step {:>7}  {:>6.0} s  train: {}", report.step, report.seconds, listed(&report.train));
+        if !report.validation.is_empty() {
+            line += &format!("; validation: {}", listed(&report.validation));
+        }
+        self.validation = report.validation.get("frechet").map(|distance| format!("Fréchet {distance:.4}, "));
         self.bar.suspend(|| eprintln!("{line}"));
     }
 

@@ -33,13 +33,16 @@ pub struct Position {
     pub step: u64,
     /// Training time, seconds.
     pub seconds: f64,
-    /// Figures of the epoch that is under way.
-    pub sums: Sums,
-    /// Best validation objective so far.
-    pub best: Option<f64>,
-    /// SHA-256 of the pictures that are learned from and judged by, hex.
+    /// Training pictures seen, counted at each visit.
     #[serde(default)]
-    pub data_sha256: Option<String>,
+    pub pictures: u64,
+    /// Figures of the steps since the last report.
+    pub sums: Sums,
+    /// Score of the best report so far.
+    pub best: Option<f64>,
+    /// Its step.
+    #[serde(default)]
+    pub best_step: u64,
 }
 
 /// A tensor on its way into a file.
@@ -66,10 +69,17 @@ impl View for &Stored {
     }
 }
 
+/// The name of the first tensor that holds a NaN or an infinite value.
+pub fn not_finite<'a>(parameters: impl IntoIterator<Item = &'a Parameter>) -> Option<&'a str> {
+    let mut parameters = parameters.into_iter();
+    let found = parameters.find(|parameter| !parameter.value.iter().all(|value| value.is_finite()));
+    found.map(|parameter| parameter.name.as_str())
+}
+
 fn stored(shape: &[usize], values: &[f32]) -> Result<Stored> {
     if let Some(value) = values.iter().find(|value| !value.is_finite()) {
         return Err(Error::Training(format!(
-            "a weight is {value}: the run has diverged; the last checkpoint is kept"
+            "a weight is {value}: the run has diverged, and this state is not stored; begin a new run with a lower --learning-rate"
         )));
     }
     let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
@@ -177,20 +187,6 @@ fn weights_sha256(file: &SafeTensors<'_>) -> String {
 }
 
 impl Checkpoint {
-    /// Refuses a data set, by its name and hash, that is not the one the run began with.
-    ///
-    /// # Errors
-    /// [`Error::Run`].
-    pub fn check_data(&self, name: &str, sha256: &str) -> Result<()> {
-        match &self.position.data_sha256 {
-            Some(stored) if stored != sha256 => Err(Error::run(
-                &self.path,
-                format!("belongs to a run on other pictures: those of {name} have changed since it began"),
-            )),
-            _ => Ok(()),
-        }
-    }
-
     fn take(&mut self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
         let (found, values) = self
             .tensors

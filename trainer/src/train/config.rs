@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use documented::DocumentedFields;
 use serde::{Deserialize, Serialize};
 
 use super::presets;
@@ -22,7 +23,7 @@ const LARGEST_BATCH: usize = 65_536;
 const LARGEST_LATENT: usize = 65_536;
 
 /// Everything that decides a run, besides the pictures themselves.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, DocumentedFields)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// Name of the preset that gave the defaults.
@@ -52,7 +53,7 @@ pub enum Objective {
 }
 
 /// Where pictures come from.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, DocumentedFields)]
 #[serde(deny_unknown_fields)]
 pub struct DataConfig {
     /// A folder; empty: the set inside the program.
@@ -78,14 +79,31 @@ pub enum Schedule {
     Staged,
 }
 
+/// How long a run is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Length {
+    /// Training pictures seen, counted at each visit.
+    Pictures(u64),
+    /// Steps.
+    Steps(u64),
+    /// Passes over the training pictures.
+    Epochs(u64),
+    /// Time.
+    Hours(f64),
+}
+
 /// How it is learned.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, DocumentedFields)]
 #[serde(deny_unknown_fields)]
 pub struct TrainingConfig {
-    /// Passes over the training pictures.
-    pub epochs: u64,
-    /// Steps instead of passes; 0: `epochs` counts.
+    /// Length in training pictures seen, counted at each visit; 0: another length counts.
+    pub pictures: u64,
+    /// Length in steps; counts before the others, unless it is 0.
     pub steps: u64,
+    /// Length in passes over the training pictures; counts if pictures and steps are 0.
+    pub epochs: u64,
+    /// Length in hours; if it is not 0, the run measures a step when it begins, and sets `steps` by it.
+    pub hours: f64,
     /// Pictures per step.
     pub batch: usize,
     /// Decides first weights, order and noise.
@@ -98,10 +116,12 @@ pub struct TrainingConfig {
     pub schedule: Schedule,
     /// Bound of the gradients' norm; 0: none.
     pub clip: f64,
-    /// Validation pictures that an epoch is judged by; 0: all.
+    /// Validation pictures that each report is judged by; 0: all.
     pub validate: usize,
-    /// Epochs between pictures.
-    pub pictures_every: u64,
+    /// A VAE or a classifier stops when its validation objective has not improved for this share of the run; 0: never.
+    pub patience: f64,
+    /// Seconds between checkpoints of up to 12 MB; larger ones are stored as much less often.
+    pub checkpoint_seconds: f64,
 }
 
 impl Config {
@@ -125,12 +145,42 @@ impl Config {
         toml::from_str(&text).map_err(|e| Error::run(path, e))
     }
 
-    /// As TOML.
+    /// As TOML, with what it means above every setting.
     ///
     /// # Errors
     /// [`Error::Config`], which no valid configuration gives.
     pub fn to_toml(&self) -> Result<String> {
-        toml::to_string_pretty(self).map_err(|e| Error::Config(e.to_string()))
+        let plain = toml::to_string_pretty(self).map_err(|e| Error::Config(e.to_string()))?;
+        let (mut text, mut table) = (String::new(), "");
+        for line in plain.lines() {
+            if let Some(name) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
+                table = name;
+            }
+            let key = line.split_once(" = ").map_or("", |(key, _)| key);
+            for comment in self.meaning(table, key).into_iter().flat_map(str::lines) {
+                text.push_str(format!("# {comment}").trim_end());
+                text.push('\n');
+            }
+            text.push_str(line);
+            text.push('\n');
+        }
+        Ok(text)
+    }
+
+    /// What the documentation of the setting `key` of `table` says.
+    fn meaning(&self, table: &str, key: &str) -> Option<&'static str> {
+        match (table, &self.objective) {
+            ("", _) => Self::get_field_docs(key),
+            ("data", _) => DataConfig::get_field_docs(key),
+            ("network", _) => NetworkConfig::get_field_docs(key),
+            ("training", _) => TrainingConfig::get_field_docs(key),
+            ("adam", _) => AdamConfig::get_field_docs(key),
+            ("objective", Objective::Vae(_)) => ObjectiveConfig::get_field_docs(key),
+            ("objective", Objective::Gan(_)) => GanConfig::get_field_docs(key),
+            ("objective", Objective::Classifier(_)) => ClassifierConfig::get_field_docs(key),
+            _ => return None,
+        }
+        .ok()
     }
 
     /// Refuses what cannot be trained.
@@ -139,14 +189,14 @@ impl Config {
     /// [`Error::Config`] naming the setting.
     pub fn validate(&self) -> Result<()> {
         let refuse = |problem: String| Err(Error::Config(problem));
-        let TrainingConfig { epochs, steps, batch, learning_rate, final_rate, clip, pictures_every, .. } =
+        let TrainingConfig { pictures, epochs, steps, hours, batch, learning_rate, final_rate, clip, .. } =
             self.training;
         if batch == 0 || batch > LARGEST_BATCH {
             return refuse(format!("training.batch is {batch}; it takes 1 to {LARGEST_BATCH}"));
         }
-        if epochs == 0 && steps == 0 {
+        if [pictures, epochs, steps] == [0; 3] && hours == 0.0 {
             return refuse(
-                "training.epochs and training.steps are both 0; one of them must say how long to train"
+                "training.pictures, steps, epochs and hours are all 0; one of them must say how long to train"
                     .into(),
             );
         }
@@ -155,9 +205,6 @@ impl Config {
                 "network.latent is {}; it takes 1 to {LARGEST_LATENT}",
                 self.network.latent
             ));
-        }
-        if pictures_every == 0 {
-            return refuse("training.pictures_every is 0; it takes 1 or more epochs".into());
         }
         if let Some(width) = self.network.hidden.iter().find(|width| **width == 0 || **width > LARGEST_LATENT)
         {
@@ -169,7 +216,9 @@ impl Config {
         if self.data.side < 8 || self.data.side > 512 {
             return refuse(format!("data.side is {}; it takes 8 to 512", self.data.side));
         }
-        for (name, value) in [("seed", self.training.seed), ("epochs", epochs), ("steps", steps)] {
+        let counts =
+            [("seed", self.training.seed), ("pictures", pictures), ("epochs", epochs), ("steps", steps)];
+        for (name, value) in counts {
             if i64::try_from(value).is_err() {
                 return refuse(format!("training.{name} is {value}; it takes at most {}", i64::MAX));
             }
@@ -191,9 +240,18 @@ impl Config {
             ("training.learning_rate", learning_rate, f64::MIN_POSITIVE),
             ("training.final_rate", final_rate, 0.0),
             ("training.clip", clip, 0.0),
+            ("training.hours", hours, 0.0),
+            ("training.patience", self.training.patience, 0.0),
+            ("training.checkpoint_seconds", self.training.checkpoint_seconds, 0.0),
             ("adam.epsilon", epsilon, f64::MIN_POSITIVE),
         ];
         match &self.objective {
+            Objective::Vae(ObjectiveConfig { denoise, .. }) if *denoise > 1.0 => {
+                return refuse(format!(
+                    "objective.denoise is {denoise}, but pictures have values in [0, 1]: for noise of {denoise} levels of 255, give --denoise {:.3}",
+                    denoise / 255.0
+                ));
+            }
             Objective::Vae(ObjectiveConfig { sigma, beta, free_bits, denoise, .. }) => bounded.extend([
                 ("objective.sigma", *sigma, 1e-4),
                 ("objective.beta", *beta, 0.0),
@@ -296,9 +354,11 @@ impl Config {
     /// # Errors
     /// [`Error::Config`], which no valid configuration gives.
     pub fn command(&self, dataset: &str) -> Result<String> {
-        const FLAGS: [(&str, &str); 10] = [
+        const FLAGS: [(&str, &str); 12] = [
+            ("training.pictures", "--pictures"),
             ("training.epochs", "--epochs"),
             ("training.steps", "--steps"),
+            ("training.hours", "--hours"),
             ("training.batch", "--batch"),
             ("training.seed", "--seed"),
             ("training.learning_rate", "--learning-rate"),
@@ -314,8 +374,15 @@ impl Config {
         }
         let mut base = presets::find(&self.preset)?.config;
         base.data.path.clone_from(&self.data.path);
-        if self.training.steps > 0 {
-            base.training.epochs = self.training.epochs; // steps alone count
+        // the length that counts is named, the others are not
+        let TrainingConfig { pictures, steps, epochs, hours, .. } = self.training;
+        let of_base = &mut base.training;
+        of_base.hours = hours;
+        if steps > 0 || pictures > 0 {
+            of_base.epochs = epochs;
+        }
+        if steps > 0 || pictures == 0 {
+            of_base.pictures = pictures;
         }
         let mut changed = Vec::new();
         changes("", &base.table()?, &self.table()?, &mut changed);
@@ -351,9 +418,24 @@ impl Config {
 }
 
 impl TrainingConfig {
-    /// All steps of a run whose epochs have `steps_per_epoch`.
-    pub fn total_steps(&self, steps_per_epoch: u64) -> u64 {
-        if self.steps > 0 { self.steps } else { self.epochs.saturating_mul(steps_per_epoch) }
+    /// All steps of a run whose epochs have `steps_per_epoch` steps of `batch` pictures.
+    pub fn total_steps(&self, steps_per_epoch: u64, batch: u64) -> u64 {
+        match (self.steps, self.pictures) {
+            (0, 0) => self.epochs.saturating_mul(steps_per_epoch),
+            (0, pictures) => pictures.div_ceil(batch.max(1)),
+            (steps, _) => steps,
+        }
+    }
+
+    /// Sets one length and no other.
+    pub fn set_length(&mut self, length: Length) {
+        (self.pictures, self.steps, self.epochs, self.hours) = (0, 0, 0, 0.0);
+        match length {
+            Length::Pictures(pictures) => self.pictures = pictures,
+            Length::Steps(steps) => self.steps = steps,
+            Length::Epochs(epochs) => self.epochs = epochs,
+            Length::Hours(hours) => self.hours = hours,
+        }
     }
 
     /// Learning rate of step `step` (from 0) of `total`.
@@ -433,6 +515,20 @@ mod tests {
             let parsed: Config = toml::from_str(&text).unwrap();
             assert_eq!(parsed, preset.config);
             assert!(preset.config.differences(&parsed).unwrap().is_empty());
+        }
+    }
+
+    #[test]
+    fn every_setting_is_explained() {
+        for preset in presets::all() {
+            let text = preset.config.to_toml().unwrap();
+            let mut before = "";
+            for line in text.lines() {
+                let setting = line.split_once(" = ").is_some_and(|(key, _)| !key.contains(['#', ' ']));
+                let told = before.starts_with('#') || line.starts_with("kind = ");
+                assert!(!setting || told, "{}: {line:?} is not explained", preset.config.preset);
+                before = line;
+            }
         }
     }
 

@@ -42,7 +42,12 @@ impl RunFolder {
         self.root.join("config.toml")
     }
 
-    /// One line an epoch.
+    /// A few of the pictures, see [`super::kept`].
+    pub fn pictures(&self) -> PathBuf {
+        self.root.join("pictures.safetensors")
+    }
+
+    /// One line a report.
     pub fn metrics(&self) -> PathBuf {
         self.root.join("metrics.jsonl")
     }
@@ -62,12 +67,44 @@ impl RunFolder {
         self.root.join("evaluation.json")
     }
 
-    /// Where a kind of picture of an epoch goes.
+    /// Of a GAN: the discriminator whose features rank the reports.
+    pub fn judge(&self) -> PathBuf {
+        self.root.join("checkpoints/judge.safetensors")
+    }
+
+    /// Of a GAN: the averaged generator after step `step`.
+    pub fn snapshot(&self, step: u64) -> PathBuf {
+        self.snapshots_folder().join(format!("step-{step:07}.safetensors"))
+    }
+
+    /// The steps of all snapshots, in order.
+    pub fn snapshots(&self) -> Vec<u64> {
+        let entries = fs::read_dir(self.snapshots_folder()).into_iter().flatten().flatten();
+        let mut steps: Vec<u64> = entries
+            .filter_map(|entry| {
+                let name = entry.file_name().into_string().ok()?;
+                name.strip_prefix("step-")?.strip_suffix(".safetensors")?.parse().ok()
+            })
+            .collect();
+        steps.sort_unstable();
+        steps
+    }
+
+    fn snapshots_folder(&self) -> PathBuf {
+        self.root.join("snapshots")
+    }
+
+    /// Where a kind of picture of a step goes.
     ///
     /// # Errors
     /// If its folder cannot be made.
-    pub(super) fn picture(&self, kind: &str, epoch: u64) -> Result<PathBuf> {
-        Ok(Self::create(self.root.join(kind))?.join(format!("epoch-{epoch:04}.png")))
+    pub(super) fn picture(&self, kind: &str, step: u64) -> Result<PathBuf> {
+        Ok(Self::create(self.root.join(kind))?.join(format!("step-{step:07}.png")))
+    }
+
+    /// Makes the folder of snapshots.
+    pub(super) fn make_snapshots(&self) -> Result<()> {
+        Self::create(self.snapshots_folder()).map(drop)
     }
 
     /// Makes the folders that every run has.

@@ -1,4 +1,4 @@
-//! What a run reports: one JSON object per epoch in `metrics.jsonl`.
+//! What a run reports: one JSON object per report in `metrics.jsonl`.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -39,28 +39,56 @@ impl Sums {
     }
 }
 
-/// One epoch.
+/// What a run reports at intervals that grow, see [`next_report`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Epoch {
-    /// From 1.
-    pub epoch: u64,
+pub struct Report {
     /// Steps done so far.
     pub step: u64,
+    /// Training pictures seen so far, counted at each visit.
+    #[serde(default)]
+    pub pictures: u64,
+    /// Passes over the training pictures so far.
+    pub epoch: f64,
     /// Training time so far, seconds.
     pub seconds: f64,
-    /// Learning rate at the end of the epoch.
+    /// Learning rate of the last step.
     pub learning_rate: f64,
-    /// Means over the epoch's steps, while they were made.
+    /// Means over the steps since the last report, while they were made.
     pub train: Figures,
-    /// What was measured at the end of the epoch.
+    /// What was measured now.
     pub validation: Figures,
+    /// The features that distances of samples are measured on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub features: Option<String>,
 }
 
-/// Reads every epoch of `path`; none if the file does not exist.
+/// Fewest steps between two reports.
+const FEWEST_STEPS: u64 = 10;
+/// Most reports of equal distance in a run: the later ones.
+const REPORTS: u64 = 25;
+
+/// The step after which the report that follows step `after` is made, in a run of `total` steps.
+///
+/// Intervals begin with a few steps, grow by a half each, and end at a 25th of the run. They are counted in steps and
+/// not in seconds, so that a run that was cut and resumed makes the same reports, and keeps the same best weights, as
+/// one that was not.
+pub fn next_report(after: u64, total: u64) -> u64 {
+    let longest = (total / REPORTS).max(FEWEST_STEPS);
+    let mut step = 0u64;
+    while step <= after {
+        step = step.saturating_add((step / 2).clamp(FEWEST_STEPS, longest));
+        if step >= total {
+            return total;
+        }
+    }
+    step
+}
+
+/// Reads every report of `path`; none if the file does not exist.
 ///
 /// # Errors
 /// [`Error::Run`] naming file and line.
-pub fn read(path: &Path) -> Result<Vec<Epoch>> {
+pub fn read(path: &Path) -> Result<Vec<Report>> {
     if !path.exists() {
         return Ok(Vec::new());
     }
@@ -71,16 +99,45 @@ pub fn read(path: &Path) -> Result<Vec<Epoch>> {
     text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()).map(parse).collect()
 }
 
-/// Writes all epochs to `path`.
+/// Writes all reports to `path`.
 ///
 /// # Errors
 /// The file system's.
-pub fn write(path: &Path, epochs: &[Epoch]) -> Result<()> {
+pub fn write(path: &Path, reports: &[Report]) -> Result<()> {
     write_atomically(path, |out| {
-        epochs.iter().try_for_each(|epoch| {
-            serde_json::to_writer(&mut *out, epoch)?;
+        reports.iter().try_for_each(|report| {
+            serde_json::to_writer(&mut *out, report)?;
             std::io::Write::write_all(out, b"\n")
         })
     })?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all(total: u64) -> Vec<u64> {
+        let mut steps = vec![next_report(0, total)];
+        while let Some(last) = steps.last().copied().filter(|last| *last < total) {
+            steps.push(next_report(last, total));
+        }
+        steps
+    }
+
+    #[test]
+    fn intervals_grow_up_to_a_25th_of_the_run() {
+        assert_eq!(all(1), [1]);
+        assert_eq!(all(25), [10, 20, 25]);
+        for total in [1_000, 5_000, 100_000, 10_000_000] {
+            let steps = all(total);
+            assert!(steps.len() < 70, "{} reports of {total} steps", steps.len());
+            let gaps: Vec<u64> = steps.windows(2).map(|pair| pair[1] - pair[0]).collect();
+            let (last, rest) = gaps.split_last().unwrap();
+            assert!(rest.is_sorted() && last <= &(total / REPORTS), "{gaps:?}");
+        }
+        // as quick where there are very many, and the same from any step on
+        assert_eq!(next_report(u64::MAX - 1, u64::MAX), u64::MAX);
+        assert_eq!(next_report(15, 5_000), next_report(19, 5_000));
+    }
 }

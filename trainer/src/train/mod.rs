@@ -2,10 +2,13 @@
 
 pub mod checkpoint;
 pub mod config;
+mod events;
 pub mod folder;
+pub mod kept;
 mod learner;
 pub mod metrics;
 pub mod pictures;
 pub mod presets;
+mod quality;
 pub mod run;
 pub mod trained;

@@ -9,7 +9,7 @@ use edgegen_runtime::pictures::{grid, write_png};
 use plotters::prelude::*;
 use plotters::style::{FontStyle, register_font};
 
-use super::metrics::Epoch;
+use super::metrics::Report;
 use crate::data::pixel_format;
 use crate::network::module::Module;
 use crate::{Error, Result};
@@ -113,16 +113,16 @@ pub fn write_grid(frames: &[Frame], columns: Option<usize>, path: &Path) -> Resu
     Ok(write_png(&grid(frames, columns)?, path)?)
 }
 
-/// Which of an epoch's figures.
+/// Which of a report's figures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
     /// Means over its steps.
     Train,
-    /// What was measured at its end.
+    /// What was measured then.
     Validation,
 }
 
-/// One figure over the epochs.
+/// One figure over the run.
 #[derive(Clone, Copy, Debug)]
 pub struct Curve {
     /// What the legend calls it.
@@ -134,10 +134,10 @@ pub struct Curve {
 }
 
 impl Curve {
-    fn value(&self, epoch: &Epoch) -> Option<f64> {
+    fn value(&self, report: &Report) -> Option<f64> {
         let figures = match self.source {
-            Source::Train => &epoch.train,
-            Source::Validation => &epoch.validation,
+            Source::Train => &report.train,
+            Source::Validation => &report.validation,
         };
         figures.get(self.key).copied()
     }
@@ -147,28 +147,28 @@ impl Curve {
 #[derive(Clone, Debug)]
 pub struct Panel {
     /// What stands above.
-    pub title: &'static str,
+    pub title: String,
     /// Up to four.
     pub curves: Vec<Curve>,
 }
 
 impl Panel {
     /// A figure in training and validation.
-    pub fn of_both(title: &'static str, key: &'static str) -> Self {
+    pub fn of_both(title: &str, key: &'static str) -> Self {
         let curve = |label, source| Curve { label, source, key };
         let curves = vec![curve("training", Source::Train), curve("validation", Source::Validation)];
-        Self { title, curves }
+        Self { title: title.to_string(), curves }
     }
 }
 
-/// Draws panels of curves over all epochs, one below the other.
+/// Draws panels of curves over all reports, one below the other.
 ///
 /// # Errors
 /// [`Error::Run`] if the drawing fails, or the file system's.
-pub fn write_curves(epochs: &[Epoch], panels: &[Panel], path: &Path) -> Result<()> {
+pub fn write_curves(reports: &[Report], panels: &[Panel], path: &Path) -> Result<()> {
     plot(path, (900, 350 * panels.len().max(1) as u32), |area| {
         let areas = area.split_evenly((panels.len().max(1), 1));
-        areas.iter().zip(panels).try_for_each(|(area, panel)| draw_panel(area, panel, epochs))
+        areas.iter().zip(panels).try_for_each(|(area, panel)| draw_panel(area, panel, reports))
     })
 }
 
@@ -234,11 +234,12 @@ fn plot(
 fn draw_panel<B: DrawingBackend>(
     area: &DrawingArea<B, plotters::coord::Shift>,
     panel: &Panel,
-    epochs: &[Epoch],
+    reports: &[Report],
 ) -> std::result::Result<(), DrawingAreaErrorKind<B::ErrorType>> {
     const COLORS: [RGBColor; 4] = [BLUE, RED, GREEN, BLACK];
-    // the first tenth of a run is far off and would flatten the rest
-    let visible = &epochs[epochs.len() / 10..];
+    // the first steps of a run are far off and would flatten the rest
+    let begin = reports.last().map_or(0, |last| last.step / 20);
+    let visible = &reports[reports.partition_point(|report| report.step < begin)..];
     let values: Vec<f64> =
         visible.iter().flat_map(|e| panel.curves.iter().filter_map(|curve| curve.value(e))).collect();
     if values.is_empty() {
@@ -247,22 +248,22 @@ fn draw_panel<B: DrawingBackend>(
     let low = values.iter().copied().fold(f64::INFINITY, f64::min);
     let high = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let margin = ((high - low) * 0.05).max(1e-3);
-    let first = visible.first().map_or(0, |e| e.epoch) as f64;
-    let last = (visible.last().map_or(1, |e| e.epoch) as f64).max(first + 1.0);
+    let first = visible.first().map_or(0, |report| report.step) as f64;
+    let last = (visible.last().map_or(1, |report| report.step) as f64).max(first + 1.0);
     let mut chart = ChartBuilder::on(area)
-        .caption(panel.title, ("sans-serif", 22))
+        .caption(&panel.title, ("sans-serif", 22))
         .margin(10)
         .x_label_area_size(32)
         .y_label_area_size(64)
         .build_cartesian_2d(first..last, low - margin..high + margin)?;
     chart
         .configure_mesh()
-        .x_desc("epoch")
-        .x_label_formatter(&|epoch| format!("{epoch:.0}"))
+        .x_desc("step")
+        .x_label_formatter(&|step| format!("{step:.0}"))
         .label_style(("sans-serif", 15))
         .draw()?;
     for (curve, color) in panel.curves.iter().zip(COLORS) {
-        let points = visible.iter().filter_map(|e| Some((e.epoch as f64, curve.value(e)?)));
+        let points = visible.iter().filter_map(|e| Some((e.step as f64, curve.value(e)?)));
         chart
             .draw_series(LineSeries::new(points, color.stroke_width(2)))?
             .label(curve.label)

@@ -42,8 +42,10 @@ pub fn all() -> Vec<Preset> {
         denoise: 0.0,
     };
     let training = TrainingConfig {
-        epochs: 50,
+        pictures: 2_000_000,
         steps: 0,
+        epochs: 0,
+        hours: 0.0,
         batch: 100,
         seed: 0,
         learning_rate: 1e-3,
@@ -51,7 +53,8 @@ pub fn all() -> Vec<Preset> {
         schedule: Schedule::Cosine,
         clip: 0.0,
         validate: 0,
-        pictures_every: 1,
+        patience: 0.3,
+        checkpoint_seconds: 60.0,
     };
     let mlp = Config {
         preset: "vae-mlp".into(),
@@ -68,10 +71,10 @@ pub fn all() -> Vec<Preset> {
     burda.network.hidden = vec![200, 200];
     burda.network.activation = Activation::Tanh;
     burda.objective = Objective::Vae(ObjectiveConfig { binarize: Binarize::Stochastic, ..objective });
-    burda.training.epochs = 3280;
+    (burda.training.pictures, burda.training.epochs) = (0, 3280);
+    burda.training.patience = 0.0;
     burda.training.batch = 20;
     burda.training.schedule = Schedule::Staged;
-    burda.training.pictures_every = 20;
     burda.adam.epsilon = 1e-4;
 
     let mut conv = mlp.clone();
@@ -81,7 +84,6 @@ pub fn all() -> Vec<Preset> {
     conv.network.architecture = Architecture::Conv;
     conv.network.latent = 32;
     conv.network.hidden = vec![256];
-    conv.training.epochs = 100;
 
     let gan = |name: &str, side, base, objective| {
         let mut config = conv.clone();
@@ -110,6 +112,7 @@ pub fn all() -> Vec<Preset> {
         r1_every: 16,
         augment: Vec::new(),
         average: 0.999,
+        features: String::new(),
     };
     let mut slim = gan(
         "gan-64-slim",
@@ -122,9 +125,8 @@ pub fn all() -> Vec<Preset> {
         },
     );
     slim.network.architecture = Architecture::Upsample;
-    slim.training.epochs = 250;
+    slim.training.pictures = 1_000_000;
     slim.training.schedule = Schedule::Linear;
-    slim.training.pictures_every = 10;
 
     let mut classifier = conv.clone();
     classifier.preset = "classifier".into();
@@ -132,7 +134,7 @@ pub fn all() -> Vec<Preset> {
     classifier.network.latent = 128;
     classifier.network.hidden = Vec::new();
     classifier.objective = Objective::Classifier(ClassifierConfig { shift: 2 });
-    classifier.training.epochs = 15;
+    classifier.training.pictures = 800_000;
     classifier.training.batch = 128;
 
     vec![

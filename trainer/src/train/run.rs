@@ -1,19 +1,23 @@
 //! The loop and its run folder.
 //!
 //! ```text
-//! RUN/config.toml                 every setting
-//! RUN/metrics.jsonl               one line an epoch
+//! RUN/config.toml                     every setting, with what it means
+//! RUN/pictures.safetensors            a few of the pictures, so that the run can be used without their folder
+//! RUN/metrics.jsonl                   one line a report
+//! RUN/events.out.tfevents.*           the same for TensorBoard
 //! RUN/curves.png
-//! RUN/samples/epoch-0001.png      drawn from the prior, always the same latents
-//! RUN/reconstructions/epoch-0001.png  of a VAE
-//! RUN/evaluation.json             of the test pictures, once asked for
-//! RUN/latent-grid.png             of a VAE with latents of two values
+//! RUN/samples/step-0000010.png        generated from the prior, always the same latents
+//! RUN/reconstructions/step-0000010.png    of a VAE
+//! RUN/latent-grid.png                 of a VAE with latents of two values
+//! RUN/evaluation.json                 what `edgegen-train eval` found
 //! RUN/checkpoints/last.safetensors    everything needed to go on
-//! RUN/checkpoints/best.safetensors    weights of the best validation objective; a GAN has none
+//! RUN/checkpoints/best.safetensors    the weights of the best report
+//! RUN/checkpoints/judge.safetensors   of a GAN: the discriminator whose features rank the reports
+//! RUN/snapshots/step-0000200.safetensors  of a GAN: averaged generators, a dozen at most
 //! ```
 //!
-//! Step s of a run depends on the configuration, the pictures and s alone, so a run that is cut and
-//! resumed ends in the weights of one that was not (on the CPU).
+//! Step s of a run depends on the configuration, the pictures and s alone, and so do its reports. A run that is cut and
+//! resumed therefore ends in the weights of one that was not (on the CPU).
 
 use std::fs::{self, File, TryLockError};
 use std::path::Path;
@@ -25,16 +29,26 @@ use edgegen_runtime::files::write_atomically;
 use edgegen_runtime::random::{Purpose, Stream};
 
 use super::checkpoint::{self, Checkpoint, Position};
-use super::config::Config;
+use super::config::{Config, Objective, TrainingConfig};
+use super::events::EventFile;
 use super::folder::RunFolder;
-use super::learner::{self, Learner, Step, Stop};
-use super::metrics::{self, Epoch, Figures, Sums};
+use super::kept::Kept;
+use super::learner::{self, Learner, Moment, Step, Stop};
+use super::metrics::{self, Figures, Report, Sums};
 use super::pictures;
 use crate::data::{self, Dataset, LoadOptions};
 use crate::{Error, Result};
 
-/// Longest training time that a kill can cost.
-const CHECKPOINT_EVERY: Duration = Duration::from_secs(60);
+/// A checkpoint of so many bytes is written every `training.checkpoint_seconds`, a larger one as much less often, so that a
+/// run does not wear out an SD card.
+const CHECKPOINT_BYTES: f64 = 12e6;
+/// Steps without a better report before a run may stop early.
+const FEWEST_STEPS_TO_STOP: u64 = 500;
+/// Share of the time asked for that steps get; the rest is for reports.
+const SHARE_OF_STEPS: f64 = 0.93;
+/// What a step's time is measured on.
+const MEASURED_STEPS: u64 = 8;
+const MEASURED_TIME: Duration = Duration::from_secs(10);
 /// Most values of one layer's outputs for a whole batch: 1 GiB, of which a step keeps several.
 const LARGEST_LAYER: usize = 1 << 28;
 
@@ -62,8 +76,8 @@ pub fn load_data(config: &Config) -> Result<Dataset> {
 pub trait Observer {
     /// Step `step` of `total` is done, with these figures of its batch.
     fn step(&mut self, step: u64, total: u64, figures: &Figures);
-    /// An epoch is done.
-    fn epoch(&mut self, epoch: &Epoch);
+    /// A report is made.
+    fn report(&mut self, report: &Report);
     /// Something that the run's owner should look at.
     fn warning(&mut self, warning: &str);
 }
@@ -73,6 +87,8 @@ pub trait Observer {
 pub enum Outcome {
     /// All steps are done.
     Finished,
+    /// Its validation objective no longer improved.
+    Early,
     /// It was asked to stop; the state is stored.
     Stopped,
 }
@@ -83,9 +99,14 @@ pub struct Trainer {
     dataset: Dataset,
     learner: Box<dyn Learner>,
     position: Position,
-    epochs: Vec<Epoch>,
+    reports: Vec<Report>,
     folder: RunFolder,
     order: (u64, Vec<u32>),
+    /// Best weights that are not stored yet, as a file's bytes.
+    best: Option<Vec<u8>>,
+    /// Bytes of the last checkpoint, with the best weights.
+    stored_bytes: usize,
+    data_sha256: String,
     /// Held while the run is trained, so that no second process trains it.
     lock: Option<File>,
 }
@@ -120,26 +141,29 @@ impl Trainer {
         }
         let mut trainer = Self::new(folder, config, dataset)?;
         trainer.move_to(device)?; // refused before anything is written
+        trainer.set_hours(device)?;
         trainer.lock()?;
+        Kept::of(&trainer.dataset, &trainer.data_sha256).write(&trainer.folder.pictures())?;
         trainer.write_config()?;
         Ok(trainer)
     }
 
-    /// Goes on with the run in `folder` from its last checkpoint. Of its settings only the length, and
-    /// the place of the same pictures, may differ.
+    /// Goes on with the run in `folder` from its last checkpoint. Of its settings only the length, `training.patience`,
+    /// and the place of the same pictures may differ; with `data_changed` also the pictures.
     ///
     /// # Errors
-    /// If settings differ, or a file is missing or damaged.
+    /// If settings or pictures differ, or a file is missing or damaged.
     pub fn resume(
         folder: RunFolder,
         config: Config,
         dataset: Dataset,
         device: Option<&Device>,
+        data_changed: bool,
     ) -> Result<Self> {
-        let stored = Config::read(&folder.config())?;
-        let mut comparable = stored.clone();
-        comparable.training.epochs = config.training.epochs;
-        comparable.training.steps = config.training.steps;
+        let mut comparable = Config::read(&folder.config())?;
+        let TrainingConfig { pictures, steps, epochs, hours, patience, .. } = config.training;
+        comparable.training =
+            TrainingConfig { pictures, steps, epochs, hours, patience, ..comparable.training };
         // the pictures themselves are compared, wherever they lie now
         comparable.data.path.clone_from(&config.data.path);
         let differences = comparable.differences(&config)?;
@@ -149,16 +173,22 @@ impl Trainer {
         }
         let mut trainer = Self::new(folder, config, dataset)?;
         trainer.lock()?; // first: what another process still writes must not be read
+        let kept = Kept::of(&trainer.dataset, &trainer.data_sha256);
+        let path = trainer.folder.pictures();
+        if path.is_file() && !data_changed {
+            Kept::read(&path)?.check(&kept, trainer.folder.root())?;
+        }
         let path = trainer.folder.last();
         if path.is_file() {
             let checkpoint = checkpoint::read(&path)?;
             trainer.take_up(checkpoint)?;
-        } else if trainer.folder.best().exists() || trainer.folder.metrics().exists() {
+        } else if trainer.folder.best().exists() {
             return Err(Error::run(
                 &path,
-                "is missing, though the run has finished epochs; put it back, or begin a new run",
+                "is missing, though the run has stored its best weights; put it back, or begin a new run",
             ));
         } // else it was killed before its first checkpoint: it begins again
+        trainer.set_hours(device)?;
         if trainer.total_steps() < trainer.position.step {
             return Err(Error::run(
                 trainer.folder.root(),
@@ -170,8 +200,47 @@ impl Trainer {
             ));
         }
         trainer.move_to(device)?;
+        kept.write(&trainer.folder.pictures())?;
         trainer.write_config()?;
         Ok(trainer)
+    }
+
+    /// Turns a length in hours into steps, by what a step takes: measured on a copy of the networks, or what the run's own
+    /// steps took so far.
+    fn set_hours(&mut self, device: Option<&Device>) -> Result<()> {
+        let TrainingConfig { hours, steps, .. } = self.config.training;
+        if hours == 0.0 || steps > 0 {
+            return Ok(());
+        }
+        let Position { step: done, seconds, .. } = self.position;
+        let one = if done > 0 { seconds / done as f64 } else { self.measure_step(device)? };
+        let left = (hours * 3600.0 - seconds).max(0.0);
+        let more = (SHARE_OF_STEPS * left / one.max(1e-6)) as u64;
+        self.config.training.steps = (done + more).max(1);
+        Ok(())
+    }
+
+    /// Seconds of a step, on networks that are thrown away afterwards.
+    fn measure_step(&mut self, device: Option<&Device>) -> Result<f64> {
+        let mut learner = learner::of(&self.config, &self.dataset)?;
+        if let Some(device) = device {
+            learner.move_to(device)?;
+        }
+        let indices = self.indices();
+        let mut times = Vec::new();
+        let begun = Instant::now();
+        for step in 0..MEASURED_STEPS {
+            let clock = Instant::now();
+            let at = Step { step, rate: self.config.training.learning_rate, indices: &indices };
+            learner.step(&at, &self.dataset).map_err(|stop| self.stopped(stop))?;
+            times.push(clock.elapsed().as_secs_f64());
+            if begun.elapsed() > MEASURED_TIME {
+                break;
+            }
+        }
+        // the first steps allocate and wake threads
+        times.sort_by(f64::total_cmp);
+        Ok(times[times.len() / 2])
     }
 
     /// Makes the folder this process's own.
@@ -197,9 +266,19 @@ impl Trainer {
             return Err(Error::data(&config.data.path, "holds no training pictures"));
         }
         let learner = learner::of(&config, &dataset)?;
-        let position = Position { data_sha256: Some(dataset.sha256()), ..Position::default() };
-        let (epochs, order) = (Vec::new(), (u64::MAX, Vec::new()));
-        let trainer = Self { config, dataset, learner, position, epochs, folder, order, lock: None };
+        let trainer = Self {
+            data_sha256: dataset.sha256(),
+            config,
+            dataset,
+            learner,
+            position: Position::default(),
+            reports: Vec::new(),
+            folder,
+            order: (u64::MAX, Vec::new()),
+            best: None,
+            stored_bytes: 0,
+            lock: None,
+        };
         let (batch, largest) = (trainer.batch_size(), trainer.learner.largest_layer());
         if largest.saturating_mul(batch) > LARGEST_LAYER {
             return Err(Error::Config(format!(
@@ -211,14 +290,12 @@ impl Trainer {
     }
 
     fn take_up(&mut self, mut checkpoint: Checkpoint) -> Result<()> {
-        let sha256 = self.position.data_sha256.take().unwrap_or_else(|| self.dataset.sha256());
-        checkpoint.check_data(&self.dataset.name, &sha256)?;
         let steps = checkpoint.position.step;
         self.learner.restore(&mut checkpoint, steps)?;
-        self.position = Position { data_sha256: Some(sha256), ..checkpoint.position };
-        // epochs that were reported after the checkpoint will come again
-        self.epochs = metrics::read(&self.folder.metrics())?;
-        self.epochs.retain(|epoch| epoch.step <= self.position.step);
+        self.position = checkpoint.position;
+        // reports that were made after the checkpoint will come again
+        self.reports = metrics::read(&self.folder.metrics())?;
+        self.reports.retain(|report| report.step <= steps);
         Ok(())
     }
 
@@ -258,17 +335,24 @@ impl Trainer {
 
     /// All steps of the run.
     pub fn total_steps(&self) -> u64 {
-        self.config.training.total_steps(self.steps_per_epoch())
+        self.config.training.total_steps(self.steps_per_epoch(), self.batch_size() as u64)
+    }
+
+    /// The configuration, with a length in hours turned into steps.
+    pub fn config(&self) -> &Config {
+        &self.config
     }
 
     /// Trains until the end, or until `stop` is set; the state is stored in both cases.
     ///
     /// # Errors
-    /// [`Error::Training`] if the loss is no longer a number: the last checkpoint stays.
+    /// [`Error::Training`] if the loss becomes NaN or infinite: the last checkpoint stays.
     pub fn train(&mut self, observer: &mut dyn Observer, stop: &AtomicBool) -> Result<Outcome> {
         let total = self.total_steps();
+        let mut events = EventFile::create(self.folder.root(), self.position.step)?;
         let mut clock = Instant::now();
         let mut stored = Instant::now();
+        let mut report_at = metrics::next_report(self.position.step, total);
         while self.position.step < total {
             if stop.load(Ordering::Relaxed) {
                 self.position.seconds += clock.elapsed().as_secs_f64();
@@ -278,24 +362,45 @@ impl Trainer {
             let figures = self.step(total)?;
             self.position.sums.add(&figures);
             self.position.step += 1;
+            self.position.pictures += self.batch_size() as u64;
             observer.step(self.position.step, total, &figures);
-            if self.position.step.is_multiple_of(self.steps_per_epoch()) || self.position.step == total {
+            if self.position.step == report_at {
                 self.position.seconds += clock.elapsed().as_secs_f64();
-                let warnings = self.finish_epoch(total)?;
-                if let Some(epoch) = self.epochs.last() {
-                    observer.epoch(epoch);
+                let reported = self.report(total, &mut events, observer);
+                if let Err(error) = reported {
+                    // what fails here, a full disk for example, must not cost the steps since the last checkpoint
+                    if !matches!(error, Error::Training(_)) {
+                        self.store()?;
+                    }
+                    return Err(error);
                 }
-                warnings.iter().for_each(|warning| observer.warning(warning));
-                stored = Instant::now();
+                if self.no_longer_improves(total) {
+                    self.store()?;
+                    return Ok(Outcome::Early);
+                }
+                report_at = metrics::next_report(self.position.step, total);
                 clock = Instant::now();
-            } else if stored.elapsed() > CHECKPOINT_EVERY {
+            }
+            let size = (self.stored_bytes as f64 / CHECKPOINT_BYTES).max(1.0);
+            if stored.elapsed().as_secs_f64() > size * self.config.training.checkpoint_seconds {
                 self.position.seconds += clock.elapsed().as_secs_f64();
-                clock = Instant::now();
                 self.store()?;
-                stored = Instant::now();
+                (stored, clock) = (Instant::now(), Instant::now());
             }
         }
+        self.store()?;
         Ok(Outcome::Finished)
+    }
+
+    /// Whether a run that can tell has gone on for long enough without a better report.
+    fn no_longer_improves(&self, total: u64) -> bool {
+        let patience = self.config.training.patience;
+        let since = self.position.step - self.position.best_step.min(self.position.step);
+        patience > 0.0
+            && !matches!(self.config.objective, Objective::Gan(_))
+            && self.position.best.is_some()
+            && self.position.step < total
+            && since >= FEWEST_STEPS_TO_STOP.max((patience * total as f64) as u64)
     }
 
     /// One step; returns its figures.
@@ -304,17 +409,28 @@ impl Trainer {
         let step = self.position.step;
         let rate = self.config.training.rate(step, total);
         let at = Step { step, rate, indices: &indices };
-        self.learner.step(&at, &self.dataset).map_err(|stop| match stop {
+        self.learner.step(&at, &self.dataset).map_err(|stop| self.stopped(stop))
+    }
+
+    /// Why a step could not be made, as the run's error.
+    fn stopped(&self, stop: Stop) -> Error {
+        match stop {
             Stop::Diverged(why) => self.diverged(&why),
             Stop::Device(error) => crate::device::failed(&error),
-        })
+        }
     }
 
     fn diverged(&self, what: &str) -> Error {
+        let kept = if self.folder.last().is_file() {
+            format!("its last checkpoint is kept in {}", self.folder.root().display())
+        } else {
+            format!("no checkpoint was stored yet in {}", self.folder.root().display())
+        };
+        let rate = self.config.training.learning_rate;
         Error::Training(format!(
-            "{what} after step {}: the run has diverged; its last checkpoint is kept in {}; begin a new run with a lower --learning-rate or with --set training.clip=10",
+            "{what} after step {}: the run has diverged; {kept}; begin a new run with a lower --learning-rate, such as {:.0e} instead of {rate:.0e}, or with --set training.clip=10",
             self.position.step,
-            self.folder.root().display()
+            rate / 3.0
         ))
     }
 
@@ -331,53 +447,60 @@ impl Trainer {
         self.order.1[start..start + self.batch_size()].iter().map(|index| *index as usize).collect()
     }
 
-    /// Judges, draws and stores; returns warnings.
-    fn finish_epoch(&mut self, total: u64) -> Result<Vec<String>> {
+    /// Judges, shows and notes what the run has come to.
+    fn report(&mut self, total: u64, events: &mut EventFile, observer: &mut dyn Observer) -> Result<()> {
         self.learner.settle()?;
         let train = self.position.sums.means();
-        let verdict = self.learner.judge(&self.dataset, &train);
-        if let Some((name, value)) = verdict.figures.iter().find(|(_, value)| !value.is_finite()) {
-            return Err(self.diverged(&format!("{name} is {value} at the end of the epoch")));
-        }
         let step = self.position.step;
-        let epoch = Epoch {
-            epoch: step.div_ceil(self.steps_per_epoch()),
+        let moment = Moment { step, total, folder: &self.folder, dataset: &self.dataset };
+        let verdict = self.learner.judge(&moment, &train)?;
+        if let Some((name, value)) = verdict.figures.iter().find(|(_, value)| !value.is_finite()) {
+            return Err(self.diverged(&format!("{name} is {value}")));
+        }
+        if let Some(name) = checkpoint::not_finite(self.learner.parameters()) {
+            return Err(self.diverged(&format!("{name} holds a NaN or an infinite value")));
+        }
+        let report = Report {
             step,
+            pictures: self.position.pictures,
+            epoch: step as f64 / self.steps_per_epoch() as f64,
             seconds: self.position.seconds,
             learning_rate: self.config.training.rate(step.saturating_sub(1), total),
             train,
             validation: verdict.figures,
+            features: verdict.features,
         };
         self.position.sums = Sums::default();
-        let improved = verdict.score.is_some_and(|score| self.position.best.is_none_or(|best| score > best));
-        if improved {
-            self.position.best = verdict.score;
+        if verdict.score.is_some_and(|score| self.position.best.is_none_or(|best| score > best)) {
+            (self.position.best, self.position.best_step) = (verdict.score, step);
+            self.best = Some(self.encode(false)?);
         }
-        // made before anything is stored: it refuses a state that is no longer finite
-        let last = self.encode()?;
-        if improved {
-            let best = checkpoint::encode(self.learner.parameters().into_iter(), &[], &self.position)?;
-            checkpoint::save(&self.folder.best(), &best)?;
-        }
-        let number = epoch.epoch;
-        self.epochs.push(epoch);
-        if number.is_multiple_of(self.config.training.pictures_every) || step == total {
-            self.learner.draw(&self.folder, number, &self.dataset)?;
-            let curves = self.folder.root().join("curves.png");
-            pictures::write_curves(&self.epochs, &self.learner.panels(), &curves)?;
-        }
-        metrics::write(&self.folder.metrics(), &self.epochs)?;
-        checkpoint::save(&self.folder.last(), &last)?;
-        Ok(verdict.warnings)
+        let pictures = self.learner.draw(&self.folder, step, &self.dataset)?;
+        events.add(&report, &pictures)?;
+        observer.report(&report);
+        self.reports.push(report);
+        let curves = self.folder.root().join("curves.png");
+        pictures::write_curves(&self.reports, &self.learner.panels(), &curves)?;
+        metrics::write(&self.folder.metrics(), &self.reports)?;
+        verdict.warnings.iter().for_each(|warning| observer.warning(warning));
+        Ok(())
     }
 
-    fn encode(&self) -> Result<Vec<u8>> {
-        let parameters = self.learner.parameters().into_iter();
-        checkpoint::encode(parameters, &self.learner.optimisers(), &self.position)
+    /// The bytes of the weights, with the optimisers' state where `whole`.
+    fn encode(&self, whole: bool) -> Result<Vec<u8>> {
+        let optimisers = if whole { self.learner.optimisers() } else { Vec::new() };
+        checkpoint::encode(self.learner.parameters().into_iter(), &optimisers, &self.position)
     }
 
+    /// Stores the best weights and the state; if a kill comes between the two, the resumed run finds the best again.
     fn store(&mut self) -> Result<()> {
         self.learner.settle()?;
-        checkpoint::save(&self.folder.last(), &self.encode()?)
+        let last = self.encode(true)?; // first: it refuses a state that is no longer finite
+        self.stored_bytes = last.len();
+        if let Some(best) = self.best.take() {
+            self.stored_bytes += best.len();
+            checkpoint::save(&self.folder.best(), &best)?;
+        }
+        checkpoint::save(&self.folder.last(), &last)
     }
 }

@@ -7,6 +7,7 @@ use edgegen_runtime::model::{Kind, Range};
 use super::checkpoint::{self, Position};
 use super::config::{Config, Objective};
 use super::folder::RunFolder;
+use super::kept::{Facts, Kept};
 use super::learner::restore_average;
 use super::pictures::Drawer;
 use super::run::load_data;
@@ -20,10 +21,12 @@ use crate::{Error, Result};
 /// Which stored weights to use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Which {
-    /// Those of the best validation objective; a GAN has none, and its last are used.
+    /// Those of the best report; where no report was ranked, those of the last checkpoint.
     Best,
     /// Those of the last checkpoint.
     Last,
+    /// Those of a GAN's snapshot after this step.
+    Step(u64),
 }
 
 /// What was trained.
@@ -36,15 +39,32 @@ pub enum Trained {
     Classifier(Classifier),
 }
 
+/// Which pictures a use of a trained network asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// All: the folder must be there, unchanged.
+    All,
+    /// All, or those that the run kept where the folder is gone or has changed.
+    IfThere,
+    /// Those that the run kept.
+    Kept,
+}
+
 /// A trained network with what it was trained on.
 pub struct TrainedRun {
     /// Every setting.
     pub config: Config,
-    /// The pictures.
+    /// The pictures: all of them, or those that were kept.
     pub dataset: Dataset,
+    /// Why `dataset` holds only the kept pictures, if that was not asked for.
+    pub incomplete: Option<String>,
+    /// The pictures that the run kept, to calibrate on and to compare with: always the same.
+    pub kept: Dataset,
+    /// What is known of all pictures.
+    pub facts: Facts,
     /// The network.
     pub trained: Trained,
-    /// Names of the classes that it is told of, or tells apart; empty if there are none.
+    /// Names of the classes that it is conditioned on, or tells apart; empty if there are none.
     pub classes: Vec<String>,
     /// Which of the run's weights these are.
     pub which: Which,
@@ -66,8 +86,7 @@ impl TrainedRun {
 
     /// Training pictures that were learned from, counted at each visit.
     pub fn pictures_seen(&self) -> u64 {
-        let batch = self.config.training.batch.min(self.dataset.train.count());
-        self.position.step * batch as u64
+        self.position.pictures
     }
 
     /// The part that draws, if there is one.
@@ -81,29 +100,57 @@ impl TrainedRun {
     }
 }
 
-/// Loads a run's network and data set; `data` is where the pictures lie now, if they were moved.
+/// The pictures that `need` asks for, and why there are only the kept ones.
+fn pictures(folder: &RunFolder, config: &Config, need: Need) -> Result<(Dataset, Option<String>)> {
+    let kept = || Kept::read(&folder.pictures());
+    match need {
+        Need::Kept => Ok((kept()?.dataset(), None)),
+        Need::All => {
+            let dataset = load_data(config)?;
+            let found = Kept::of(&dataset, &dataset.sha256());
+            kept()?.check(&found, folder.root())?;
+            Ok((dataset, None))
+        }
+        Need::IfThere => match pictures(folder, config, Need::All) {
+            Ok(all) => Ok(all),
+            Err(why) => Ok((kept()?.dataset(), Some(why.to_string()))),
+        },
+    }
+}
+
+/// Loads a run's network, and the pictures that `need` asks for; `data` is where they lie now, if they were moved.
 ///
 /// # Errors
 /// [`Error::Run`] naming the file that is missing or damaged.
-pub fn open(folder: &RunFolder, which: Which, data: Option<&Path>) -> Result<TrainedRun> {
+pub fn open(folder: &RunFolder, which: Which, data: Option<&Path>, need: Need) -> Result<TrainedRun> {
     let mut config = Config::read(&folder.config())?;
     if let Some(path) = data {
         config.data.path = path.to_path_buf();
     }
     config.validate()?;
-    let dataset = load_data(&config)?;
-    let which = if matches!(config.objective, Objective::Gan(_)) { Which::Last } else { which };
+    let (dataset, incomplete) = pictures(folder, &config, need)?;
+    let kept = Kept::read(&folder.pictures())?;
+    let facts = kept.facts.clone();
+    // a GAN that had no distances to go by, or was stopped before its first
+    let ranked = folder.best().is_file() || !matches!(config.objective, Objective::Gan(_));
+    let which = if which == Which::Best && !ranked { Which::Last } else { which };
     let path = match which {
         Which::Best => folder.best(),
         Which::Last => folder.last(),
+        Which::Step(step) => folder.snapshot(step),
     };
     if !path.is_file() {
-        return Err(Error::run(&path, "does not exist yet: the run has not finished an epoch"));
+        let problem = match which {
+            Which::Step(_) => {
+                format!("does not exist: the run has snapshots of the steps {:?}", folder.snapshots())
+            }
+            _ => "does not exist yet: the run has stored nothing so far".into(),
+        };
+        return Err(Error::run(&path, problem));
     }
     let mut stored = checkpoint::read(&path)?;
-    stored.check_data(&dataset.name, &dataset.sha256())?;
     let (network, seed) = (&config.network, config.training.seed);
-    let mut classes = config.classes(&dataset)?;
+    let mut classes = if config.network.conditional { facts.classes.clone() } else { Vec::new() };
     let trained = match &config.objective {
         Objective::Vae(objective) => {
             let mut vae = Vae::new(network, dataset.shape, classes.len(), seed)?;
@@ -122,5 +169,17 @@ pub fn open(folder: &RunFolder, which: Which, data: Option<&Path>) -> Result<Tra
         }
     };
     let (position, checkpoint_sha256) = (stored.position, stored.sha256);
-    Ok(TrainedRun { config, dataset, trained, classes, which, position, checkpoint_sha256 })
+    let kept = kept.dataset();
+    Ok(TrainedRun {
+        config,
+        dataset,
+        incomplete,
+        kept,
+        facts,
+        trained,
+        classes,
+        which,
+        position,
+        checkpoint_sha256,
+    })
 }

@@ -4,7 +4,7 @@ use candle_core::Device;
 use edgegen_runtime::model::Range;
 use edgegen_runtime::random::{Purpose, Stream};
 
-use super::{Learner, Step, Stepped, Stop, Verdict, largest_layer};
+use super::{Learner, Moment, Shown, Step, Stepped, Stop, Verdict, largest_layer};
 use crate::classifier::{Classifier, ClassifierConfig, shift_at_random};
 use crate::data::{self, Dataset};
 use crate::evaluate::verdicts;
@@ -65,11 +65,11 @@ impl Learner for ClassifierLearner {
         Ok(()) // it is never on a device
     }
 
-    fn judge(&self, dataset: &Dataset, _epoch: &Figures) -> Verdict {
-        let limit = self.config.training.validate;
+    fn judge(&mut self, moment: &Moment<'_>, _train: &Figures) -> Result<Verdict> {
+        let (limit, dataset) = (self.config.training.validate, moment.dataset);
         let (loss, accuracy) = verdicts(&self.classifier, dataset.shape, &dataset.validation, limit);
         let figures = figures([("cross_entropy", loss), ("accuracy", accuracy)]);
-        Verdict { figures, score: Some(-loss), warnings: Vec::new() }
+        Ok(Verdict { figures, score: Some(-loss), ..Verdict::default() })
     }
 
     fn parameters(&self) -> Vec<&Parameter> {
@@ -87,8 +87,8 @@ impl Learner for ClassifierLearner {
         Ok(())
     }
 
-    fn draw(&self, _folder: &RunFolder, _epoch: u64, _dataset: &Dataset) -> Result<()> {
-        Ok(()) // it draws nothing
+    fn draw(&self, _folder: &RunFolder, _step: u64, _dataset: &Dataset) -> Result<Vec<Shown>> {
+        Ok(Vec::new()) // it generates nothing
     }
 
     fn panels(&self) -> Vec<Panel> {

@@ -7,17 +7,18 @@ use edgegen_runtime::generate::Latents;
 use edgegen_runtime::model::Range;
 use edgegen_runtime::random::{Purpose, Stream};
 
-use super::{Learner, Step, Stepped, Stop, Verdict, largest_layer, on_device};
-use crate::Result;
+use super::{Learner, Moment, Shown, Step, Stepped, Stop, Verdict, largest_layer, on_device};
 use crate::data::{self, Dataset, Pictures};
 use crate::device::DeviceGan;
 use crate::gan::{Example, Gan, GanConfig, Pace};
 use crate::network::module::{Module, Parameter};
-use crate::train::checkpoint::{Checkpoint, Optimised, optimised};
+use crate::train::checkpoint::{self, Checkpoint, Optimised, Position, optimised};
 use crate::train::config::Config;
 use crate::train::folder::RunFolder;
 use crate::train::metrics::{Figures, figures};
 use crate::train::pictures::{self, Curve, Drawer, Panel, SAMPLES, Source};
+use crate::train::quality::{Quality, thinned};
+use crate::{Error, Result};
 
 /// Latents that batch norm's statistics are estimated from where a generator is used.
 const STATISTICS: usize = 4096;
@@ -31,7 +32,11 @@ const STATISTICS_SEED: u64 = 0;
 const COLLAPSED: f64 = 0.3;
 /// Accuracy of D on real and drawn pictures, both, above which G has little to learn from.
 const OVERWHELMED: f64 = 0.99;
-/// Norm of G's gradient, over the epoch, below which it does not move.
+/// The run's own discriminator becomes the judge after one in so many of its steps.
+const FROZEN_AT: u64 = 10;
+/// Distances are measured after one in so many of its steps.
+const MEASURED_FROM: u64 = 20;
+/// Norm of G's gradient, over a report's steps, below which it does not move.
 const STILL: f64 = 1e-6;
 
 pub(super) struct GanLearner {
@@ -40,6 +45,18 @@ pub(super) struct GanLearner {
     device: Option<DeviceGan>,
     /// How much the training pictures differ, see [`diversity`].
     data_diversity: f64,
+    objective: GanConfig,
+    judge: Judge,
+}
+
+/// What ranks the reports.
+enum Judge {
+    /// It has not been looked for yet.
+    Unknown,
+    /// The run's own discriminator will, once it has learned something.
+    Awaited,
+    /// It does.
+    Ready(Box<Quality>),
 }
 
 impl GanLearner {
@@ -50,7 +67,57 @@ impl GanLearner {
         let chosen = like_samples(&dataset.train, classes);
         let pictures = data::batch(Range::Signed, dataset.shape, &dataset.train, chosen.into_iter());
         let data_diversity = diversity(&pictures, dataset.shape.values(), classes.max(1));
-        Ok(Self { config, gan, device: None, data_diversity })
+        if !objective.features.is_empty() {
+            Quality::given(&objective.features, dataset)?; // refused before anything is written
+        }
+        Ok(Self { config, gan, device: None, data_diversity, objective, judge: Judge::Unknown })
+    }
+
+    /// What ranks this report: found when a report first asks for it.
+    fn quality(&mut self, moment: &Moment<'_>) -> Result<Option<&Quality>> {
+        let (dataset, path) = (moment.dataset, moment.folder.judge());
+        if let Judge::Unknown = self.judge {
+            let module = self.gan.discriminator.clone();
+            let found = match Quality::given(&self.objective.features, dataset)? {
+                Some(given) => Some(given),
+                None => Quality::read(&path, module, moment.step, dataset)?,
+            };
+            self.judge = found.map_or(Judge::Awaited, |quality| Judge::Ready(Box::new(quality)));
+        }
+        if let Judge::Awaited = self.judge
+            && moment.step * FROZEN_AT >= moment.total
+        {
+            let own = Quality::own(self.gan.normalised_discriminator(), moment.step, dataset)?;
+            if let Some(own) = own {
+                own.store(&path)?;
+                self.judge = Judge::Ready(Box::new(own));
+            }
+        }
+        Ok(match &self.judge {
+            Judge::Ready(quality) => Some(quality),
+            _ => None,
+        })
+    }
+
+    /// Stores the moving average at every twelfth of the run.
+    fn take_snapshot(&self, moment: &Moment<'_>) -> Result<()> {
+        let twelfth = |step: u64| u128::from(step) * 12 / u128::from(moment.total.max(1));
+        let taken = moment.folder.snapshots();
+        let before = taken.iter().copied().filter(|step| *step < moment.step).max().unwrap_or(0);
+        if moment.step != moment.total && twelfth(before) == twelfth(moment.step) {
+            return Ok(());
+        }
+        moment.folder.make_snapshots()?;
+        let position = Position { step: moment.step, ..Position::default() };
+        let bytes = checkpoint::encode(self.gan.average.parameters().iter(), &[], &position)?;
+        checkpoint::save(&moment.folder.snapshot(moment.step), &bytes)?;
+        let taken = moment.folder.snapshots();
+        let kept = thinned(taken.clone());
+        for step in taken.into_iter().filter(|step| !kept.contains(step)) {
+            let path = moment.folder.snapshot(step);
+            std::fs::remove_file(&path).map_err(|e| Error::io("remove", &path, e))?;
+        }
+        Ok(())
     }
 
     /// The moving average with statistics of its own.
@@ -164,7 +231,7 @@ impl Learner for GanLearner {
             None => self.gan.learn(&example, pace, &mut chance),
         };
         if !found.finite() {
-            return Err(Stop::Diverged(format!("a loss or gradient is no number ({found:?})")));
+            return Err(Stop::Diverged(format!("a loss or a gradient is not finite ({found:?})")));
         }
         let mut all = figures([
             ("d_loss", found.discriminator_loss),
@@ -193,20 +260,32 @@ impl Learner for GanLearner {
         }
     }
 
-    fn judge(&self, dataset: &Dataset, epoch: &Figures) -> Verdict {
+    fn judge(&mut self, moment: &Moment<'_>, train: &Figures) -> Result<Verdict> {
+        let dataset = moment.dataset;
+        self.take_snapshot(moment)?;
         let average = self.average();
         let drawer = Drawer { module: &average, shape: dataset.shape, range: Range::Signed };
         let classes = average.network().classes();
         let count = compared(classes);
-        let latents = Latents::from_seed(self.config.training.seed, 0, count, drawer.latent(), 1.0);
+        let seed = self.config.training.seed;
+        let latents = Latents::from_seed(seed, 0, count, drawer.latent(), 1.0);
         let values = drawer.values(latents.values(), drawer.classes(count).as_deref());
         crate::nn::buffers::release();
         let found = diversity(&values, dataset.shape.values(), classes.max(1));
         // pictures that are all the same, or one a class, tell nothing
         let share = (self.data_diversity > 0.0).then(|| found / self.data_diversity);
-        let warnings = warnings(share, epoch);
-        let figures = share.map(|share| figures([("diversity", share)])).unwrap_or_default();
-        Verdict { figures, score: None, warnings }
+        let mut verdict = Verdict { warnings: warnings(share, train), ..Verdict::default() };
+        verdict.figures.extend(share.map(|share| ("diversity".to_string(), share)));
+        // early reports come often and are never the best
+        if moment.step * MEASURED_FROM >= moment.total
+            && let Some(quality) = self.quality(moment)?
+        {
+            let figures = quality.measure(&drawer, seed)?;
+            verdict.score = figures.get("frechet").map(|distance| -distance);
+            verdict.features = Some(quality.name().to_string());
+            verdict.figures.extend(figures);
+        }
+        Ok(verdict)
     }
 
     fn parameters(&self) -> Vec<&Parameter> {
@@ -226,28 +305,36 @@ impl Learner for GanLearner {
         Ok(())
     }
 
-    fn draw(&self, folder: &RunFolder, epoch: u64, dataset: &Dataset) -> Result<()> {
+    fn draw(&self, folder: &RunFolder, step: u64, dataset: &Dataset) -> Result<Vec<Shown>> {
         let average = self.average();
         let drawer = Drawer { module: &average, shape: dataset.shape, range: Range::Signed };
         // a column a class, where a row can hold all
         let columns = Some(average.network().classes()).filter(|classes| (2..=16).contains(classes));
         let count = SAMPLES.next_multiple_of(columns.unwrap_or(1));
         let samples = drawer.samples(self.config.training.seed, count);
-        pictures::write_grid(&samples, columns, &folder.picture("samples", epoch)?)
+        let path = folder.picture("samples", step)?;
+        pictures::write_grid(&samples, columns, &path)?;
+        Ok(vec![("samples", path)])
     }
 
     fn panels(&self) -> Vec<Panel> {
-        let of = |title, keys: &[(&'static str, &'static str)]| Panel {
-            title,
+        let of = |title: &str, keys: &[(&'static str, &'static str)]| Panel {
+            title: title.into(),
             curves: keys.iter().map(|(label, key)| Curve { label, source: Source::Train, key }).collect(),
+        };
+        let of_samples = |title, key| Panel {
+            title,
+            curves: vec![Curve { label: "samples", source: Source::Validation, key }],
+        };
+        let distance = match &self.judge {
+            Judge::Ready(quality) => format!("Fréchet distance on features of {}", quality.name()),
+            _ => "Fréchet distance".into(),
         };
         vec![
             of("loss", &[("D", "d_loss"), ("G", "g_loss")]),
             of("share that D tells", &[("real", "d_accuracy_real"), ("drawn", "d_accuracy_drawn")]),
-            Panel {
-                title: "diversity of samples (pictures: 1)",
-                curves: vec![Curve { label: "samples", source: Source::Validation, key: "diversity" }],
-            },
+            of_samples("diversity of samples (pictures: 1)".into(), "diversity"),
+            of_samples(distance, "frechet"),
         ]
     }
 

@@ -4,6 +4,8 @@ mod classifier;
 mod gan;
 mod vae;
 
+use std::path::PathBuf;
+
 use candle_core::Device;
 
 use super::checkpoint::{Checkpoint, Optimised};
@@ -44,15 +46,33 @@ impl From<candle_core::Error> for Stop {
 /// A step's figures, or why there is none.
 pub(super) type Stepped = std::result::Result<Figures, Stop>;
 
-/// What is found at the end of an epoch.
+/// When a report is made, and what it may look at.
+pub(super) struct Moment<'a> {
+    /// Steps done.
+    pub(super) step: u64,
+    /// Steps of the whole run.
+    pub(super) total: u64,
+    /// The run.
+    pub(super) folder: &'a RunFolder,
+    /// All pictures.
+    pub(super) dataset: &'a Dataset,
+}
+
+/// What a report finds.
+#[derive(Default)]
 pub(super) struct Verdict {
-    /// Figures of validation pictures or of drawn ones.
+    /// Figures of validation pictures or of generated ones.
     pub(super) figures: Figures,
-    /// The larger, the better are the weights; `None` if nothing tells, and the last ones are used.
+    /// The larger, the better are the weights; `None` if nothing tells.
     pub(super) score: Option<f64>,
+    /// The features that distances were measured on.
+    pub(super) features: Option<String>,
     /// What the run's owner should look at.
     pub(super) warnings: Vec<String>,
 }
+
+/// A picture that a report made: its title, and its file.
+pub(super) type Shown = (&'static str, PathBuf);
 
 /// Networks with their optimisers, and how a step moves them. A step depends on the configuration, the
 /// pictures and its number alone.
@@ -75,8 +95,11 @@ pub(super) trait Learner {
     /// [`crate::Error::Training`] if the device fails.
     fn settle(&mut self) -> Result<()>;
 
-    /// Measures at the end of an epoch with these means of its steps.
-    fn judge(&self, dataset: &Dataset, epoch: &Figures) -> Verdict;
+    /// Measures what the networks have come to; `train` are the means of the steps since the last report.
+    ///
+    /// # Errors
+    /// If what it measures by fails.
+    fn judge(&mut self, moment: &Moment<'_>, train: &Figures) -> Result<Verdict>;
 
     /// Every tensor of the state.
     fn parameters(&self) -> Vec<&Parameter>;
@@ -87,8 +110,8 @@ pub(super) trait Learner {
     /// Takes up a state in which `steps` are done.
     fn restore(&mut self, checkpoint: &mut Checkpoint, steps: u64) -> Result<()>;
 
-    /// Draws the pictures of an epoch.
-    fn draw(&self, folder: &RunFolder, epoch: u64, dataset: &Dataset) -> Result<()>;
+    /// Writes the pictures of a report, and returns their files.
+    fn draw(&self, folder: &RunFolder, step: u64, dataset: &Dataset) -> Result<Vec<Shown>>;
 
     /// The curves of a run.
     fn panels(&self) -> Vec<Panel>;

@@ -5,7 +5,7 @@ use edgegen_runtime::generate::Frame;
 use edgegen_runtime::model::Range;
 use edgegen_runtime::random::{Purpose, Stream};
 
-use super::{Learner, Step, Stepped, Stop, Verdict, largest_layer, on_device};
+use super::{Learner, Moment, Shown, Step, Stepped, Stop, Verdict, largest_layer, on_device};
 use crate::data::{self, Dataset};
 use crate::device::DeviceVae;
 use crate::evaluate::HeldOut;
@@ -89,6 +89,22 @@ impl VaeLearner {
     }
 }
 
+/// Steps before which a small KL term is no cause for concern.
+const SETTLED: u64 = 500;
+/// KL term below which the decoder learns nothing from the latent, nats.
+const COLLAPSED: f64 = 0.5;
+
+/// A warning if the posterior has become the prior (S. R. Bowman et al., 2016, "Generating sentences from a continuous
+/// space", section 3.1).
+fn collapsed(bound: &evaluate::Bound, step: u64) -> Option<String> {
+    (step >= SETTLED && bound.kl < COLLAPSED).then(|| {
+        format!(
+            "posterior collapse: the KL term is {:.2} nats, so every latent gives about the same picture; begin again with a lower --beta, or with --set objective.free_bits=0.1 or --set objective.beta_warmup=2000",
+            bound.kl
+        )
+    })
+}
+
 fn terms(bound: evaluate::Bound) -> Figures {
     figures([("elbo", bound.elbo), ("reconstruction", bound.reconstruction), ("kl", bound.kl)])
 }
@@ -147,10 +163,11 @@ impl Learner for VaeLearner {
         }
     }
 
-    fn judge(&self, dataset: &Dataset, _epoch: &Figures) -> Verdict {
-        let bound = self.held_out(dataset, self.config.training.validate).bound();
+    fn judge(&mut self, moment: &Moment<'_>, _train: &Figures) -> Result<Verdict> {
+        let bound = self.held_out(moment.dataset, self.config.training.validate).bound();
         let score = Some(bound.reconstruction - self.objective.beta * bound.kl);
-        Verdict { figures: terms(bound), score, warnings: Vec::new() }
+        let warnings = collapsed(&bound, moment.step).into_iter().collect();
+        Ok(Verdict { figures: terms(bound), score, warnings, features: None })
     }
 
     fn parameters(&self) -> Vec<&Parameter> {
@@ -168,17 +185,18 @@ impl Learner for VaeLearner {
         Ok(())
     }
 
-    fn draw(&self, folder: &RunFolder, epoch: u64, dataset: &Dataset) -> Result<()> {
+    fn draw(&self, folder: &RunFolder, step: u64, dataset: &Dataset) -> Result<Vec<Shown>> {
         let samples = self.drawer(dataset).samples(self.config.training.seed, SAMPLES);
-        pictures::write_grid(&samples, None, &folder.picture("samples", epoch)?)?;
+        let sampled = folder.picture("samples", step)?;
+        pictures::write_grid(&samples, None, &sampled)?;
         let pairs = self.reconstructions(dataset);
-        let path = folder.picture("reconstructions", epoch)?;
-        pictures::write_grid(&pairs, Some(RECONSTRUCTIONS), &path)?;
+        let rebuilt = folder.picture("reconstructions", step)?;
+        pictures::write_grid(&pairs, Some(RECONSTRUCTIONS), &rebuilt)?;
         if self.vae.latent == 2 && !self.config.network.conditional {
             let grid = pictures::latent_grid(self.drawer(dataset), LATENT_GRID);
             pictures::write_grid(&grid, Some(LATENT_GRID), &folder.root().join("latent-grid.png"))?;
         }
-        Ok(())
+        Ok(vec![("samples", sampled), ("reconstructions", rebuilt)])
     }
 
     fn panels(&self) -> Vec<Panel> {

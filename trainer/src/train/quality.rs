@@ -1,0 +1,241 @@
+//! How far generated pictures are from the training pictures while a GAN trains, so that its best weights are kept.
+//!
+//! The features are, in this order:
+//! 1. those of the network that `objective.features` names;
+//! 2. of digits, those of the shipped classifier (`models/mnist-classifier`): pictures are digits if it recognises their
+//!    labels;
+//! 3. otherwise those of the run's own discriminator, frozen early in the run: its last feature map, averaged over the
+//!    picture. Such distances rank the reports of one run, and compare with nothing else.
+
+use std::path::Path;
+
+use edgegen_runtime::model::{ImageShape, Range};
+
+use super::checkpoint;
+use super::metrics::{Figures, figures};
+use super::pictures::Drawer;
+use crate::data::{self, Dataset, Pictures};
+use crate::evaluate::distance::{Moments, Root, kernel_distance};
+use crate::evaluate::features::{self, Extractor, Features, NetworkChoice, spread};
+use crate::network::module::Module;
+use crate::network::{Layer, Shape};
+use crate::{Error, Result};
+
+/// Most pictures of each side.
+const PICTURES: usize = 1000;
+/// Fewest pictures whose features have a distance worth printing.
+const FEWEST: usize = 10;
+/// Subsets of the kernel distance, and pictures of each side in one.
+const SUBSETS: usize = 10;
+const SUBSET: usize = 250;
+/// Pictures that one pass through the discriminator takes.
+const BATCH: usize = 128;
+/// The shipped classifier of digits, float16.
+const DIGITS: &[u8] = include_bytes!("../../../models/mnist-classifier/classifier.fp16.onnx");
+/// Pictures that it is tried on, and the share that it must recognise for them to be digits.
+const TRIED: usize = 200;
+const RECOGNISED: f64 = 0.9;
+
+/// What features come from.
+enum Network {
+    /// An ONNX network.
+    Given(Extractor),
+    /// A discriminator, the layers before its head.
+    Own { module: Module, layers: usize, step: u64 },
+}
+
+/// The features of the training pictures, ready to be compared with those of generated ones.
+pub(super) struct Quality {
+    network: Network,
+    name: String,
+    reference: Features,
+    root: Root,
+}
+
+impl Quality {
+    /// On the network that the configuration names, or the shipped classifier of digits; `None` if there is neither.
+    ///
+    /// # Errors
+    /// If the named network cannot be used.
+    pub(super) fn given(features: &str, dataset: &Dataset) -> Result<Option<Self>> {
+        if dataset.train.count() < FEWEST {
+            return Ok(None);
+        }
+        let (extractor, name) = if features.is_empty() {
+            if !are_digits(dataset)? {
+                return Ok(None);
+            }
+            (digits(features::Purpose::Features)?, "mnist-classifier".to_string())
+        } else {
+            let (path, scaling) = parse(features)?;
+            let choice = NetworkChoice { path: path.into(), output: None, scaling };
+            let extractor = Extractor::open(&choice, features::Purpose::Features)?;
+            let name = extractor.name();
+            (extractor, name)
+        };
+        Self::of(Network::Given(extractor), name, dataset).map(Some)
+    }
+
+    /// On the features of a discriminator as it is after step `step`; `None` if there are too few pictures.
+    ///
+    /// # Errors
+    /// If its features have no covariance.
+    pub(super) fn own(module: Module, step: u64, dataset: &Dataset) -> Result<Option<Self>> {
+        if dataset.train.count() < FEWEST {
+            return Ok(None);
+        }
+        let linear = |layer: &Layer| matches!(layer, Layer::Dense { .. } | Layer::Conv { .. });
+        let Some(layers) = module.network().layers.iter().rposition(linear).filter(|layers| *layers > 0)
+        else {
+            return Ok(None);
+        };
+        let name = format!("the run's own discriminator after step {step}");
+        Self::of(Network::Own { module, layers, step }, name, dataset).map(Some)
+    }
+
+    /// Reads the discriminator that [`Self::store`] wrote, unless it was frozen after step `step`.
+    ///
+    /// # Errors
+    /// If the file is damaged, or another network's.
+    pub(super) fn read(
+        path: &Path,
+        mut module: Module,
+        step: u64,
+        dataset: &Dataset,
+    ) -> Result<Option<Self>> {
+        if !path.is_file() {
+            return Ok(None);
+        }
+        let mut stored = checkpoint::read(path)?;
+        if stored.position.step > step {
+            return Ok(None); // it comes again
+        }
+        stored.restore_weights(module.parameters_mut())?;
+        Self::own(module, stored.position.step, dataset)
+    }
+
+    /// Writes the discriminator, if it is the run's own.
+    ///
+    /// # Errors
+    /// The file system's.
+    pub(super) fn store(&self, path: &Path) -> Result<()> {
+        let Network::Own { module, step, .. } = &self.network else { return Ok(()) };
+        let position = checkpoint::Position { step: *step, ..Default::default() };
+        checkpoint::save(path, &checkpoint::encode(module.parameters().iter(), &[], &position)?)
+    }
+
+    fn of(network: Network, name: String, dataset: &Dataset) -> Result<Self> {
+        let pictures = dataset.train.chosen(spread(dataset.train.count(), PICTURES));
+        let reference = network.features(dataset.shape, &pictures)?;
+        let root = Root::of(&Moments::of(&reference)?);
+        Ok(Self { network, name, reference, root })
+    }
+
+    /// What the features are called.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Distances between as many generated pictures, latents from `seed`, and the training pictures.
+    ///
+    /// # Errors
+    /// If the network fails.
+    pub(super) fn measure(&self, drawer: &Drawer<'_>, seed: u64) -> Result<Figures> {
+        // not the previews' latents: one lucky grid must not choose the weights
+        let seed = seed.wrapping_add(1);
+        let frames = drawer.samples(seed, self.reference.count());
+        let pixels = frames.into_iter().flat_map(|frame| frame.pixels).collect();
+        let pictures = Pictures::from_rows(drawer.shape.values(), pixels, Vec::new());
+        let found = self.network.features(drawer.shape, &pictures)?;
+        let frechet = self.root.distance(&Moments::of(&found)?)?;
+        let size = SUBSET.min(found.count());
+        let kernel = kernel_distance(&found, &self.reference, SUBSETS, size, seed, &|_| ())?;
+        Ok(figures([("frechet", frechet), ("kernel_distance", kernel.mean)]))
+    }
+}
+
+impl Network {
+    fn features(&self, shape: ImageShape, pictures: &Pictures) -> Result<Features> {
+        match self {
+            Self::Given(extractor) => {
+                let pixels: Vec<u8> =
+                    (0..pictures.count()).flat_map(|index| pictures.picture(index)).copied().collect();
+                extractor.features(shape, &pixels, &|_| ())
+            }
+            Self::Own { module, layers, .. } => {
+                let shapes = module.network().shapes().map_err(Error::Config)?;
+                let (channels, height, width) = match shapes[*layers] {
+                    Shape::Vector(features) => (features, 1, 1),
+                    Shape::Image(channels, height, width) => (channels, height, width),
+                };
+                let mut rows = Vec::with_capacity(pictures.count() * channels);
+                for first in (0..pictures.count()).step_by(BATCH) {
+                    let range = first..(first + BATCH).min(pictures.count());
+                    let batch = data::batch(Range::Signed, shape, pictures, range);
+                    let maps = module.infer_layers(&batch, None, *layers);
+                    let mean = |map: &[f32]| map.iter().sum::<f32>() / map.len() as f32;
+                    rows.extend(maps.chunks(height * width).map(mean));
+                }
+                crate::nn::buffers::release();
+                Features::new(rows, channels)
+            }
+        }
+    }
+}
+
+fn digits(purpose: features::Purpose) -> Result<Extractor> {
+    Extractor::from_bytes(DIGITS, "mnist-classifier", purpose)
+}
+
+/// Whether the shipped classifier recognises the labels of pictures of its size.
+fn are_digits(dataset: &Dataset) -> Result<bool> {
+    let fits =
+        dataset.shape == ImageShape { channels: 1, height: 28, width: 28 } && dataset.classes.len() == 10;
+    if !fits || dataset.train.labels().is_empty() {
+        return Ok(false);
+    }
+    let tried = dataset.train.chosen(spread(dataset.train.count(), TRIED));
+    let verdicts = Network::Given(digits(features::Purpose::Classes)?).features(dataset.shape, &tried)?;
+    let largest =
+        |row: &[f32]| row.iter().enumerate().max_by(|(_, a), (_, b)| a.total_cmp(b)).map(|(index, _)| index);
+    let right = |(index, label): &(usize, &u16)| largest(verdicts.row(*index)) == Some(usize::from(**label));
+    let right = tried.labels().iter().enumerate().filter(right).count();
+    Ok(right as f64 >= RECOGNISED * tried.count() as f64)
+}
+
+/// A configuration's `PATH`, or `PATH SCALING`, see [`features::Scaling`].
+fn parse(text: &str) -> Result<(&str, Option<features::Scaling>)> {
+    match text.rsplit_once(' ') {
+        Some((path, scaling)) if !Path::new(text).exists() => Ok((path, Some(scaling.parse()?))),
+        _ => Ok((text, None)),
+    }
+}
+
+/// Steps of at most a dozen snapshots, of those in `steps` (in order), that lie furthest apart; the first and the last
+/// stay.
+pub(super) fn thinned(mut steps: Vec<u64>) -> Vec<u64> {
+    /// Most snapshots of a run.
+    const MOST: usize = 12;
+    while steps.len() > MOST {
+        let gap = |index: &usize| steps[index + 1] - steps[index - 1];
+        let Some(closest) = (1..steps.len() - 1).min_by_key(gap) else { break };
+        steps.remove(closest);
+    }
+    steps
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dozen_snapshots_stay_that_lie_apart() {
+        let steps: Vec<u64> = (1..=40).map(|index| index * 100).collect();
+        let kept = thinned(steps);
+        assert_eq!(kept.len(), 12);
+        assert_eq!((kept.first(), kept.last()), (Some(&100), Some(&4000)));
+        let gaps: Vec<u64> = kept.windows(2).map(|pair| pair[1] - pair[0]).collect();
+        assert!(gaps.iter().max() <= Some(&800), "{gaps:?}");
+        assert_eq!(thinned(vec![3, 9]), [3, 9]);
+    }
+}
