@@ -5,7 +5,7 @@ use std::path::Path;
 
 use edgegen_firmware::{Generator, PictureShape, Request};
 use edgegen_runtime::generate::{self, Latents};
-use image::{DynamicImage, ImageReader, Limits};
+use edgegen_runtime::pictures::read_png;
 
 /// Longest side of a picture; it bounds the frame buffers.
 pub const LONGEST_SIDE: u16 = 512;
@@ -24,15 +24,8 @@ pub enum SourceError {
         /// Channels, width, height.
         sizes: [usize; 3],
     },
-    /// A picture file that cannot be read.
-    Unreadable {
-        /// The file.
-        file: String,
-        /// Why.
-        reason: String,
-    },
-    /// The model failed.
-    Model(edgegen_runtime::Error),
+    /// The model failed, or a picture file cannot be read.
+    Runtime(edgegen_runtime::Error),
 }
 
 impl fmt::Display for SourceError {
@@ -43,8 +36,7 @@ impl fmt::Display for SourceError {
                 "pictures of {width}x{height} with {channels} channels do not fit: 1 or 3 channels \
                  and at most {LONGEST_SIDE}x{LONGEST_SIDE} pixels do"
             ),
-            Self::Unreadable { file, reason } => write!(out, "cannot read the picture {file}: {reason}"),
-            Self::Model(error) => write!(out, "{error}"),
+            Self::Runtime(error) => write!(out, "{error}"),
         }
     }
 }
@@ -53,7 +45,7 @@ impl std::error::Error for SourceError {}
 
 impl From<edgegen_runtime::Error> for SourceError {
     fn from(error: edgegen_runtime::Error) -> Self {
-        Self::Model(error)
+        Self::Runtime(error)
     }
 }
 
@@ -138,26 +130,9 @@ impl StoredPicture {
 
     /// Reads a PNG file. Gray stays gray; everything else becomes RGB, without its transparency.
     pub fn read(path: &Path) -> Result<Self, SourceError> {
-        let unreadable = |reason: &dyn fmt::Display| SourceError::Unreadable {
-            file: path.display().to_string(),
-            reason: reason.to_string().replace('\n', " "),
-        };
-        let mut reader = ImageReader::open(path).map_err(|error| unreadable(&error))?;
-        let mut limits = Limits::default();
-        limits.max_image_width = Some(LONGEST_SIDE.into());
-        limits.max_image_height = Some(LONGEST_SIDE.into());
-        limits.max_alloc = Some(64 << 20);
-        reader.limits(limits);
-        reader = reader.with_guessed_format().map_err(|error| unreadable(&error))?;
-        let picture = reader.decode().map_err(|error| unreadable(&error))?;
-        let (width, height) = (picture.width() as usize, picture.height() as usize);
-        let (channels, pixels) = match picture {
-            DynamicImage::ImageLuma8(gray) => (1, gray.into_raw()),
-            other if !other.color().has_color() => (1, other.into_luma8().into_raw()),
-            other => (3, other.into_rgb8().into_raw()),
-        };
-        let shape = bounded(channels, width, height)?;
-        Self::new(shape, pixels).ok_or_else(|| unreadable(&"it is cut short"))
+        let frame = read_png(path, LONGEST_SIDE.into())?;
+        let shape = bounded(frame.format.channels(), frame.width, frame.height)?;
+        Ok(Self { shape, pixels: frame.pixels })
     }
 }
 

@@ -1,229 +1,487 @@
 //! ONNX's messages, as far as networks are made of them: <https://github.com/onnx/onnx/blob/main/onnx/onnx.proto3>.
 //! Weights are not copied out of the file.
+//!
+//! The macro [`message!`] does what `#[derive(prost::Message)]` would: building that derive takes longer than building
+//! this crate's half (docs/decisions.md).
 
-use prost::bytes::Bytes;
+use prost::bytes::{Buf, BufMut, Bytes};
+use prost::encoding::{self, DecodeContext, WireType};
+use prost::{DecodeError, Message};
 
-/// A file.
-#[derive(Clone, PartialEq, prost::Message)]
-pub(crate) struct ModelProto {
-    #[prost(int64, tag = "1")]
-    pub(crate) ir_version: i64,
-    #[prost(string, tag = "2")]
-    pub(crate) producer_name: String,
-    #[prost(string, tag = "3")]
-    pub(crate) producer_version: String,
-    #[prost(message, optional, tag = "7")]
-    pub(crate) graph: Option<GraphProto>,
-    #[prost(message, repeated, tag = "8")]
-    pub(crate) opset_import: Vec<OperatorSetIdProto>,
-    #[prost(message, repeated, tag = "14")]
-    pub(crate) metadata_props: Vec<StringStringEntryProto>,
-    /// What is in them does not matter: they are not supported.
-    #[prost(bytes = "bytes", repeated, tag = "25")]
-    pub(crate) functions: Vec<Bytes>,
+/// A type that a field can have: how it is written, and read again.
+trait Field {
+    /// Writes the field, unless it is empty or 0.
+    fn write(&self, tag: u32, to: &mut impl BufMut);
+
+    /// Reads an occurrence of the field: it replaces what was there, or is appended to a `Vec`.
+    fn read(
+        &mut self,
+        wire: WireType,
+        from: &mut impl Buf,
+        context: DecodeContext,
+    ) -> Result<(), DecodeError>;
+
+    /// Bytes that [`Self::write`] writes.
+    fn bytes(&self, tag: u32) -> usize;
 }
 
-/// A version of a domain's operators.
-#[derive(Clone, PartialEq, Eq, Hash, prost::Message)]
-pub(crate) struct OperatorSetIdProto {
-    #[prost(string, tag = "1")]
-    pub(crate) domain: String,
-    #[prost(int64, tag = "2")]
-    pub(crate) version: i64,
+/// Fields of one value of protobuf's type `$kind`.
+macro_rules! single {
+    ($($type:ty = $kind:ident),+ $(,)?) => {$(
+        impl Field for $type {
+            fn write(&self, tag: u32, to: &mut impl BufMut) {
+                if *self != <$type>::default() {
+                    encoding::$kind::encode(tag, self, to);
+                }
+            }
+
+            fn read(&mut self, wire: WireType, from: &mut impl Buf, context: DecodeContext) -> Result<(), DecodeError> {
+                encoding::$kind::merge(wire, self, from, context)
+            }
+
+            fn bytes(&self, tag: u32) -> usize {
+                if *self == <$type>::default() { 0 } else { encoding::$kind::encoded_len(tag, self) }
+            }
+        }
+    )+};
+}
+single!(f32 = float, i32 = int32, i64 = int64, String = string, Bytes = bytes, Vec<u8> = bytes);
+
+/// Fields of any number of values; numbers are written packed.
+macro_rules! repeated {
+    ($($type:ty = $kind:ident, $encode:ident, $encoded_len:ident);+ $(;)?) => {$(
+        impl Field for Vec<$type> {
+            fn write(&self, tag: u32, to: &mut impl BufMut) {
+                encoding::$kind::$encode(tag, self, to);
+            }
+
+            fn read(&mut self, wire: WireType, from: &mut impl Buf, context: DecodeContext) -> Result<(), DecodeError> {
+                encoding::$kind::merge_repeated(wire, self, from, context)
+            }
+
+            fn bytes(&self, tag: u32) -> usize {
+                encoding::$kind::$encoded_len(tag, self)
+            }
+        }
+    )+};
+}
+repeated! {
+    f32 = float, encode_packed, encoded_len_packed;
+    f64 = double, encode_packed, encoded_len_packed;
+    i32 = int32, encode_packed, encoded_len_packed;
+    i64 = int64, encode_packed, encoded_len_packed;
+    u64 = uint64, encode_packed, encoded_len_packed;
+    String = string, encode_repeated, encoded_len_repeated;
+    Bytes = bytes, encode_repeated, encoded_len_repeated;
+    Vec<u8> = bytes, encode_repeated, encoded_len_repeated;
 }
 
-/// A key and its value.
-#[derive(Clone, PartialEq, Eq, Hash, prost::Message)]
-pub(crate) struct StringStringEntryProto {
-    #[prost(string, tag = "1")]
-    pub(crate) key: String,
-    #[prost(string, tag = "2")]
-    pub(crate) value: String,
-}
+/// A message of this file.
+trait Part: Message + Default {}
 
-/// A network, or the body of a node that holds one.
-#[derive(Clone, PartialEq, prost::Message)]
-pub(crate) struct GraphProto {
-    #[prost(message, repeated, tag = "1")]
-    pub(crate) node: Vec<NodeProto>,
-    #[prost(string, tag = "2")]
-    pub(crate) name: String,
-    #[prost(message, repeated, tag = "5")]
-    pub(crate) initializer: Vec<TensorProto>,
-    #[prost(message, repeated, tag = "11")]
-    pub(crate) input: Vec<ValueInfoProto>,
-    #[prost(message, repeated, tag = "12")]
-    pub(crate) output: Vec<ValueInfoProto>,
-    #[prost(message, repeated, tag = "13")]
-    pub(crate) value_info: Vec<ValueInfoProto>,
-    /// What is in them does not matter: they are not supported.
-    #[prost(bytes = "bytes", repeated, tag = "15")]
-    pub(crate) sparse_initializer: Vec<Bytes>,
-}
-
-/// An operator with its inputs and outputs.
-#[derive(Clone, PartialEq, prost::Message)]
-pub(crate) struct NodeProto {
-    #[prost(string, repeated, tag = "1")]
-    pub(crate) input: Vec<String>,
-    #[prost(string, repeated, tag = "2")]
-    pub(crate) output: Vec<String>,
-    #[prost(string, tag = "3")]
-    pub(crate) name: String,
-    #[prost(string, tag = "4")]
-    pub(crate) op_type: String,
-    #[prost(message, repeated, tag = "5")]
-    pub(crate) attribute: Vec<AttributeProto>,
-    #[prost(string, tag = "7")]
-    pub(crate) domain: String,
-}
-
-/// A constant of an operator.
-#[derive(Clone, PartialEq, prost::Message)]
-pub(crate) struct AttributeProto {
-    #[prost(string, tag = "1")]
-    pub(crate) name: String,
-    #[prost(float, tag = "2")]
-    pub(crate) f: f32,
-    #[prost(int64, tag = "3")]
-    pub(crate) i: i64,
-    #[prost(bytes = "vec", tag = "4")]
-    pub(crate) s: Vec<u8>,
-    #[prost(message, optional, tag = "5")]
-    pub(crate) t: Option<TensorProto>,
-    #[prost(message, optional, tag = "6")]
-    pub(crate) g: Option<GraphProto>,
-    #[prost(float, repeated, tag = "7")]
-    pub(crate) floats: Vec<f32>,
-    #[prost(int64, repeated, tag = "8")]
-    pub(crate) ints: Vec<i64>,
-    #[prost(bytes = "vec", repeated, tag = "9")]
-    pub(crate) strings: Vec<Vec<u8>>,
-    #[prost(message, repeated, tag = "10")]
-    pub(crate) tensors: Vec<TensorProto>,
-    #[prost(message, repeated, tag = "11")]
-    pub(crate) graphs: Vec<GraphProto>,
-    /// Which of the fields is meant, by ONNX's number.
-    #[prost(int32, tag = "20")]
-    pub(crate) r#type: i32,
-}
-
-/// An input or output.
-#[derive(Clone, PartialEq, prost::Message)]
-pub(crate) struct ValueInfoProto {
-    #[prost(string, tag = "1")]
-    pub(crate) name: String,
-    #[prost(message, optional, tag = "2")]
-    pub(crate) r#type: Option<TypeProto>,
-}
-
-/// The type of a value.
-#[derive(Clone, PartialEq, prost::Message)]
-pub(crate) struct TypeProto {
-    #[prost(oneof = "type_proto::Value", tags = "1")]
-    pub(crate) value: Option<type_proto::Value>,
-}
-
-pub(crate) mod type_proto {
-    /// Tensors alone: other types are not supported.
-    #[derive(Clone, PartialEq, prost::Oneof)]
-    pub(crate) enum Value {
-        #[prost(message, tag = "1")]
-        TensorType(Tensor),
+impl<M: Part> Field for Option<M> {
+    fn write(&self, tag: u32, to: &mut impl BufMut) {
+        self.iter().for_each(|message| encoding::message::encode(tag, message, to));
     }
 
-    #[derive(Clone, PartialEq, prost::Message)]
-    pub(crate) struct Tensor {
-        #[prost(int32, tag = "1")]
-        pub(crate) elem_type: i32,
-        #[prost(message, optional, tag = "2")]
-        pub(crate) shape: Option<super::TensorShapeProto>,
+    fn read(
+        &mut self,
+        wire: WireType,
+        from: &mut impl Buf,
+        context: DecodeContext,
+    ) -> Result<(), DecodeError> {
+        encoding::message::merge(wire, self.get_or_insert_default(), from, context)
+    }
+
+    fn bytes(&self, tag: u32) -> usize {
+        self.as_ref().map_or(0, |message| encoding::message::encoded_len(tag, message))
     }
 }
 
-/// The shape of a value.
-#[derive(Clone, PartialEq, prost::Message)]
-pub(crate) struct TensorShapeProto {
-    #[prost(message, repeated, tag = "1")]
-    pub(crate) dim: Vec<tensor_shape_proto::Dimension>,
-}
-
-pub(crate) mod tensor_shape_proto {
-    #[derive(Clone, PartialEq, Eq, Hash, prost::Message)]
-    pub(crate) struct Dimension {
-        #[prost(oneof = "dimension::Value", tags = "1, 2")]
-        pub(crate) value: Option<dimension::Value>,
+impl<M: Part> Field for Vec<M> {
+    fn write(&self, tag: u32, to: &mut impl BufMut) {
+        self.iter().for_each(|message| encoding::message::encode(tag, message, to));
     }
 
-    pub(crate) mod dimension {
-        #[derive(Clone, PartialEq, Eq, Hash, prost::Oneof)]
-        #[allow(clippy::enum_variant_names, reason = "ONNX's names")]
-        pub(crate) enum Value {
-            #[prost(int64, tag = "1")]
-            DimValue(i64),
-            #[prost(string, tag = "2")]
-            DimParam(String),
+    fn read(
+        &mut self,
+        wire: WireType,
+        from: &mut impl Buf,
+        context: DecodeContext,
+    ) -> Result<(), DecodeError> {
+        encoding::message::merge_repeated(wire, self, from, context)
+    }
+
+    fn bytes(&self, tag: u32) -> usize {
+        encoding::message::encoded_len_repeated(tag, self)
+    }
+}
+
+/// A struct that is a message: each field with its type and its tag.
+macro_rules! message {
+    ($(#[$meta:meta])* $name:ident { $($(#[$field_meta:meta])* $field:ident: $type:ty = $tag:literal),+ $(,)? }) => {
+        $(#[$meta])*
+        #[derive(Clone, Debug, Default, PartialEq)]
+        pub(crate) struct $name {
+            $($(#[$field_meta])* pub(crate) $field: $type),+
+        }
+
+        impl Part for $name {}
+
+        impl Message for $name {
+            fn encode_raw(&self, to: &mut impl BufMut) {
+                $(self.$field.write($tag, to);)+
+            }
+
+            fn merge_field(
+                &mut self,
+                tag: u32,
+                wire: WireType,
+                from: &mut impl Buf,
+                context: DecodeContext,
+            ) -> Result<(), DecodeError> {
+                match tag {
+                    $($tag => self.$field.read(wire, from, context),)+
+                    _ => encoding::skip_field(wire, tag, from, context),
+                }
+            }
+
+            fn encoded_len(&self) -> usize {
+                [$(self.$field.bytes($tag)),+].into_iter().sum()
+            }
+
+            fn clear(&mut self) {
+                *self = Self::default();
+            }
+        }
+    };
+}
+
+message! {
+    /// A file.
+    ModelProto {
+        ir_version: i64 = 1,
+        producer_name: String = 2,
+        producer_version: String = 3,
+        graph: Option<GraphProto> = 7,
+        opset_import: Vec<OperatorSetIdProto> = 8,
+        metadata_props: Vec<StringStringEntryProto> = 14,
+        /// What is in them does not matter: they are not supported.
+        functions: Vec<Bytes> = 25,
+    }
+}
+
+message! {
+    /// A version of a domain's operators.
+    OperatorSetIdProto {
+        domain: String = 1,
+        version: i64 = 2,
+    }
+}
+
+message! {
+    /// A key and its value.
+    StringStringEntryProto {
+        key: String = 1,
+        value: String = 2,
+    }
+}
+
+message! {
+    /// A network, or the body of a node that holds one.
+    GraphProto {
+        node: Vec<NodeProto> = 1,
+        name: String = 2,
+        initializer: Vec<TensorProto> = 5,
+        input: Vec<ValueInfoProto> = 11,
+        output: Vec<ValueInfoProto> = 12,
+        value_info: Vec<ValueInfoProto> = 13,
+        /// What is in them does not matter: they are not supported.
+        sparse_initializer: Vec<Bytes> = 15,
+    }
+}
+
+message! {
+    /// An operator with its inputs and outputs.
+    NodeProto {
+        input: Vec<String> = 1,
+        output: Vec<String> = 2,
+        name: String = 3,
+        op_type: String = 4,
+        attribute: Vec<AttributeProto> = 5,
+        domain: String = 7,
+    }
+}
+
+message! {
+    /// A constant of an operator.
+    AttributeProto {
+        name: String = 1,
+        f: f32 = 2,
+        i: i64 = 3,
+        s: Vec<u8> = 4,
+        t: Option<TensorProto> = 5,
+        g: Option<GraphProto> = 6,
+        floats: Vec<f32> = 7,
+        ints: Vec<i64> = 8,
+        strings: Vec<Vec<u8>> = 9,
+        tensors: Vec<TensorProto> = 10,
+        graphs: Vec<GraphProto> = 11,
+        /// Which of the fields is meant, by ONNX's number.
+        r#type: i32 = 20,
+    }
+}
+
+message! {
+    /// An input or output.
+    ValueInfoProto {
+        name: String = 1,
+        r#type: Option<TypeProto> = 2,
+    }
+}
+
+message! {
+    /// The type of a value. Tensors alone: other types are not supported.
+    TypeProto {
+        tensor_type: Option<TensorType> = 1,
+    }
+}
+
+message! {
+    /// The type of a tensor.
+    TensorType {
+        elem_type: i32 = 1,
+        shape: Option<TensorShapeProto> = 2,
+    }
+}
+
+message! {
+    /// The shape of a value.
+    TensorShapeProto {
+        dim: Vec<Dimension> = 1,
+    }
+}
+
+/// A side of a shape; `None`: nothing is said of it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Dimension(pub(crate) Option<Size>);
+
+/// What is said of a side: one of the two, as protobuf's oneof has it.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Size {
+    Value(i64),
+    Symbol(String),
+}
+
+impl Part for Dimension {}
+
+impl Message for Dimension {
+    fn encode_raw(&self, to: &mut impl BufMut) {
+        match &self.0 {
+            Some(Size::Value(size)) => encoding::int64::encode(1, size, to),
+            Some(Size::Symbol(name)) => encoding::string::encode(2, name, to),
+            None => {}
         }
     }
+
+    fn merge_field(
+        &mut self,
+        tag: u32,
+        wire: WireType,
+        from: &mut impl Buf,
+        context: DecodeContext,
+    ) -> Result<(), DecodeError> {
+        match tag {
+            1 => {
+                let mut size = 0;
+                encoding::int64::merge(wire, &mut size, from, context)?;
+                self.0 = Some(Size::Value(size));
+            }
+            2 => {
+                let mut name = String::new();
+                encoding::string::merge(wire, &mut name, from, context)?;
+                self.0 = Some(Size::Symbol(name));
+            }
+            _ => encoding::skip_field(wire, tag, from, context)?,
+        }
+        Ok(())
+    }
+
+    fn encoded_len(&self) -> usize {
+        match &self.0 {
+            Some(Size::Value(size)) => encoding::int64::encoded_len(1, size),
+            Some(Size::Symbol(name)) => encoding::string::encoded_len(2, name),
+            None => 0,
+        }
+    }
+
+    fn clear(&mut self) {
+        self.0 = None;
+    }
 }
 
-/// A constant.
-#[derive(Clone, PartialEq, prost::Message)]
-pub(crate) struct TensorProto {
-    #[prost(int64, repeated, tag = "1")]
-    pub(crate) dims: Vec<i64>,
-    #[prost(int32, tag = "2")]
-    pub(crate) data_type: i32,
-    #[prost(float, repeated, tag = "4")]
-    pub(crate) float_data: Vec<f32>,
-    #[prost(int32, repeated, tag = "5")]
-    pub(crate) int32_data: Vec<i32>,
-    #[prost(bytes = "vec", repeated, tag = "6")]
-    pub(crate) string_data: Vec<Vec<u8>>,
-    #[prost(int64, repeated, tag = "7")]
-    pub(crate) int64_data: Vec<i64>,
-    #[prost(string, tag = "8")]
-    pub(crate) name: String,
-    /// Little endian, row-major: a part of the file.
-    #[prost(bytes = "bytes", tag = "9")]
-    pub(crate) raw_data: Bytes,
-    #[prost(double, repeated, tag = "10")]
-    pub(crate) double_data: Vec<f64>,
-    #[prost(uint64, repeated, tag = "11")]
-    pub(crate) uint64_data: Vec<u64>,
-    #[prost(int32, tag = "14")]
-    pub(crate) data_location: i32,
+message! {
+    /// A constant.
+    TensorProto {
+        dims: Vec<i64> = 1,
+        data_type: i32 = 2,
+        float_data: Vec<f32> = 4,
+        int32_data: Vec<i32> = 5,
+        string_data: Vec<Vec<u8>> = 6,
+        int64_data: Vec<i64> = 7,
+        name: String = 8,
+        /// Little endian, row-major: a part of the file.
+        raw_data: Bytes = 9,
+        double_data: Vec<f64> = 10,
+        uint64_data: Vec<u64> = 11,
+        data_location: i32 = 14,
+    }
 }
 
 /// [`TensorProto::data_location`] of what lies in another file.
 pub(crate) const EXTERNAL: i32 = 1;
 
-/// [`TensorProto::data_type`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, prost::Enumeration)]
-#[repr(i32)]
-pub(crate) enum DataType {
-    Undefined = 0,
-    Float = 1,
-    Uint8 = 2,
-    Int8 = 3,
-    Uint16 = 4,
-    Int16 = 5,
-    Int32 = 6,
-    Int64 = 7,
-    String = 8,
-    Bool = 9,
-    Float16 = 10,
-    Double = 11,
-    Uint32 = 12,
-    Uint64 = 13,
-    Complex64 = 14,
-    Complex128 = 15,
-    Bfloat16 = 16,
-    Float8e4m3fn = 17,
-    Float8e4m3fnuz = 18,
-    Float8e5m2 = 19,
-    Float8e5m2fnuz = 20,
-    Uint4 = 21,
-    Int4 = 22,
-    Float4e2m1 = 23,
+/// The numbers of an enumeration.
+macro_rules! enumeration {
+    ($(#[$meta:meta])* $name:ident { $($variant:ident = $number:literal),+ $(,)? }) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[repr(i32)]
+        pub(crate) enum $name {
+            $($variant = $number),+
+        }
+
+        impl TryFrom<i32> for $name {
+            type Error = i32;
+
+            fn try_from(number: i32) -> Result<Self, i32> {
+                match number {
+                    $($number => Ok(Self::$variant),)+
+                    unknown => Err(unknown),
+                }
+            }
+        }
+    };
+}
+
+enumeration! {
+    /// [`TensorProto::data_type`].
+    DataType {
+        Undefined = 0,
+        Float = 1,
+        Uint8 = 2,
+        Int8 = 3,
+        Uint16 = 4,
+        Int16 = 5,
+        Int32 = 6,
+        Int64 = 7,
+        String = 8,
+        Bool = 9,
+        Float16 = 10,
+        Double = 11,
+        Uint32 = 12,
+        Uint64 = 13,
+        Complex64 = 14,
+        Complex128 = 15,
+        Bfloat16 = 16,
+        Float8e4m3fn = 17,
+        Float8e4m3fnuz = 18,
+        Float8e5m2 = 19,
+        Float8e5m2fnuz = 20,
+        Uint4 = 21,
+        Int4 = 22,
+        Float4e2m1 = 23,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A model with every field that is read, over three levels of messages.
+    fn model() -> ModelProto {
+        let tensor = TensorProto {
+            dims: vec![2, -1, 300],
+            data_type: DataType::Float16 as i32,
+            float_data: vec![0.5, -1.0],
+            int32_data: vec![-1, 70_000],
+            string_data: vec![b"a".to_vec(), Vec::new()],
+            int64_data: vec![i64::MIN],
+            name: "weights".into(),
+            raw_data: Bytes::from_static(&[1, 2, 3]),
+            double_data: vec![1e300],
+            uint64_data: vec![u64::MAX],
+            data_location: EXTERNAL,
+        };
+        let attribute = AttributeProto {
+            name: "value".into(),
+            f: -0.5,
+            i: -7,
+            s: b"text".to_vec(),
+            t: Some(tensor.clone()),
+            floats: vec![1.0],
+            ints: vec![3, -4],
+            strings: vec![b"one".to_vec()],
+            tensors: vec![tensor.clone()],
+            graphs: vec![GraphProto { name: "inner".into(), ..GraphProto::default() }],
+            r#type: 4,
+            ..AttributeProto::default()
+        };
+        let dims =
+            [Some(Size::Value(0)), Some(Size::Symbol("N".into())), Some(Size::Symbol(String::new())), None];
+        let shape = TensorShapeProto { dim: dims.into_iter().map(Dimension).collect() };
+        let tensor_type = Some(TensorType { elem_type: 1, shape: Some(shape) });
+        let graph = GraphProto {
+            node: vec![NodeProto {
+                input: vec!["x".into(), String::new()],
+                op_type: "Conv".into(),
+                attribute: vec![attribute],
+                ..NodeProto::default()
+            }],
+            initializer: vec![tensor],
+            input: vec![ValueInfoProto { name: "x".into(), r#type: Some(TypeProto { tensor_type }) }],
+            sparse_initializer: vec![Bytes::from_static(b"sparse")],
+            ..GraphProto::default()
+        };
+        let opset = OperatorSetIdProto { domain: String::new(), version: 17 };
+        ModelProto { ir_version: 8, graph: Some(graph), opset_import: vec![opset], ..ModelProto::default() }
+    }
+
+    #[test]
+    fn messages_are_read_as_written() {
+        let (model, bytes) = (model(), model().encode_to_vec());
+        assert_eq!(bytes.len(), model.encoded_len());
+        assert!(ModelProto::decode(Bytes::from(bytes)).unwrap() == model);
+        assert!(ModelProto::default().encode_to_vec().is_empty());
+    }
+
+    #[cfg(feature = "tract")]
+    #[test]
+    fn the_bytes_are_those_of_prosts_derive() {
+        let bytes = model().encode_to_vec();
+        let theirs = tract_onnx::pb::ModelProto::decode(&*bytes).unwrap();
+        assert_eq!(theirs.graph.as_ref().unwrap().node[0].attribute[0].ints, [3, -4]);
+        assert!(ModelProto::decode(Bytes::from(theirs.encode_to_vec())).unwrap() == model());
+    }
+
+    #[test]
+    fn the_last_of_a_oneof_counts_and_unknown_fields_are_passed_over() {
+        // dim_param "N", then dim_value 5, then field 9 of 2 bytes
+        let bytes: &[u8] = &[0x12, 1, b'N', 0x08, 5, 0x4a, 2, 0, 0];
+        assert!(Dimension::decode(bytes).unwrap() == Dimension(Some(Size::Value(5))));
+        // numbers that are not packed, and packed ones, of one field
+        let bytes: &[u8] = &[0x08, 1, 0x0a, 2, 2, 3];
+        assert_eq!(TensorProto::decode(bytes).unwrap().dims, [1, 2, 3]);
+        assert!(TensorProto::decode(&[0x0a, 200][..]).is_err(), "cut off");
+        // a graph in an attribute of a node of a graph, and so on
+        let mut nested = Vec::new();
+        for level in 0..1000 {
+            let tag = [0x0a, 0x2a, 0x32][level % 3]; // GraphProto.node, NodeProto.attribute, AttributeProto.g
+            let mut outer = vec![tag];
+            encoding::encode_varint(nested.len() as u64, &mut outer);
+            outer.extend(&nested);
+            nested = outer;
+        }
+        assert!(AttributeProto::decode(&*nested).is_err() && GraphProto::decode(&*nested).is_err());
+    }
 }

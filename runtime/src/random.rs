@@ -9,8 +9,8 @@
 //! Normal variates are Box–Muller pairs (G. E. P. Box, M. E. Muller, 1958) of two 32-bit words,
 //! computed in f64 with `libm`, whose results do not depend on the platform's C library.
 
-use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::{Rng, SeedableRng};
+use chacha20::ChaCha8Rng;
+use chacha20::rand_core::{Rng, SeedableRng};
 
 /// What the numbers are for. Two purposes never share numbers, whatever their seeds and indices.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,7 +45,7 @@ pub enum Purpose {
 }
 
 /// A stream of random numbers that is fully determined by seed, purpose and index.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Stream {
     words: ChaCha8Rng,
     spare: Option<f32>,

@@ -14,7 +14,6 @@ use std::path::{Path, PathBuf};
 use edgegen_runtime::generate::Frame;
 use edgegen_runtime::model::PixelFormat;
 use edgegen_runtime::pictures;
-use image::{DynamicImage, RgbImage};
 
 use crate::picture::Picture;
 
@@ -77,13 +76,7 @@ pub fn write(
 ) -> Result<(), ShowError> {
     let last = pictures.last().ok_or(ShowError::Nothing)?;
     match format_of(path)? {
-        Format::Png => {
-            let dressed = look.dress(last);
-            let (width, height) = (dressed.width() as u32, dressed.height() as u32);
-            let image =
-                RgbImage::from_raw(width, height, dressed.rgb().to_vec()).ok_or(ShowError::Nothing)?;
-            pictures::write_png(&DynamicImage::ImageRgb8(image), path)?;
-        }
+        Format::Png => pictures::write_png(&frame_of(&look.dress(last)), path)?,
         Format::Gif => {
             let frames: Vec<Frame> = pictures.iter().map(|picture| frame_of(&look.dress(picture))).collect();
             pictures::write_gif(&frames, frames_per_second, path)?;

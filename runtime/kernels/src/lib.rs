@@ -1,6 +1,6 @@
 //! The arithmetic of small image generators: convolutions, transposed convolutions and dense layers over NHWC
 //! planes with a border, in u8 × s8 → i32 → u8 and in f32, and in f16 where the
-//! CPU does. No std, no dependencies but `half`, `libm` and `alloc`.
+//! CPU does. No std, no dependencies but `libm` and `alloc`.
 //!
 //! # How it works
 //! 1. `geometry`: a layer becomes phases, grids of outputs that read their inputs at the same distances. Transposed
@@ -34,6 +34,7 @@ mod cpu;
 pub mod elements;
 mod float;
 mod geometry;
+mod half;
 mod isa;
 mod pack;
 mod peak;
@@ -49,6 +50,7 @@ mod arm;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
+pub use self::half::{half_from_float, half_to_float};
 pub use cpu::Cpu;
 pub use float::{FloatLayer, FloatSpec};
 pub use geometry::{Axis, Kind};

@@ -5,6 +5,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use crate::geometry::{Lane, Merged, Phase, Plan};
+use crate::half::{half_from_float, half_to_float};
 use crate::tile::{Kernels, Tile, Work};
 
 /// What a family can multiply without overflow inside of a step.
@@ -76,7 +77,7 @@ pub(crate) struct Half(u16);
 impl Half {
     /// The nearest.
     pub(crate) fn of(value: f32) -> Self {
-        Self(half::f16::from_f32(value).to_bits())
+        Self(half_from_float(value))
     }
 }
 
@@ -85,7 +86,7 @@ impl Weight for Half {
     const SUMS: bool = true;
 
     fn sum(self, other: Self) -> Self {
-        let value = |weight: Self| half::f16::from_bits(weight.0).to_f32();
+        let value = |weight: Self| half_to_float(weight.0);
         Self::of(value(self) + value(other))
     }
 }

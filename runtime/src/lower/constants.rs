@@ -2,8 +2,9 @@
 
 use std::collections::HashMap;
 
+use edgegen_kernels::half_to_float;
+
 use crate::onnx::{AttributeProto, DataType, GraphProto, NodeProto, TensorProto};
-use half::f16;
 use prost::bytes::Bytes;
 
 /// The numbers of a constant.
@@ -46,8 +47,8 @@ impl Constant {
                 Numbers::Floats(values.map(|value| value as f32).collect())
             }
             DataType::Float16 => {
-                let values = stored!(f16, 2).chain(small.map(|bits| f16::from_bits(*bits as u16)));
-                Numbers::Floats(values.map(f32::from).collect())
+                let values = stored!(u16, 2).chain(small.map(|bits| *bits as u16));
+                Numbers::Floats(values.map(half_to_float).collect())
             }
             DataType::Int64 => {
                 Numbers::Integers(stored!(i64, 8).chain(tensor.int64_data.iter().copied()).collect())

@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use crate::model::stock::{Typed, typed};
 use crate::onnx::{
-    DataType, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto, TensorShapeProto,
-    TypeProto, ValueInfoProto, tensor_shape_proto, type_proto,
+    DataType, Dimension, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, Size, TensorProto,
+    TensorShapeProto, TensorType, TypeProto, ValueInfoProto,
 };
 
 use super::constants::{Attributes, Constant, Numbers, initializers, number};
@@ -157,12 +157,9 @@ fn with_batch(shape: Shape) -> Vec<usize> {
 }
 
 fn port(name: &str, shape: &[usize]) -> ValueInfoProto {
-    use tensor_shape_proto::{Dimension, dimension::Value};
-    let dim = shape.iter().map(|size| Dimension { value: Some(Value::DimValue(*size as i64)) }).collect();
-    let tensor =
-        type_proto::Tensor { elem_type: DataType::Float as i32, shape: Some(TensorShapeProto { dim }) };
-    let value = Some(type_proto::Value::TensorType(tensor));
-    ValueInfoProto { name: name.into(), r#type: Some(TypeProto { value }) }
+    let dim = shape.iter().map(|size| Dimension(Some(Size::Value(*size as i64)))).collect();
+    let tensor = TensorType { elem_type: DataType::Float as i32, shape: Some(TensorShapeProto { dim }) };
+    ValueInfoProto { name: name.into(), r#type: Some(TypeProto { tensor_type: Some(tensor) }) }
 }
 
 fn tensor(name: &str, constant: &Constant) -> TensorProto {

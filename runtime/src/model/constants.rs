@@ -90,7 +90,6 @@ fn dequantized(node: &NodeProto, constants: &HashMap<&str, &TensorProto>) -> Opt
 mod tests {
     use super::*;
     use crate::onnx::{AttributeProto, ValueInfoProto};
-    use half::f16;
 
     fn tensor(name: &str, dims: &[i64], kind: DataType, raw_data: Vec<u8>) -> TensorProto {
         TensorProto {
@@ -133,7 +132,7 @@ mod tests {
     #[test]
     fn halves_and_levels_become_float32_weights_of_any_size() {
         let large = 1 << 21; // twice what tract folds
-        let half = vec![f16::from_f32(0.5).to_le_bytes(); large].concat();
+        let half = vec![edgegen_kernels::half_from_float(0.5).to_le_bytes(); large].concat();
         let graph = widened(
             vec![
                 tensor("half", &[large as i64], DataType::Float16, half),

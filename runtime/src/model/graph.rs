@@ -7,10 +7,7 @@
 use super::kinds::{Precision, Range};
 use super::{Metadata, OpenOptions, limits, stock};
 use crate::error::one_line;
-use crate::onnx::tensor_shape_proto::dimension;
-use crate::onnx::{
-    DataType, EXTERNAL, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, type_proto,
-};
+use crate::onnx::{DataType, EXTERNAL, GraphProto, ModelProto, NodeProto, Size, TensorProto, ValueInfoProto};
 use crate::{Error, Result};
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -45,14 +42,11 @@ impl Dim {
 
 impl Port {
     pub(super) fn of(value: &ValueInfoProto) -> Self {
-        let declared = value.r#type.as_ref().and_then(|t| t.value.as_ref());
-        let tensor = declared.map(|type_proto::Value::TensorType(tensor)| tensor);
+        let tensor = value.r#type.as_ref().and_then(|declared| declared.tensor_type.as_ref());
         let dims = tensor.and_then(|tensor| tensor.shape.as_ref()).map(|shape| {
-            let dims = shape.dim.iter().map(|dim| match &dim.value {
-                Some(dimension::Value::DimValue(size)) => Dim::Fixed(*size),
-                Some(dimension::Value::DimParam(symbol)) if !symbol.is_empty() => {
-                    Dim::Symbol(one_line(symbol))
-                }
+            let dims = shape.dim.iter().map(|dim| match &dim.0 {
+                Some(Size::Value(size)) => Dim::Fixed(*size),
+                Some(Size::Symbol(symbol)) if !symbol.is_empty() => Dim::Symbol(one_line(symbol)),
                 _ => Dim::Symbol("?".into()),
             });
             dims.collect()

@@ -1,11 +1,16 @@
-//! Frames to and from files: PNG grids, GIF animations, `.npy` arrays.
+//! Frames to and from files: PNG grids, GIF animations, `.npy` arrays; with the feature `read-pictures` also pictures of
+//! any size and format.
 //!
 //! Every file is written atomically and with the same bytes for the same frames.
 
 mod npy;
+mod png;
+#[cfg(feature = "read-pictures")]
 mod read;
 
 pub use npy::{NpyValues, read_npy, read_npy_values, write_npy};
+pub use png::{read_png, write_png};
+#[cfg(feature = "read-pictures")]
 pub use read::read_picture;
 
 use crate::files::write_atomically;
@@ -13,9 +18,7 @@ use crate::generate::Frame;
 use crate::model::limits::{MAX_RUN_VALUES, check_count};
 use crate::model::{ImageShape, PixelFormat};
 use crate::{Error, Result};
-use image::codecs::gif::{GifEncoder, Repeat};
-use image::codecs::png::PngEncoder;
-use image::{Delay, DynamicImage, GrayImage, ImageEncoder, ImageError, RgbImage};
+use gif::{DisposalMethod, Encoder, EncodingError, Repeat};
 use std::io;
 use std::path::Path;
 
@@ -31,7 +34,7 @@ const GIF_SPEED: i32 = 10;
 ///
 /// # Errors
 /// If there is no frame, if they differ in size or format, or if the grid would be too large.
-pub fn grid(frames: &[Frame], columns: Option<usize>) -> Result<DynamicImage> {
+pub fn grid(frames: &[Frame], columns: Option<usize>) -> Result<Frame> {
     let shape = common_shape(frames)?;
     let columns = match columns {
         Some(0) => return Err(Error::invalid("a grid of 0 columns holds nothing: give 1 or more")),
@@ -56,43 +59,36 @@ pub fn grid(frames: &[Frame], columns: Option<usize>) -> Result<DynamicImage> {
             pixels[(top + y) * stride + left..][..row_bytes].copy_from_slice(row);
         }
     }
-    to_image(width, height, frames[0].format, pixels)
-}
-
-/// Writes a PNG file.
-///
-/// # Errors
-/// If the file cannot be written.
-pub fn write_png(picture: &DynamicImage, path: &Path) -> Result<()> {
-    write_atomically(path, |writer| {
-        let (width, height) = (picture.width(), picture.height());
-        let encoder = PngEncoder::new(writer);
-        encoder.write_image(picture.as_bytes(), width, height, picture.color().into()).map_err(to_io)
-    })
+    Ok(Frame { width, height, format: frames[0].format, pixels })
 }
 
 /// Writes an animation that repeats for ever. The format counts in hundredths of a second, so not
 /// every rate is met exactly; frames of more than 256 colours are reduced to 256.
 ///
 /// # Errors
-/// If there is no frame, if they differ in size or format, if the rate is not in 0.1 to 50, or if
-/// the file cannot be written.
+/// If there is no frame, if they differ in size or format or have a side longer than 65,535 pixels, if the rate is not
+/// in 0.1 to 50, or if the file cannot be written.
 pub fn write_gif(frames: &[Frame], frames_per_second: f32, path: &Path) -> Result<()> {
     common_shape(frames)?;
+    let (width, height) = check_frame::<u16>(&frames[0])?;
     if !(0.1..=50.0).contains(&frames_per_second) {
         return Err(Error::invalid(format_args!(
             "a GIF shows 0.1 to 50 pictures per second, not {frames_per_second}"
         )));
     }
-    let hundredths = (100.0 / frames_per_second).round() as u32;
+    let hundredths = (100.0 / frames_per_second).round() as u16;
     write_atomically(path, |writer| {
-        let mut encoder = GifEncoder::new_with_speed(writer, GIF_SPEED);
+        let mut encoder = Encoder::new(writer, width, height, &[]).map_err(to_io)?;
         encoder.set_repeat(Repeat::Infinite).map_err(to_io)?;
         for frame in frames {
-            let picture = to_image(frame.width, frame.height, frame.format, frame.pixels.clone());
-            let picture = picture.map_err(io::Error::other)?.into_rgba8();
-            let delay = Delay::from_numer_denom_ms(10 * hundredths, 1);
-            encoder.encode_frame(image::Frame::from_parts(picture, 0, 0, delay)).map_err(to_io)?;
+            let rgb: Vec<u8> = match frame.format {
+                PixelFormat::Gray8 => frame.pixels.iter().flat_map(|level| [*level; 3]).collect(),
+                PixelFormat::Rgb8 => frame.pixels.clone(),
+            };
+            let mut picture = gif::Frame::from_rgb_speed(width, height, &rgb, GIF_SPEED);
+            picture.delay = hundredths;
+            picture.dispose = DisposalMethod::Background;
+            encoder.write_frame(&picture).map_err(to_io)?;
         }
         Ok(())
     })
@@ -113,20 +109,21 @@ fn common_shape(frames: &[Frame]) -> Result<ImageShape> {
     Ok(shape)
 }
 
-fn to_image(width: usize, height: usize, format: PixelFormat, pixels: Vec<u8>) -> Result<DynamicImage> {
-    let sides = u32::try_from(width).ok().zip(u32::try_from(height).ok());
-    let image = sides.and_then(|(width, height)| match format {
-        PixelFormat::Gray8 => GrayImage::from_raw(width, height, pixels).map(DynamicImage::from),
-        PixelFormat::Rgb8 => RgbImage::from_raw(width, height, pixels).map(DynamicImage::from),
-    });
-    image.ok_or_else(|| {
-        Error::invalid(format_args!("a picture of {width} x {height} does not hold its pixels"))
+/// Width and height of a frame that holds as many pixels as it should, as a format counts them.
+fn check_frame<Side: TryFrom<usize>>(frame: &Frame) -> Result<(Side, Side)> {
+    let Frame { width, height, .. } = frame;
+    let sides = Side::try_from(*width).ok().zip(Side::try_from(*height).ok());
+    let filled = frame.pixels.len() == frame.shape().values() && !frame.pixels.is_empty();
+    sides.filter(|_| filled).ok_or_else(|| {
+        Error::invalid(format_args!(
+            "a picture of {width} x {height} pixels cannot be written in this format"
+        ))
     })
 }
 
-fn to_io(error: ImageError) -> io::Error {
+fn to_io(error: EncodingError) -> io::Error {
     match error {
-        ImageError::IoError(error) => error,
+        EncodingError::Io(error) => error,
         other => io::Error::other(other),
     }
 }
@@ -142,15 +139,16 @@ mod tests {
     #[test]
     fn a_grid_is_nearly_square_and_keeps_the_order() {
         let frames: Vec<Frame> = (0..5).map(|i| frame(i, 4, 3, PixelFormat::Gray8)).collect();
-        let picture = grid(&frames, None).unwrap().into_luma8();
-        assert_eq!(picture.dimensions(), (3 * 4 + 2 * 2, 2 * 3 + 2)); // 3 columns, 2 rows
-        assert_eq!(picture.get_pixel(0, 0).0, [0]);
-        assert_eq!(picture.get_pixel(4, 0).0, [GUTTER_LEVEL]);
-        assert_eq!(picture.get_pixel(6, 2).0, [1]);
-        assert_eq!(picture.get_pixel(0, 5).0, [3]);
-        assert_eq!(picture.get_pixel(15, 7).0, [GUTTER_LEVEL], "the last place stays empty");
-        assert_eq!(grid(&frames, Some(99)).unwrap().width(), 5 * 4 + 4 * 2);
-        assert_eq!(grid(&frames[..1], None).unwrap().width(), 4);
+        let picture = grid(&frames, None).unwrap();
+        assert_eq!((picture.width, picture.height), (3 * 4 + 2 * 2, 2 * 3 + 2)); // 3 columns, 2 rows
+        let at = |x: usize, y: usize| picture.pixels[y * picture.width + x];
+        assert_eq!(at(0, 0), 0);
+        assert_eq!(at(4, 0), GUTTER_LEVEL);
+        assert_eq!(at(6, 2), 1);
+        assert_eq!(at(0, 5), 3);
+        assert_eq!(at(15, 7), GUTTER_LEVEL, "the last place stays empty");
+        assert_eq!(grid(&frames, Some(99)).unwrap().width, 5 * 4 + 4 * 2);
+        assert_eq!(grid(&frames[..1], None).unwrap().width, 4);
     }
 
     #[test]
@@ -181,13 +179,21 @@ mod tests {
         };
         assert_eq!(write("a.png"), write("b.png"));
         assert_eq!(write("a.gif"), write("b.gif"));
-        let read = image::open(folder.path().join("a.png")).unwrap();
-        assert_eq!(read.as_bytes(), frames[0].pixels);
-        let gif = std::fs::File::open(folder.path().join("a.gif")).unwrap();
-        let decoder = image::codecs::gif::GifDecoder::new(io::BufReader::new(gif)).unwrap();
-        let animation = image::AnimationDecoder::into_frames(decoder).collect_frames().unwrap();
-        assert_eq!(animation.len(), 2);
-        assert_eq!(animation[0].delay().numer_denom_ms(), (80, 1));
+        assert_eq!(read_png(&folder.path().join("a.png"), 16).unwrap(), frames[0]);
+        let mut options = gif::DecodeOptions::new();
+        options.set_color_output(gif::ColorOutput::RGBA);
+        let file = std::fs::File::open(folder.path().join("a.gif")).unwrap();
+        let mut animation = options.read_info(io::BufReader::new(file)).unwrap();
+        assert_eq!((animation.width(), animation.height()), (16, 16));
+        let mut count = 0;
+        while let Some(picture) = animation.read_next_frame().unwrap() {
+            assert_eq!(picture.delay, 8, "hundredths of a second");
+            let rgb: Vec<u8> =
+                picture.buffer.chunks_exact(4).flat_map(|pixel| &pixel[..3]).copied().collect();
+            assert_eq!(rgb, frames[0].pixels, "256 colours are kept as they are");
+            count += 1;
+        }
+        assert_eq!(count, 2);
     }
 
     #[test]

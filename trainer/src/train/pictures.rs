@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use edgegen_runtime::generate::{Frame, Latents, to_pixels};
-use edgegen_runtime::model::{ImageShape, Range};
+use edgegen_runtime::model::{ImageShape, PixelFormat, Range};
 use edgegen_runtime::pictures::{grid, write_png};
 use plotters::prelude::*;
 use plotters::style::{FontStyle, register_font};
@@ -226,9 +226,8 @@ fn plot(
         let drawn = area.fill(&WHITE).and_then(|()| draw(&area)).and_then(|()| area.present());
         drawn.map_err(|e| failed(e.to_string()))?;
     }
-    let picture = image::RgbImage::from_raw(size.0, size.1, pixels)
-        .ok_or_else(|| failed("the drawing does not fill its picture".into()))?;
-    Ok(write_png(&picture.into(), path)?)
+    let (width, height) = (size.0 as usize, size.1 as usize);
+    Ok(write_png(&Frame { width, height, format: PixelFormat::Rgb8, pixels }, path)?)
 }
 
 fn draw_panel<B: DrawingBackend>(
