@@ -96,7 +96,7 @@ impl DeviceGan {
         figures.discriminator_norm =
             self.discriminator_adam.update(&[&self.discriminator], &loss.backward()?, rate, pace.clip)?;
 
-        if (pace.step + 1).is_multiple_of(self.config.discriminator_steps) {
+        if self.config.moves_generator(pace.step) {
             let seen = self.augmented(&drawn, chance)?;
             let divided = self.divide()?;
             let logits = self.discriminator.forward(&seen, classes, None, &divided)?;

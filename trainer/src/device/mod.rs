@@ -173,6 +173,8 @@ mod tests {
             discriminator_norm: Normalisation::Batch,
             discriminator_rate: 1.5,
             discriminator_steps: 1,
+            generator_delay: 0,
+            discriminator_frozen: 0,
             r1: 0.0,
             r1_every: 2,
             augment: all.clone(),

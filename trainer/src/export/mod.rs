@@ -7,16 +7,19 @@ pub mod onnx;
 pub mod precisions;
 mod verify;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use edgegen_runtime::files::write_atomically;
 use edgegen_runtime::generate::Latents;
 use edgegen_runtime::model::{
-    MANIFEST, Manifest, ManifestFile, Metadata, Model, ModelFolder, OpenOptions, Part, Precision, Range,
-    file_name, sha256_hex,
+    Kind, MANIFEST, Manifest, ManifestFile, Metadata, Model, ModelFolder, OpenOptions, Part, Precision,
+    Range, file_name, sha256_hex,
 };
+use half::f16;
+use safetensors::tensor::TensorView;
+use safetensors::{Dtype, SafeTensors};
 use serde_json::{Map, Value, json};
 
 use crate::data::{self, Dataset};
@@ -26,7 +29,8 @@ use crate::graph::{Graph, Heads};
 use crate::network::Shape;
 use crate::network::module::Module;
 use crate::quantize::Inputs;
-use crate::train::trained::{Trained, TrainedRun};
+use crate::train::init::{CLASSES_KEY, WEIGHTS};
+use crate::train::trained::{Trained, TrainedRun, Which};
 use crate::{Error, Result};
 
 use precisions::{Made, Quality, Request, Source};
@@ -159,10 +163,39 @@ fn write_into(
         command: run.config.command(&run.dataset.name)?,
     };
     manifest.write(folder)?;
+    write_weights(run, folder)?;
     draw_samples(&manifest, folder)?;
     let card = card::card(run, &manifest, evaluation);
     write_atomically(&folder.join("README.md"), |out| std::io::Write::write_all(out, card.as_bytes()))?;
     Ok(Report { differences, others, manifest })
+}
+
+/// Writes the weights from which `--init-from` goes on, where the ONNX files do not hold them all: a GAN's averaged
+/// generator and its discriminator, or a network with batch norms.
+fn write_weights(run: &TrainedRun, folder: &Path) -> Result<()> {
+    if run.kind() == Kind::Vae || matches!(run.which, Which::Step(_)) {
+        return Ok(());
+    }
+    let bytes = fs::read(&run.weights).map_err(|e| Error::io("read", &run.weights, e))?;
+    let refused = |e: safetensors::SafeTensorError| Error::run(&run.weights, e);
+    let file = SafeTensors::deserialize(&bytes).map_err(refused)?;
+    let mut tensors = Vec::new();
+    for (name, view) in file.tensors() {
+        let kept = ["weights/average.", "weights/discriminator.", "weights/classifier."];
+        if view.dtype() != Dtype::F32 || !kept.iter().any(|prefix| name.starts_with(prefix)) {
+            continue;
+        }
+        let values = view.data().as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes));
+        let halves: Vec<u8> = values.flat_map(|value| f16::from_f32(value).to_le_bytes()).collect();
+        tensors.push((name, view.shape().to_vec(), halves));
+    }
+    let views = tensors.iter().map(|(name, shape, bytes)| {
+        TensorView::new(Dtype::F16, shape.clone(), bytes).map(|view| (name.as_str(), view))
+    });
+    let views = views.collect::<std::result::Result<Vec<_>, _>>().map_err(refused)?;
+    let metadata = HashMap::from([(CLASSES_KEY.to_string(), json!(run.classes).to_string())]);
+    let bytes = safetensors::serialize(views, Some(metadata)).map_err(refused)?;
+    Ok(write_atomically(&folder.join(WEIGHTS), |out| std::io::Write::write_all(out, &bytes))?)
 }
 
 /// Every precision that a folder's files have, once.

@@ -15,9 +15,9 @@ use edgegen_runtime::model::ImageShape;
 use edgegen_runtime::random::Stream;
 use serde::{Deserialize, Serialize};
 
-use crate::network::Shape;
 use crate::network::form::{self, DiscriminatorForm, NetworkConfig, Normalisation};
 use crate::network::module::{Gradients, Module, Parameter, Record};
+use crate::network::{Layer, Shape};
 use crate::nn::adam::{Adam, AdamConfig};
 use crate::nn::batch::Batch;
 use crate::{Error, Result};
@@ -46,6 +46,13 @@ pub struct GanConfig {
     pub discriminator_rate: f64,
     /// G moves at every so many steps of D.
     pub discriminator_steps: u64,
+    /// Steps of D alone before G moves: a new discriminator would pull a trained generator away.
+    #[serde(default)]
+    pub generator_delay: u64,
+    /// D's first convolutions that keep their weights, when it is fine-tuned (S. Mo et al., 2020, "Freeze the
+    /// discriminator").
+    #[serde(default)]
+    pub discriminator_frozen: usize,
     /// γ of R1, γ/2 · ‖∇D‖² on real pictures (L. Mescheder et al., 2018); 0: none. Its gradient is a central
     /// difference of D's gradients along ∇D, so no second derivative is needed.
     pub r1: f64,
@@ -68,7 +75,12 @@ impl GanConfig {
         DiscriminatorForm { base: self.discriminator_base, norm: self.discriminator_norm }
     }
 
-    /// Decay of the moving average behind G's step number `steps`, from 1.
+    /// Whether G moves in step `step`, from 0.
+    pub(crate) fn moves_generator(&self, step: u64) -> bool {
+        step >= self.generator_delay && (step + 1).is_multiple_of(self.discriminator_steps)
+    }
+
+    /// Decay of the moving average after G's step number `steps`, from 1.
     pub(crate) fn decay(&self, steps: u64) -> f64 {
         self.average.min(steps as f64 / (steps as f64 + 9.0))
     }
@@ -87,6 +99,8 @@ pub struct Gan {
     generator_gradients: Gradients,
     discriminator_gradients: Gradients,
     spectral: Option<Spectral>,
+    /// D's first parameters that keep their values.
+    frozen: usize,
     config: GanConfig,
 }
 
@@ -181,6 +195,7 @@ impl Gan {
             generator_gradients: Gradients::of(&generator),
             discriminator_gradients: Gradients::of(&discriminator),
             average: generator.renamed("average"),
+            frozen: frozen_parameters(&discriminator, config.discriminator_frozen),
             config: config.clone(),
             spectral,
             generator,
@@ -240,7 +255,8 @@ impl Gan {
 
     /// Steps of (G, D) when `steps` are done.
     pub fn steps_of_each(&self, steps: u64) -> [u64; 2] {
-        [steps / self.config.discriminator_steps, steps]
+        let GanConfig { discriminator_steps, generator_delay, .. } = self.config;
+        [(steps / discriminator_steps).saturating_sub(generator_delay / discriminator_steps), steps]
     }
 
     /// One step of D (on real pictures, then on drawn ones, as two batches: a batch norm must not see both),
@@ -260,12 +276,15 @@ impl Gan {
             spectral.backward(&self.discriminator, &divided, &mut self.discriminator_gradients);
             spectral.restore(&mut self.discriminator, divided);
         }
+        for parameter in 0..self.frozen {
+            self.discriminator_gradients.of_parameter(parameter).fill(0.0);
+        }
         figures.discriminator_norm = Gradients::clip(&mut [&mut self.discriminator_gradients], pace.clip);
         self.discriminator_adam.update(
             &mut [(&mut self.discriminator, &self.discriminator_gradients)],
             pace.rate * self.config.discriminator_rate,
         );
-        if (pace.step + 1).is_multiple_of(self.config.discriminator_steps) {
+        if self.config.moves_generator(pace.step) {
             self.move_generator(&drawn, &drawing, example, pace, chance, &mut figures);
         }
         figures
@@ -383,12 +402,26 @@ impl Gan {
     }
 }
 
+/// Parameters of the first `convolutions` of a discriminator, with those of the norms between them.
+fn frozen_parameters(discriminator: &Module, convolutions: usize) -> usize {
+    let layers = &discriminator.network().layers;
+    let linear = |layer: &Layer| matches!(layer, Layer::Conv { .. } | Layer::Dense { .. });
+    let places = layers.iter().enumerate().filter(|(_, layer)| linear(layer)).map(|(index, _)| index);
+    // up to the convolution that is trained
+    let end = places.skip(convolutions).next().unwrap_or(layers.len());
+    if convolutions == 0 {
+        0
+    } else {
+        (0..end).map(|layer| discriminator.layer_parameters(layer).len()).sum()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use edgegen_runtime::random::{Purpose, Stream};
 
     use super::*;
-    use crate::network::{Activation, Layer, Network};
+    use crate::network::{Activation, Network};
     use crate::nn::adam::AdamConfig;
 
     fn config() -> GanConfig {
@@ -399,6 +432,8 @@ mod tests {
             discriminator_norm: Normalisation::None,
             discriminator_rate: 1.0,
             discriminator_steps: 1,
+            generator_delay: 0,
+            discriminator_frozen: 0,
             r1: 0.0,
             r1_every: 1,
             augment: Vec::new(),
@@ -530,6 +565,42 @@ mod tests {
             }
         }
         assert!(checked > 20);
+    }
+
+    /// Frozen layers keep their values, the others move; G waits.
+    #[test]
+    fn frozen_layers_stay_and_a_delayed_generator_waits() {
+        let image = ImageShape { channels: 1, height: 28, width: 28 };
+        let network = NetworkConfig {
+            architecture: form::Architecture::Dcgan,
+            latent: 6,
+            hidden: Vec::new(),
+            base: 4,
+            activation: Activation::Relu,
+            conditional: false,
+        };
+        let config = GanConfig {
+            discriminator_frozen: 1,
+            generator_delay: 2,
+            discriminator_norm: Normalisation::Batch,
+            ..config()
+        };
+        let mut gan = Gan::new(&network, &config, AdamConfig::default(), image, 0, 1).unwrap();
+        let (first, generator) = (gan.discriminator.clone(), gan.generator.clone());
+        for step in 0..3 {
+            let (real, latents) = (noise(4 * 784, 2 * step), noise(4 * 6, 2 * step + 1));
+            let example = Example { real: &real, latents: &latents, classes: None };
+            let pace = Pace { step, rate: 1e-3, clip: 0.0 };
+            gan.learn(&example, pace, &mut Stream::new(1, Purpose::Augment, step));
+            let moved = gan.generator.parameters()[0].value != generator.parameters()[0].value;
+            assert_eq!(moved, step == 2, "G waits for two steps");
+            assert_eq!(gan.steps_of_each(step + 1), gan.optimisers().map(|(adam, _)| adam.steps()));
+        }
+        let pairs = || first.parameters().iter().zip(gan.discriminator.parameters());
+        let moved: Vec<&str> =
+            pairs().filter(|(a, b)| a.value != b.value).map(|(a, _)| a.name.as_str()).collect();
+        assert!(!moved.iter().any(|name| name.starts_with("discriminator.0.")), "{moved:?}");
+        assert!(moved.contains(&"discriminator.2.weight"), "{moved:?}");
     }
 
     /// Spectral normalisation, R1, augmentation and classes at once, G at every second step.

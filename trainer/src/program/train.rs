@@ -34,6 +34,9 @@ pub(super) struct Arguments {
     data_changed: bool,
     #[command(flatten)]
     length: LengthArguments,
+    /// Begin with the weights of this model folder or run instead of random ones.
+    #[arg(long, value_name = "MODEL|RUN", conflicts_with = "resume")]
+    init_from: Option<PathBuf>,
     /// Pictures per step.
     #[arg(long, value_name = "N")]
     batch: Option<usize>,
@@ -172,6 +175,15 @@ pub(super) fn run(arguments: Arguments) -> Result<ExitCode> {
     let asked = stop.clone();
     ctrlc::set_handler(move || asked.store(true, Ordering::Relaxed)).context("cannot listen for Ctrl-C")?;
     eprintln!("{}", trainer.summary());
+    if let Some(taken) = trainer.taken() {
+        eprintln!(
+            "first weights: {} of {} values from {}",
+            taken.values,
+            taken.of,
+            trainer.config().training.init_from
+        );
+        taken.left.iter().for_each(|why| eprintln!("  not taken over: {why}"));
+    }
     let mut progress = Progress::new(&trainer);
     let outcome = trainer.train(&mut progress, &stop)?;
     progress.bar.finish_and_clear();
@@ -222,6 +234,9 @@ fn settings(base: Config, arguments: &Arguments) -> Result<Config> {
         config.data.path = std::path::absolute(data).with_context(|| format!("--data {}", data.display()))?;
     }
     let training = &mut config.training;
+    if let Some(path) = &arguments.init_from {
+        training.init_from = path.display().to_string();
+    }
     if let Some(length) = arguments.length.given()? {
         training.set_length(length);
     }

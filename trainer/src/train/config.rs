@@ -122,6 +122,8 @@ pub struct TrainingConfig {
     pub patience: f64,
     /// Seconds between checkpoints of up to 12 MB; larger ones are stored as much less often.
     pub checkpoint_seconds: f64,
+    /// The model folder or the run whose weights are the first ones; empty: they are random.
+    pub init_from: String,
 }
 
 impl Config {
@@ -281,6 +283,12 @@ impl Config {
                     let base = gan.discriminator_base;
                     return refuse(format!("objective.discriminator_base is {base}; it takes 1 to 1024"));
                 }
+                if gan.discriminator_frozen > 0 && self.training.init_from.is_empty() {
+                    return refuse(
+                        "objective.discriminator_frozen keeps weights that were trained; give some with --init-from"
+                            .into(),
+                    );
+                }
                 if batch < 2 {
                     let problem = "training.batch is 1; a GAN's batch norm takes 2 pictures or more";
                     return refuse(problem.into());
@@ -354,7 +362,8 @@ impl Config {
     /// # Errors
     /// [`Error::Config`], which no valid configuration gives.
     pub fn command(&self, dataset: &str) -> Result<String> {
-        const FLAGS: [(&str, &str); 12] = [
+        const FLAGS: [(&str, &str); 13] = [
+            ("training.init_from", "--init-from"),
             ("training.pictures", "--pictures"),
             ("training.epochs", "--epochs"),
             ("training.steps", "--steps"),

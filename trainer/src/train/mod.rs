@@ -4,6 +4,7 @@ pub mod checkpoint;
 pub mod config;
 mod events;
 pub mod folder;
+pub mod init;
 pub mod kept;
 mod learner;
 pub mod metrics;

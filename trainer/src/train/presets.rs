@@ -55,6 +55,7 @@ pub fn all() -> Vec<Preset> {
         validate: 0,
         patience: 0.3,
         checkpoint_seconds: 60.0,
+        init_from: String::new(),
     };
     let mlp = Config {
         preset: "vae-mlp".into(),
@@ -108,6 +109,8 @@ pub fn all() -> Vec<Preset> {
         discriminator_norm: Normalisation::Batch,
         discriminator_rate: 1.0,
         discriminator_steps: 1,
+        generator_delay: 0,
+        discriminator_frozen: 0,
         r1: 0.0,
         r1_every: 16,
         augment: Vec::new(),

@@ -32,6 +32,7 @@ use super::checkpoint::{self, Checkpoint, Position};
 use super::config::{Config, Objective, TrainingConfig};
 use super::events::EventFile;
 use super::folder::RunFolder;
+use super::init::{Taken, Weights};
 use super::kept::Kept;
 use super::learner::{self, Learner, Moment, Step, Stop};
 use super::metrics::{self, Figures, Report, Sums};
@@ -42,6 +43,8 @@ use crate::{Error, Result};
 /// A checkpoint of so many bytes is written every `training.checkpoint_seconds`, a larger one as much less often, so that a
 /// run does not wear out an SD card.
 const CHECKPOINT_BYTES: f64 = 12e6;
+/// Steps that a new discriminator learns alone before a generator that was trained already moves.
+const NEW_DISCRIMINATOR: u64 = 200;
 /// Steps without a better report before a run may stop early.
 const FEWEST_STEPS_TO_STOP: u64 = 500;
 /// Share of the time asked for that steps get; the rest is for reports.
@@ -107,6 +110,7 @@ pub struct Trainer {
     /// Bytes of the last checkpoint, with the best weights.
     stored_bytes: usize,
     data_sha256: String,
+    taken: Option<Taken>,
     /// Held while the run is trained, so that no second process trains it.
     lock: Option<File>,
 }
@@ -118,7 +122,7 @@ impl Trainer {
     /// If a run is there already, or the configuration, the data set or the device is unusable.
     pub fn begin(
         folder: RunFolder,
-        config: Config,
+        mut config: Config,
         dataset: Dataset,
         device: Option<&Device>,
     ) -> Result<Self> {
@@ -139,13 +143,34 @@ impl Trainer {
                 "holds a run already; --resume goes on with it, another --out begins a new one",
             ));
         }
+        let first = match config.training.init_from.as_str() {
+            "" => None,
+            path => Some(Weights::read(Path::new(path))?),
+        };
+        if let (Some(weights), Objective::Gan(gan)) = (&first, &mut config.objective)
+            && !weights.has("discriminator")
+            && gan.generator_delay == 0
+        {
+            gan.generator_delay = NEW_DISCRIMINATOR;
+        }
         let mut trainer = Self::new(folder, config, dataset)?;
+        if let Some(weights) = &first {
+            trainer.taken = Some(trainer.learner.init_from(weights, &trainer.dataset)?);
+        }
         trainer.move_to(device)?; // refused before anything is written
         trainer.set_hours(device)?;
         trainer.lock()?;
         Kept::of(&trainer.dataset, &trainer.data_sha256).write(&trainer.folder.pictures())?;
         trainer.write_config()?;
+        if first.is_some() {
+            trainer.store()?; // a run that is killed early begins again from here, wherever the model is then
+        }
         Ok(trainer)
+    }
+
+    /// What `training.init_from` gave, and what it did not, for a person; none if the first weights are random.
+    pub fn taken(&self) -> Option<&Taken> {
+        self.taken.as_ref()
     }
 
     /// Goes on with the run in `folder` from its last checkpoint. Of its settings only the length, `training.patience`,
@@ -277,6 +302,7 @@ impl Trainer {
             order: (u64::MAX, Vec::new()),
             best: None,
             stored_bytes: 0,
+            taken: None,
             lock: None,
         };
         let (batch, largest) = (trainer.batch_size(), trainer.learner.largest_layer());

@@ -1,6 +1,6 @@
 //! A run's network as it is used: evaluated, sampled from, exported.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use edgegen_runtime::model::{Kind, Range};
 
@@ -70,6 +70,8 @@ pub struct TrainedRun {
     pub which: Which,
     /// Where the weights are from.
     pub position: Position,
+    /// Their file.
+    pub weights: PathBuf,
     /// SHA-256 of the weights, see [`checkpoint::Checkpoint`].
     pub checkpoint_sha256: String,
 }
@@ -180,6 +182,7 @@ pub fn open(folder: &RunFolder, which: Which, data: Option<&Path>, need: Need) -
         classes,
         which,
         position,
+        weights: path,
         checkpoint_sha256,
     })
 }

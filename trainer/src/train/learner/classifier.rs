@@ -13,6 +13,7 @@ use crate::nn::adam::Adam;
 use crate::train::checkpoint::{Checkpoint, Optimised, optimised};
 use crate::train::config::Config;
 use crate::train::folder::RunFolder;
+use crate::train::init::{Taken, Weights};
 use crate::train::metrics::{Figures, figures};
 use crate::train::pictures::Panel;
 use crate::{Error, Result};
@@ -63,6 +64,12 @@ impl Learner for ClassifierLearner {
 
     fn settle(&mut self) -> Result<()> {
         Ok(()) // it is never on a device
+    }
+
+    fn init_from(&mut self, weights: &Weights, _dataset: &Dataset) -> Result<Taken> {
+        let mut taken = Taken::default();
+        weights.give("classifier", &mut self.classifier.module, &[], &mut taken);
+        Ok(taken)
     }
 
     fn judge(&mut self, moment: &Moment<'_>, _train: &Figures) -> Result<Verdict> {

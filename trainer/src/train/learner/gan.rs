@@ -15,6 +15,7 @@ use crate::network::module::{Module, Parameter};
 use crate::train::checkpoint::{self, Checkpoint, Optimised, Position, optimised};
 use crate::train::config::Config;
 use crate::train::folder::RunFolder;
+use crate::train::init::{Taken, Weights, latent_batches, refit_norms};
 use crate::train::metrics::{Figures, figures};
 use crate::train::pictures::{self, Curve, Drawer, Panel, SAMPLES, Source};
 use crate::train::quality::{Quality, thinned};
@@ -193,18 +194,7 @@ fn warnings(diversity: Option<f64>, epoch: &Figures) -> Vec<String> {
 /// Estimates a generator's batch norm statistics from `count` latents of the prior, classes in turn: those that it
 /// met in training belong to other weights than the average's.
 fn estimate_statistics(generator: &mut Module, count: usize) {
-    let latent = generator.network().input.values();
-    let classes = generator.network().classes() as u32;
-    let batches: Vec<_> = (0..count / STATISTICS_BATCH)
-        .map(|batch| {
-            let first = batch * STATISTICS_BATCH;
-            let latents = Latents::from_seed(STATISTICS_SEED, first as u64, STATISTICS_BATCH, latent, 1.0);
-            let told = (classes > 0).then(|| {
-                (0..STATISTICS_BATCH).map(|row| (first + row) as u32 % classes).collect::<Arc<[u32]>>()
-            });
-            (latents.values().to_vec(), told)
-        })
-        .collect();
+    let batches = latent_batches(generator, count / STATISTICS_BATCH, STATISTICS_BATCH);
     generator.estimate_statistics(&batches);
 }
 
@@ -249,6 +239,10 @@ impl Learner for GanLearner {
     }
 
     fn move_to(&mut self, device: &Device) -> Result<()> {
+        if self.objective.discriminator_frozen > 0 {
+            let problem = "objective.discriminator_frozen works on the CPU; use --device cpu";
+            return Err(Error::Config(problem.into()));
+        }
         self.device = Some(on_device(DeviceGan::of(&self.gan, device))?);
         Ok(())
     }
@@ -258,6 +252,24 @@ impl Learner for GanLearner {
             Some(device) => on_device(device.store(&mut self.gan)),
             None => Ok(()),
         }
+    }
+
+    fn init_from(&mut self, weights: &Weights, dataset: &Dataset) -> Result<Taken> {
+        let classes = self.config.classes(dataset)?;
+        let mut taken = Taken::default();
+        let folded = weights.give("generator", &mut self.gan.generator, &classes, &mut taken);
+        if !folded.is_empty() {
+            let batches = latent_batches(
+                &self.gan.generator,
+                STATISTICS_WHILE_TRAINING / STATISTICS_BATCH,
+                STATISTICS_BATCH,
+            );
+            refit_norms(&mut self.gan.generator, folded, &batches);
+            crate::nn::buffers::release();
+        }
+        self.gan.average = self.gan.generator.renamed("average");
+        weights.give("discriminator", &mut self.gan.discriminator, &classes, &mut taken);
+        Ok(taken)
     }
 
     fn judge(&mut self, moment: &Moment<'_>, train: &Figures) -> Result<Verdict> {

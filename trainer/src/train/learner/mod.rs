@@ -11,6 +11,7 @@ use candle_core::Device;
 use super::checkpoint::{Checkpoint, Optimised};
 use super::config::{Config, Objective};
 use super::folder::RunFolder;
+use super::init::{Taken, Weights};
 use super::metrics::Figures;
 use super::pictures::Panel;
 use crate::Result;
@@ -94,6 +95,12 @@ pub(super) trait Learner {
     /// # Errors
     /// [`crate::Error::Training`] if the device fails.
     fn settle(&mut self) -> Result<()>;
+
+    /// Takes over first weights, before the first step.
+    ///
+    /// # Errors
+    /// If the classes do not fit the pictures.
+    fn init_from(&mut self, weights: &Weights, dataset: &Dataset) -> Result<Taken>;
 
     /// Measures what the networks have come to; `train` are the means of the steps since the last report.
     ///

@@ -14,6 +14,7 @@ use crate::nn::adam::Adam;
 use crate::train::checkpoint::{Checkpoint, Optimised, optimised};
 use crate::train::config::Config;
 use crate::train::folder::RunFolder;
+use crate::train::init::{Taken, Weights};
 use crate::train::metrics::{Figures, figures};
 use crate::train::pictures::{self, Drawer, Panel, SAMPLES};
 use crate::vae::{Binarize, Example, ObjectiveConfig, Vae};
@@ -161,6 +162,14 @@ impl Learner for VaeLearner {
             Some(device) => on_device(device.store(&mut self.vae, &mut self.adam)),
             None => Ok(()),
         }
+    }
+
+    fn init_from(&mut self, weights: &Weights, dataset: &Dataset) -> Result<Taken> {
+        let classes = self.config.classes(dataset)?;
+        let mut taken = Taken::default();
+        weights.give("encoder", &mut self.vae.encoder, &[], &mut taken);
+        weights.give("decoder", &mut self.vae.decoder, &classes, &mut taken);
+        Ok(taken)
     }
 
     fn judge(&mut self, moment: &Moment<'_>, _train: &Figures) -> Result<Verdict> {
