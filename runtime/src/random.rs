@@ -42,6 +42,8 @@ pub enum Purpose {
     Spectral = 11,
     /// Inputs of fine-tuning a quantised network; the index is the step.
     Tune = 12,
+    /// Which training pictures of a batch are mirrored; the index is the step.
+    Mirror = 13,
 }
 
 /// A stream of random numbers that is fully determined by seed, purpose and index.

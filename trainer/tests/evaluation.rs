@@ -12,7 +12,7 @@ use common::Builder;
 use edgegen_runtime::generate::Latents;
 use edgegen_runtime::model::{INPUT_KEY, ImageShape, ModelFolder, OpenOptions, Part};
 use edgegen_runtime::random::{Purpose, Stream};
-use edgegen_trainer::data::{self, Dataset, LoadOptions, Pictures};
+use edgegen_trainer::data::{self, Dataset, LoadOptions, Pictures, Size};
 use edgegen_trainer::evaluate::features::{Extractor, NetworkChoice, Purpose as NetworkPurpose, Scaling};
 use edgegen_trainer::evaluate::report::{Options, Report, Split, evaluate_samples};
 use edgegen_trainer::evaluate::samples::{SampleOptions, Samples};
@@ -58,20 +58,12 @@ fn pictures(count: usize, index: u64) -> Vec<u8> {
 }
 
 fn part(pixels: Vec<u8>) -> Pictures {
-    Pictures { pixels, labels: Vec::new(), values: SHAPE.values() }
+    Pictures::from_rows(SHAPE.values(), pixels, Vec::new())
 }
 
 fn dataset() -> Dataset {
-    Dataset {
-        name: "noise".into(),
-        shape: SHAPE,
-        classes: Vec::new(),
-        train: part(pictures(400, 0)),
-        validation: part(pictures(5, 1)),
-        test: part(pictures(300, 2)),
-        skipped: Vec::new(),
-        remarks: Vec::new(),
-    }
+    let parts = [pictures(400, 0), pictures(5, 1), pictures(300, 2)].map(part);
+    Dataset::new("noise", SHAPE, Vec::new(), parts)
 }
 
 fn samples(pixels: Vec<u8>) -> Samples {
@@ -92,7 +84,7 @@ fn setup() -> (TempDir, Options) {
 fn a_set_is_at_no_distance_from_itself() {
     let (folder, mut options) = setup();
     options.neighbours = Some(folder.path().join("neighbours.png"));
-    let report = evaluate(&samples(dataset().train.pixels), &options).unwrap();
+    let report = evaluate(&samples(dataset().train.to_pixels()), &options).unwrap();
     assert!(report.frechet < ROUNDING, "{}", report.frechet);
     let found = report.manifolds.unwrap();
     assert_eq!((found.precision, found.recall, found.coverage, found.rows), (1.0, 1.0, 1.0, 400));
@@ -119,7 +111,7 @@ fn a_set_is_at_no_distance_from_itself() {
 #[test]
 fn a_shift_is_the_distance_between_the_means() {
     let (_folder, options) = setup();
-    let shifted = dataset().train.pixels.iter().map(|level| level + 10).collect();
+    let shifted = dataset().train.to_pixels().iter().map(|level| level + 10).collect();
     let report = evaluate(&samples(shifted), &options).unwrap();
     // six values, each 10 levels away, and the same covariance
     assert!((report.frechet - 600.0).abs() < ROUNDING, "{}", report.frechet);
@@ -211,7 +203,7 @@ fn the_scaling_is_told_by_metadata_or_option_and_else_named() {
         ("mean=51,scale=2".parse().unwrap(), [-25.5, 0.0, 102.0]),
     ] {
         let extractor = open(&network(), Some(scaling)).unwrap();
-        let found = extractor.features(SHAPE, &[0, 51, 255, 0, 51, 255], &|_| {}).unwrap();
+        let found = extractor.features(SHAPE, &part(vec![0, 51, 255, 0, 51, 255]), &|_| {}).unwrap();
         for (found, expected) in found.values.iter().zip(expected.iter().cycle()) {
             assert!((found - expected).abs() < 1e-6, "{scaling}: {found} {expected}");
         }
@@ -342,7 +334,7 @@ fn bad_input_is_one_line_and_nothing_is_written() {
         ("--samples float.npy --features f.onnx", "float.npy: holds float32; pictures are uint8"),
         ("--samples flat.npy --features f.onnx", "flat.npy: has shape [64]"),
         ("--samples f.onnx --features f.onnx", "f.onnx"),
-        ("--samples small.npy --features f.onnx", "--size is 2 (the samples' height)"),
+        ("--samples small.npy --features f.onnx", "--size (the samples') is 3x2"),
         ("--samples good.npy --features f.onnx --count 4", "holds 3 samples; --count 4"),
         ("--samples good.npy --features f.onnx --count 0", "--count 0"),
         ("--samples one.npy --features f.onnx", "1 samples are too few"),
@@ -392,7 +384,8 @@ fn big() -> Option<(PathBuf, PathBuf)> {
 #[test]
 fn efficientnet_tells_drawings_from_noise() {
     let Some((data, eval)) = big() else { return };
-    let emoji = data::load(Some(&data.join("emoji64")), LoadOptions { side: 64, gray: false }).unwrap();
+    let emoji =
+        data::load(Some(&data.join("emoji64")), &LoadOptions::new(Size::square(64)), &|_, _| {}).unwrap();
     let features = NetworkChoice {
         path: eval.join("efficientnet_lite0_features.onnx"),
         output: None,

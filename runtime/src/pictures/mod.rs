@@ -11,7 +11,7 @@ mod read;
 pub use npy::{NpyValues, read_npy, read_npy_values, write_npy};
 pub use png::{read_png, write_png};
 #[cfg(feature = "read-pictures")]
-pub use read::read_picture;
+pub use read::{EncodedPicture, Fit, fit_picture, picture_dimensions, read_picture};
 
 use crate::files::write_atomically;
 use crate::generate::Frame;

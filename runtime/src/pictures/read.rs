@@ -1,4 +1,6 @@
 //! Pictures from files, in the size that a model takes.
+//!
+//! The content decides the format, not the name: a PNG that is called `.jpg` is read as a PNG.
 
 use crate::generate::Frame;
 use crate::model::limits::{MAX_MODEL_BYTES, read_bounded};
@@ -6,13 +8,57 @@ use crate::model::{ImageShape, PixelFormat};
 use crate::{Error, Result};
 use image::imageops::{FilterType, overlay};
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, Rgba, RgbaImage};
+use serde::{Deserialize, Serialize};
+use std::fmt;
 use std::io::Cursor;
 use std::path::Path;
+use std::str::FromStr;
 
 /// Longest side of a picture that is read.
 const LONGEST_SIDE: u32 = 16_384;
 /// Most memory that decoding one picture may take.
 const MOST_MEMORY: u64 = 512 << 20;
+/// Brands of HEIF files (ISO/IEC 23008-12 and the AVIF specification), which phones write.
+const HEIF_BRANDS: [&[u8; 4]; 12] = [
+    b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1", b"avif",
+    b"avis",
+];
+
+/// How a picture of other proportions comes to the proportions of a shape.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Fit {
+    /// The largest centred rectangle of the right proportions is cut out.
+    #[default]
+    Crop,
+    /// The whole picture, centred on white.
+    Pad,
+    /// The whole picture, its proportions changed.
+    Stretch,
+}
+
+impl FromStr for Fit {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        match text {
+            "crop" => Ok(Self::Crop),
+            "pad" => Ok(Self::Pad),
+            "stretch" => Ok(Self::Stretch),
+            _ => Err("it takes crop, pad or stretch".into()),
+        }
+    }
+}
+
+impl fmt::Display for Fit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Crop => "crop",
+            Self::Pad => "pad",
+            Self::Stretch => "stretch",
+        })
+    }
+}
 
 /// Reads a picture (PNG, GIF, or JPEG in the program) and brings it to `shape`: the largest centred
 /// rectangle of the right proportions is cut out and resized with a triangle filter; a picture of
@@ -23,33 +69,130 @@ const MOST_MEMORY: u64 = 512 << 20;
 /// # Errors
 /// If the file cannot be read or decoded, is too large, or `shape` is no picture.
 pub fn read_picture(path: &Path, shape: ImageShape) -> Result<Frame> {
-    let malformed = |problem: String| Error::malformed(path.display(), problem);
-    let sides = u32::try_from(shape.width).ok().zip(u32::try_from(shape.height).ok());
-    let format = PixelFormat::from_channels(shape.channels);
-    let (Some((width, height)), Some(format)) = (sides.filter(|(w, h)| w * h > 0), format) else {
-        return Err(Error::invalid(format_args!("{shape} is not the shape of a picture")));
-    };
-    let bytes = read_bounded(path, MAX_MODEL_BYTES)?;
-    let whole = ends_as_jpeg(&bytes);
-    let mut reader = ImageReader::new(Cursor::new(bytes))
-        .with_guessed_format()
-        .map_err(|e| malformed(format!("this picture cannot be read: {e}")))?;
-    let mut limits = Limits::default();
-    limits.max_image_width = Some(LONGEST_SIDE);
-    limits.max_image_height = Some(LONGEST_SIDE);
-    limits.max_alloc = Some(MOST_MEMORY);
-    reader.limits(limits);
-    if reader.format() == Some(ImageFormat::Jpeg) && !whole {
-        return Err(malformed("this JPEG ends in the middle of its picture".into()));
-    }
-    let picture = upright(reader).map_err(|e| malformed(format!("this picture cannot be read: {e}")))?;
-    let picture = without_transparency(picture);
+    check_shape(shape)?;
+    let name = path.display().to_string();
+    let picture = EncodedPicture::new(read_bounded(path, MAX_MODEL_BYTES)?, &name)?.decode()?;
+    fit_picture(picture, shape, Fit::Crop)
+}
 
-    let (left, top, cut_width, cut_height) = centred(picture.width(), picture.height(), width, height);
-    let mut picture = picture.crop_imm(left, top, cut_width, cut_height);
-    if (cut_width, cut_height) != (width, height) {
-        picture = picture.resize_exact(width, height, FilterType::Triangle);
+/// A picture whose header has been read, and whose pixels have not.
+pub struct EncodedPicture<'a> {
+    decoder: Box<dyn ImageDecoder>,
+    name: &'a str,
+}
+
+impl<'a> EncodedPicture<'a> {
+    /// Reads the header of the picture file `bytes`; messages call it `name`.
+    ///
+    /// # Errors
+    /// If it is no picture, one of a format that is not read (HEIC and AVIF: the message says how to convert
+    /// them), too large, or a JPEG that ends before its picture does.
+    pub fn new(mut bytes: Vec<u8>, name: &'a str) -> Result<Self> {
+        if let Some(problem) = foreign(&bytes) {
+            return Err(Error::unsupported(name, problem));
+        }
+        if bytes.starts_with(&[0xFF, 0xD8]) {
+            // decoders fill missing rows with grey, and trip over a video after the picture
+            let end = jpeg_end(&bytes)
+                .ok_or_else(|| Error::malformed(name, "this JPEG ends in the middle of its picture"))?;
+            bytes.truncate(end);
+        }
+        let mut reader =
+            ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(|e| unreadable(name, &e))?;
+        let mut limits = Limits::default();
+        limits.max_image_width = Some(LONGEST_SIDE);
+        limits.max_image_height = Some(LONGEST_SIDE);
+        limits.max_alloc = Some(MOST_MEMORY);
+        reader.limits(limits);
+        if reader.format().is_some_and(|format| !format.reading_enabled()) {
+            let format = reader.format().map(format_name).unwrap_or_default();
+            return Err(Error::unsupported(name, format!("this program does not read {format} pictures")));
+        }
+        let decoder = reader.into_decoder().map_err(|e| unreadable(name, &e))?;
+        Ok(Self { decoder: Box::new(decoder), name })
     }
+
+    /// (width, height) in pixels, as the camera was held.
+    ///
+    /// # Errors
+    /// If the file is damaged.
+    pub fn upright_dimensions(&mut self) -> Result<(u32, u32)> {
+        use image::metadata::Orientation;
+        let (width, height) = self.decoder.dimensions();
+        Ok(match self.orientation()? {
+            Orientation::Rotate90
+            | Orientation::Rotate270
+            | Orientation::Rotate90FlipH
+            | Orientation::Rotate270FlipH => (height, width),
+            _ => (width, height),
+        })
+    }
+
+    fn orientation(&mut self) -> Result<image::metadata::Orientation> {
+        self.decoder.orientation().map_err(|e| unreadable(self.name, &e))
+    }
+
+    /// Bytes of the decoded picture.
+    pub fn decoded_bytes(&self) -> u64 {
+        self.decoder.total_bytes()
+    }
+
+    /// The picture, turned as the camera says that it was held, transparent pixels laid on white. Of an animation
+    /// or a file of several pages it is the first.
+    ///
+    /// # Errors
+    /// If the file is damaged, or decoding takes too much memory.
+    pub fn decode(mut self) -> Result<DynamicImage> {
+        let orientation = self.orientation()?;
+        let mut picture = DynamicImage::from_decoder(self.decoder).map_err(|e| unreadable(self.name, &e))?;
+        picture.apply_orientation(orientation);
+        Ok(without_transparency(picture))
+    }
+}
+
+/// (width, height) of the picture file `path`, upright.
+///
+/// # Errors
+/// As [`EncodedPicture::new`].
+pub fn picture_dimensions(path: &Path) -> Result<(u32, u32)> {
+    let name = path.display().to_string();
+    EncodedPicture::new(read_bounded(path, MAX_MODEL_BYTES)?, &name)?.upright_dimensions()
+}
+
+/// Brings a decoded picture to `shape`, with a triangle filter; a picture of the right size stays as it is.
+///
+/// # Errors
+/// If `shape` is no picture.
+pub fn fit_picture(picture: DynamicImage, shape: ImageShape, fit: Fit) -> Result<Frame> {
+    let (width, height, format) = check_shape(shape)?;
+    let (own_width, own_height) = (picture.width(), picture.height());
+    let resized = |picture: DynamicImage, width: u32, height: u32| {
+        if (picture.width(), picture.height()) == (width, height) {
+            return picture;
+        }
+        picture.resize_exact(width, height, FilterType::Triangle)
+    };
+    let picture = match fit {
+        Fit::Stretch => resized(picture, width, height),
+        Fit::Crop => {
+            let (left, top, cut_width, cut_height) = centred(own_width, own_height, width, height);
+            let whole = (cut_width, cut_height) == (own_width, own_height);
+            let cut = if whole { picture } else { picture.crop_imm(left, top, cut_width, cut_height) };
+            resized(cut, width, height)
+        }
+        Fit::Pad => {
+            // the part of the shape that has the picture's proportions
+            let (left, top, inner_width, inner_height) = centred(width, height, own_width, own_height);
+            let inner = resized(picture, inner_width, inner_height);
+            if (inner_width, inner_height) == (width, height) {
+                inner
+            } else {
+                let mut white = RgbaImage::from_pixel(width, height, Rgba([255; 4]));
+                overlay(&mut white, &inner.into_rgba8(), i64::from(left), i64::from(top));
+                white.into()
+            }
+        }
+    };
     let pixels = match format {
         PixelFormat::Gray8 => picture.into_luma8().into_raw(),
         PixelFormat::Rgb8 => picture.into_rgb8().into_raw(),
@@ -57,20 +200,56 @@ pub fn read_picture(path: &Path, shape: ImageShape) -> Result<Frame> {
     Ok(Frame { width: shape.width, height: shape.height, format, pixels })
 }
 
-/// Decodes, and turns the picture as the camera says that it was held.
-fn upright(reader: ImageReader<Cursor<Vec<u8>>>) -> image::ImageResult<DynamicImage> {
-    let mut decoder = reader.into_decoder()?;
-    let orientation = decoder.orientation()?;
-    let mut picture = DynamicImage::from_decoder(decoder)?;
-    picture.apply_orientation(orientation);
-    Ok(picture)
+/// Width, height and format of pictures of `shape`.
+fn check_shape(shape: ImageShape) -> Result<(u32, u32, PixelFormat)> {
+    let sides = u32::try_from(shape.width).ok().zip(u32::try_from(shape.height).ok());
+    let format = PixelFormat::from_channels(shape.channels);
+    match (sides.filter(|(width, height)| *width > 0 && *height > 0), format) {
+        (Some((width, height)), Some(format)) => Ok((width, height, format)),
+        _ => Err(Error::invalid(format_args!("{shape} is not the shape of a picture"))),
+    }
 }
 
-/// Whether JPEG's end marker stands near the end: decoders fill what is missing with grey without a word.
-fn ends_as_jpeg(bytes: &[u8]) -> bool {
-    /// Some cameras write a few bytes behind it.
-    const NEAR: usize = 4096;
-    bytes[bytes.len().saturating_sub(NEAR)..].windows(2).any(|pair| pair == [0xFF, 0xD9])
+/// What to say of a file of a kind that users take for a picture, and that is not read.
+fn foreign(bytes: &[u8]) -> Option<&'static str> {
+    let brand = bytes.get(8..12).filter(|_| bytes.get(4..8) == Some(b"ftyp"))?;
+    Some(if HEIF_BRANDS.iter().any(|known| known.as_slice() == brand) {
+        "HEIC, HEIF and AVIF pictures are not read: convert them to JPEG, for example with `heif-convert IN.heic OUT.jpg` or `magick IN.heic OUT.jpg`"
+    } else {
+        "this is a video, not a picture"
+    })
+}
+
+fn unreadable(name: &str, e: &dyn fmt::Display) -> Error {
+    Error::malformed(name, format!("this picture cannot be read: {e}"))
+}
+
+fn format_name(format: ImageFormat) -> String {
+    format!("{format:?}").to_uppercase()
+}
+
+/// Where the first picture of a JPEG file ends: after its end-of-image marker (ITU-T T.81, annex B). Phones append a
+/// video or further pictures after it. `None` if the file ends before.
+fn jpeg_end(bytes: &[u8]) -> Option<usize> {
+    const END_OF_IMAGE: u8 = 0xD9;
+    let mut at = 2;
+    loop {
+        // what stands between a segment and the next marker is passed over, as decoders do: after a scan, its data
+        let marker = loop {
+            at += bytes.get(at..)?.iter().position(|byte| *byte == 0xFF)?;
+            match *bytes.get(at + 1)? {
+                0x00 | 0x01 | 0xD0..=0xD8 => at += 2, // a stuffed byte, or a marker without a segment
+                0xFF => at += 1,                      // fill
+                marker => break marker,
+            }
+        };
+        at += 2;
+        if marker == END_OF_IMAGE {
+            return Some(at);
+        }
+        let length = usize::from(u16::from_be_bytes([*bytes.get(at)?, *bytes.get(at + 1)?]));
+        at += length.max(2);
+    }
 }
 
 fn without_transparency(picture: DynamicImage) -> DynamicImage {
@@ -119,6 +298,59 @@ mod tests {
         assert_eq!((frame.width, frame.height, frame.pixels), (5, 4, pixels));
         let gray = read_picture(&path, ImageShape { channels: 1, height: 2, width: 2 }).unwrap();
         assert_eq!(gray.pixels.len(), 4);
+    }
+
+    #[test]
+    fn a_picture_is_cropped_padded_or_stretched() {
+        // left half black, right half red, twice as wide as high
+        let picture =
+            image::RgbImage::from_fn(8, 4, |x, _| image::Rgb(if x < 4 { [0; 3] } else { [255, 0, 0] }));
+        let shape = ImageShape { channels: 3, height: 4, width: 4 };
+        let row = |fit, y: usize| {
+            let frame = fit_picture(picture.clone().into(), shape, fit).unwrap();
+            frame.pixels[y * 12..][..12].as_chunks::<3>().0.to_vec()
+        };
+        let (black, red, white) = ([0; 3], [255, 0, 0], [255; 3]);
+        assert_eq!(row(Fit::Crop, 0), [black, black, red, red]);
+        assert_eq!((row(Fit::Stretch, 0)[0], row(Fit::Stretch, 0)[3]), (black, red));
+        assert_eq!(row(Fit::Pad, 0), [white; 4]);
+        assert_eq!((row(Fit::Pad, 1)[0], row(Fit::Pad, 2)[3]), (black, red));
+        assert_eq!(row(Fit::Pad, 3), [white; 4]);
+    }
+
+    #[test]
+    fn a_jpeg_ends_where_its_first_picture_does() {
+        let segment = |marker: u8, content: &[u8]| {
+            let length = (content.len() as u16 + 2).to_be_bytes();
+            [&[0xFF, marker], &length[..], content].concat()
+        };
+        // a thumbnail with its own end marker, two scans with stuffed bytes and a restart marker
+        let picture = [
+            &[0xFF, 0xD8][..],
+            &segment(0xE1, &[0xFF, 0xD8, 0xFF, 0xD9]),
+            &segment(0xDA, &[1, 2]),
+            &[5, 0xFF, 0x00, 7, 0xFF, 0xD3, 9],
+            &segment(0xDA, &[3]),
+            &[6, 0xFF, 0xFF, 0xD9],
+        ]
+        .concat();
+        assert_eq!(jpeg_end(&picture), Some(picture.len()));
+        let with_video = [&picture[..], &[0; 9000], &[0xFF, 0xD9]].concat();
+        assert_eq!(jpeg_end(&with_video), Some(picture.len()));
+        for cut in 2..picture.len() {
+            assert_eq!(jpeg_end(&picture[..cut]), None, "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn heic_files_and_videos_are_refused_with_what_to_do() {
+        let refused = |brand: &[u8]| {
+            let bytes = [&[0, 0, 0, 24][..], b"ftyp", brand, &[0; 12]].concat();
+            EncodedPicture::new(bytes, "a.jpg").err().unwrap().to_string()
+        };
+        assert!(refused(b"heic").contains("convert"), "{}", refused(b"heic"));
+        assert!(refused(b"avif").contains("heif-convert"));
+        assert!(refused(b"isom").contains("video"));
     }
 
     #[test]

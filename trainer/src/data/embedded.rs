@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use super::{Dataset, Pictures, idx, labelled};
+use super::{Dataset, HeldOut, Pictures, idx, labelled};
 use crate::Result;
 
 macro_rules! embedded {
@@ -27,11 +27,10 @@ fn part(
 }
 
 /// Unpacks the embedded set.
-pub(super) fn load() -> Result<Dataset> {
+pub(super) fn load(held_out: HeldOut) -> Result<Dataset> {
     let (shape, train) =
         part(embedded!("train-images-idx3-ubyte.gz"), embedded!("train-labels-idx1-ubyte.gz"))?;
     let (_, test) = part(embedded!("t10k-images-idx3-ubyte.gz"), embedded!("t10k-labels-idx1-ubyte.gz"))?;
-    let mut dataset = labelled::assemble("fashion-mnist-embedded".into(), shape, train, test);
-    dataset.classes = CLASSES.map(str::to_string).to_vec();
-    Ok(dataset)
+    let names = (0..).zip(CLASSES.map(str::to_string)).collect();
+    Ok(labelled::assemble("fashion-mnist-embedded".into(), shape, train, test, &names, held_out))
 }

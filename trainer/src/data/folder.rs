@@ -1,242 +1,321 @@
-//! A folder of images of any size: PNG, JPEG, WebP. Each is centre-cropped to a square and resized;
-//! transparency is shown on white, and phone pictures are turned upright. Sub-folders are classes.
+//! A folder of images of any size, each brought to one size. Sub-folders are classes.
 //!
-//! If every folder directly below is `train`, `test` or `validation` (`val`), these are the parts. A
-//! part that is missing is chosen by a hash of the pictures' paths: 5 % for each of validation and test.
-//! Pictures of one class whose names differ only behind the last underscore (`1f34e_noto.png`,
-//! `1f34e_twitter.png`) stay together, so that near copies don't straddle the split.
+//! Folders `train`, `val` (`valid`, `validation`) and `test` at the top are the parts, and what lies beside them is
+//! named and skipped. Where there is no `val`, validation pictures are chosen by content (see [`super::split`]);
+//! there is no test part unless a folder says so.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
-use edgegen_runtime::model::ImageShape;
-use edgegen_runtime::pictures::read_picture;
-use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
-use super::{Dataset, LoadOptions, Pictures, name_of};
+use super::cache::{self, Cached, Item, Known};
+use super::copies::Sets;
+use super::decode::Target;
+use super::files::{self, FORMATS, Found, FoundFile};
+use super::split::{Candidate, held_out};
+use super::{Copies, Dataset, Dimensions, Facts, GroupBy, LoadOptions, Progress, name_of};
 use crate::{Error, Result};
 
-const EXTENSIONS: [&str; 4] = ["png", "jpg", "jpeg", "webp"];
-/// Deepest nesting of sub-folders that is searched.
-const DEEPEST: usize = 8;
-/// Most images of a folder.
-const MOST_IMAGES: usize = 2_000_000;
-/// Most memory for all pictures of a data set, bytes.
-const MOST_BYTES: usize = 8 << 30;
-/// One picture in so many becomes a validation picture, and one a test picture.
-const HELD_OUT: usize = 20;
+/// Share of a folder's pictures that is held out for what is chosen by validation pictures.
+const HELD_OUT: f64 = 0.05;
+/// Where at most this share of the pictures lies in no class's folder, they are skipped; otherwise there are no
+/// classes.
+const STRAY: f64 = 0.05;
+/// Classes that a remark names.
+const NAMED: usize = 5;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Split {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Part {
     Train,
     Validation,
     Test,
 }
 
-struct Found {
-    path: PathBuf,
-    split: Option<Split>,
+impl Part {
+    /// The part that a folder's name stands for.
+    fn named(folder: &str) -> Option<Self> {
+        match folder.to_lowercase().as_str() {
+            "train" | "training" => Some(Self::Train),
+            "val" | "valid" | "validation" => Some(Self::Validation),
+            "test" | "testing" => Some(Self::Test),
+            _ => None,
+        }
+    }
+}
+
+/// A file with what its path says.
+struct Placed {
+    file: FoundFile,
+    part: Part,
     class: Option<String>,
-    /// What the split is chosen by.
-    group: String,
+    group: Option<String>,
+}
+
+/// A picture with all that is known of it.
+struct Kept {
+    placed: Placed,
+    known: Known,
+    label: Option<u16>,
 }
 
 /// Loads every image below `root`.
-pub(super) fn load(root: &Path, options: LoadOptions) -> Result<Dataset> {
-    let mut skipped = Vec::new();
-    let found = find(root, &mut skipped)?;
-    if found.is_empty() {
-        let seen = if skipped.is_empty() {
-            "is empty".to_string()
-        } else {
-            format!("holds {} files, none of them an image", skipped.len())
+pub(super) fn load(root: &Path, options: &LoadOptions, progress: &Progress<'_>) -> Result<Dataset> {
+    let Found { files, mut skipped, others } = files::below(root)?;
+    let found = Found { files: Vec::new(), skipped: Vec::new(), others };
+    let mut remarks: Vec<String> =
+        found.other_files().map(|files| format!("passed over other files: {files}")).into_iter().collect();
+    if files.is_empty() {
+        let seen = match found.other_files() {
+            Some(files) => format!("holds no image, only other files ({files})"),
+            None => "is empty".into(),
         };
-        return Err(Error::data(
-            root,
-            format!("{seen}; --data takes PNG, JPEG or WebP images, or IDX files"),
-        ));
+        return Err(Error::data(root, format!("{seen}; --data takes {FORMATS} images, or IDX files")));
     }
-    let shape =
-        ImageShape { channels: if options.gray { 1 } else { 3 }, height: options.side, width: options.side };
-    if found.len().saturating_mul(shape.values()) > MOST_BYTES {
-        let problem = format!(
-            "{} pictures of {shape} are more than the {MOST_BYTES} bytes that are held in memory; choose a smaller --size",
-            found.len()
-        );
-        return Err(Error::data(root, problem));
-    }
-    let decoded: Vec<_> = found.par_iter().map(|image| decode(&image.path, shape)).collect();
-    let mut pictures = Vec::with_capacity(decoded.len());
-    let mut kept = Vec::with_capacity(found.len());
-    for (image, pixels) in found.into_iter().zip(decoded) {
-        match pixels {
-            Ok(pixels) => {
-                pictures.push(pixels);
-                kept.push(image);
+    let placed = place(root, files, &options.group_by, &mut skipped, &mut remarks);
+    let shape = options.size.shape(options.gray);
+    let files: Vec<FoundFile> = placed.iter().map(|placed| placed.file.clone()).collect();
+    let target = Target { shape, fit: options.fit };
+    let Cached { pictures, items, decoded, remark } =
+        cache::open(root, &files, target, options.cache.as_deref(), progress)?;
+    remarks.extend(remark);
+
+    let mut kept: Vec<Kept> = Vec::with_capacity(placed.len());
+    // number of the file → number among the pictures that are kept
+    let mut numbers = HashMap::new();
+    for (number, (placed, item)) in placed.into_iter().zip(items).enumerate() {
+        match item {
+            Item::Picture(known) => {
+                numbers.insert(number, kept.len() as u32);
+                kept.push(Kept { placed, known, label: None });
             }
-            Err(problem) => skipped.push((image.path, problem)),
+            Item::Skipped(problem) => skipped.push((placed.file.path, problem)),
         }
     }
-    let mut found = kept;
-    let classes = classes(root, &found)?;
-    let unclassed = found.iter().filter(|image| image.class.is_none()).count();
-    let mut remarks = Vec::new();
-    if unclassed > 0 && unclassed < found.len() {
-        let count = found.len();
-        remarks.push(format!(
-            "no classes are told apart: {unclassed} of {count} pictures lie outside of sub-folders"
-        ));
-    }
-    split(&mut found);
-
-    let mut parts = [(); 3].map(|()| Pictures::with(shape.values()));
-    for (image, pixels) in found.iter().zip(pictures) {
-        let label = image.class.as_ref().and_then(|name| classes.binary_search(name).ok());
-        let part = image.split.unwrap_or(Split::Train) as usize;
-        parts[part].push(&pixels, label.map(|label| label as u16));
-    }
-    let [train, validation, test] = parts;
-    let counts = [train.count(), validation.count(), test.count()];
-    if let (true, Some((path, problem))) = (counts == [0; 3], skipped.first()) {
-        return Err(Error::data(
-            root,
-            format!("no image could be read; the first, {}: {problem}", path.display()),
-        ));
-    }
-    if counts.contains(&0) || counts[0] < 2 {
-        let [train, validation, test] = counts;
-        let problem = format!(
-            "{train} training, {validation} validation and {test} test pictures are too few in one of the parts"
-        );
+    if let (true, Some((path, problem))) = (kept.is_empty(), skipped.first()) {
+        let count = skipped.len();
+        let problem =
+            format!("none of {count} images could be used; the first, {}: {problem}", path.display());
         return Err(Error::data(root, problem));
     }
-    Ok(Dataset { name: name_of(root), shape, classes, train, validation, test, skipped, remarks })
-}
-
-/// The classes' names, sorted; none if any image lies outside of a class folder.
-fn classes(root: &Path, found: &[Found]) -> Result<Vec<String>> {
-    let names: Option<BTreeSet<&String>> = found.iter().map(|image| image.class.as_ref()).collect();
-    let names = names.unwrap_or_default();
-    if names.len() > usize::from(u16::MAX) {
-        return Err(Error::data(
-            root,
-            format!("holds {} sub-folders; at most {} classes are told apart", names.len(), u16::MAX),
-        ));
+    let mut together = Sets::new(kept.len());
+    for (index, kept) in kept.iter().enumerate() {
+        if let Some(original) = numbers.get(&kept.known.original) {
+            together.join(index as u32, *original);
+        }
     }
-    Ok(names.into_iter().cloned().collect())
+    let copies = count_copies(&kept, &mut together, &mut remarks);
+    let dimensions = dimensions(&kept);
+    let more = kept.iter().filter(|kept| kept.known.more).count();
+    if more > 0 {
+        remarks
+            .push(format!("{more} of the files are animations or have several pages: their first is used"));
+    }
+    let mut groups: HashMap<&str, u32> = HashMap::new();
+    for (index, kept) in kept.iter().enumerate() {
+        if let Some(group) = &kept.placed.group {
+            let first = *groups.entry(group).or_insert(index as u32);
+            together.join(index as u32, first);
+        }
+    }
+    let classes = label(root, &mut kept, &mut skipped)?;
+    let parts = split(&mut kept, &mut together, options, &classes, &mut remarks);
+
+    let part = |part: Part| {
+        let of_part = || (0..kept.len()).filter(|index| parts[*index] == Some(part));
+        let chosen = pictures.chosen(of_part().map(|index| kept[index].known.row).collect::<Vec<_>>());
+        chosen.with_labels(of_part().filter_map(|index| kept[index].label).collect())
+    };
+    let facts = Facts { dimensions, copies, decoded };
+    let [train, validation, test] = [Part::Train, Part::Validation, Part::Test].map(part);
+    let dataset = Dataset::new(name_of(root), shape, classes, [train, validation, test]);
+    Ok(Dataset { skipped, remarks, facts, ..dataset })
 }
 
-fn find(root: &Path, skipped: &mut Vec<(PathBuf, String)>) -> Result<Vec<Found>> {
-    let mut paths = Vec::new();
-    walk(root, 0, &mut paths, skipped)?;
-    paths.sort();
+/// Parts, classes and groups, by the paths; what lies beside them is skipped.
+fn place(
+    root: &Path,
+    files: Vec<FoundFile>,
+    group_by: &GroupBy,
+    skipped: &mut Vec<(PathBuf, String)>,
+    remarks: &mut Vec<String>,
+) -> Vec<Placed> {
     let below = |path: &Path| -> Vec<String> {
         let relative = path.strip_prefix(root).unwrap_or(path);
         relative.components().map(|part| part.as_os_str().to_string_lossy().into_owned()).collect()
     };
-    let part = |parts: &[String]| match parts {
-        [first, _, ..] => match first.as_str() {
-            "train" => Some(Split::Train),
-            "validation" | "val" => Some(Split::Validation),
-            "test" => Some(Split::Test),
+    let tops: BTreeSet<String> = files
+        .iter()
+        .filter_map(|file| match &below(&file.path)[..] {
+            [top, _, ..] => Some(top.clone()),
             _ => None,
-        },
-        _ => None,
-    };
-    let has_parts = paths.iter().all(|path| part(&below(path)).is_some());
-    let describe = |path: PathBuf| {
-        let mut parts = below(&path);
-        let split = if has_parts { part(&parts) } else { None };
+        })
+        .collect();
+    let named: Vec<Part> = tops.iter().filter_map(|top| Part::named(top)).collect();
+    let has = |part| named.contains(&part);
+    // `train` beside `bus` and `car` is a class
+    let has_parts = has(Part::Train) && (tops.len() == 1 || has(Part::Validation) || has(Part::Test));
+
+    let mut placed = Vec::with_capacity(files.len());
+    for file in files {
+        let mut parts = below(&file.path);
+        let mut part = Part::Train;
         if has_parts {
-            parts.remove(0);
-        }
-        let name = parts.join("/");
-        let stem = name.rsplit_once('.').map_or(name.as_str(), |(stem, _)| stem);
-        let group = match stem.rsplit_once('_') {
-            Some((group, variant)) if !variant.contains('/') => group,
-            _ => stem,
-        };
-        Found {
-            group: group.to_string(),
-            split,
-            class: (parts.len() > 1).then(|| parts.swap_remove(0)),
-            path,
-        }
-    };
-    Ok(paths.into_iter().map(describe).collect())
-}
-
-/// Chooses the parts that the folders do not give: groups in the order of their hashes, validation
-/// from one end, test from the other.
-fn split(found: &mut [Found]) {
-    let given = |split| found.iter().any(|image| image.split == Some(split));
-    let (validation, test) = (given(Split::Validation), given(Split::Test));
-    let mut groups: BTreeMap<[u8; 32], Vec<usize>> = BTreeMap::new();
-    let mut count = 0;
-    for (index, image) in found.iter().enumerate() {
-        if matches!(image.split, None | Some(Split::Train)) {
-            groups.entry(Sha256::digest(image.group.as_bytes()).into()).or_default().push(index);
-            count += 1;
-        }
-    }
-    let mut groups: Vec<Vec<usize>> = groups.into_values().collect();
-    for (given, split) in [(validation, Split::Validation), (test, Split::Test)] {
-        let mut missing = if given { 0 } else { (count / HELD_OUT).max(1) };
-        while missing > 0 && groups.len() > 1 {
-            let group =
-                if split == Split::Validation { groups.remove(0) } else { groups.pop().unwrap_or_default() };
-            missing = missing.saturating_sub(group.len());
-            group.into_iter().for_each(|index| found[index].split = Some(split));
-        }
-    }
-}
-
-fn walk(
-    folder: &Path,
-    depth: usize,
-    paths: &mut Vec<PathBuf>,
-    skipped: &mut Vec<(PathBuf, String)>,
-) -> Result<()> {
-    if depth > DEEPEST {
-        skipped.push((folder.to_path_buf(), format!("lies more than {DEEPEST} folders deep")));
-        return Ok(());
-    }
-    for entry in fs::read_dir(folder).map_err(|e| Error::io("read", folder, e))? {
-        let entry = entry.map_err(|e| Error::io("read", folder, e))?;
-        let path = entry.path();
-        if entry.file_name().to_string_lossy().starts_with('.') {
-            continue;
-        }
-        // followed, a link to a folder above would show every picture again, in another part
-        let linked = entry.file_type().is_ok_and(|kind| kind.is_symlink());
-        if path.is_dir() && linked {
-            skipped.push((path, "is a link to a folder".into()));
-        } else if path.is_dir() {
-            walk(&path, depth + 1, paths, skipped)?;
-        } else if path.is_file() && has_image_extension(&path) {
-            paths.push(path);
-            if paths.len() > MOST_IMAGES {
-                return Err(Error::data(folder, format!("more than {MOST_IMAGES} images are not taken")));
+            match parts[..].split_first() {
+                Some((top, [_, ..])) if Part::named(top).is_some() => {
+                    part = Part::named(top).unwrap_or(Part::Train);
+                    parts.remove(0);
+                }
+                _ => {
+                    skipped.push((file.path, "lies beside the folders train, val and test".into()));
+                    continue;
+                }
             }
-        } else {
-            skipped.push((path, "is no PNG, JPEG or WebP file".into()));
+        }
+        let group = group_by.group(&parts.join("/"));
+        let class = (parts.len() > 1).then(|| parts.swap_remove(0));
+        placed.push(Placed { file, part, class, group });
+    }
+    keep_classes(placed, skipped, remarks)
+}
+
+/// Decides whether there are classes, and skips what has none if there are.
+fn keep_classes(
+    placed: Vec<Placed>,
+    skipped: &mut Vec<(PathBuf, String)>,
+    remarks: &mut Vec<String>,
+) -> Vec<Placed> {
+    let train = || placed.iter().filter(|placed| placed.part == Part::Train);
+    let names: HashSet<&String> = train().filter_map(|placed| placed.class.as_ref()).collect();
+    let (count, outside) = (train().count(), train().filter(|placed| placed.class.is_none()).count());
+    let few = names.len() > 1 && outside as f64 <= STRAY * count as f64;
+    if !names.is_empty() && (outside == 0 || few) {
+        let mut kept = Vec::with_capacity(placed.len());
+        for placed in placed {
+            match placed.class {
+                Some(_) => kept.push(placed),
+                None => skipped.push((placed.file.path, "lies in no class's folder".into())),
+            }
+        }
+        return kept;
+    }
+    if !names.is_empty() {
+        remarks.push(format!(
+            "no classes are told apart: {outside} of {count} pictures lie outside of sub-folders"
+        ));
+    }
+    placed.into_iter().map(|placed| Placed { class: None, ..placed }).collect()
+}
+
+/// Names of the classes, sorted, of which each picture gets its label. Held-out pictures of other classes are
+/// skipped.
+fn label(root: &Path, kept: &mut [Kept], skipped: &mut Vec<(PathBuf, String)>) -> Result<Vec<String>> {
+    let train = kept.iter().filter(|kept| kept.placed.part == Part::Train);
+    let names: BTreeSet<String> = train.filter_map(|kept| kept.placed.class.clone()).collect();
+    let classes: Vec<String> = names.into_iter().collect();
+    if classes.len() > usize::from(u16::MAX) {
+        let problem =
+            format!("holds {} sub-folders; at most {} classes are told apart", classes.len(), u16::MAX);
+        return Err(Error::data(root, problem));
+    }
+    for kept in kept.iter_mut() {
+        if let Some(class) = &kept.placed.class {
+            kept.label = classes.binary_search(class).ok().map(|label| label as u16);
+            if kept.label.is_none() {
+                let problem = format!("class {class} has no training picture");
+                skipped.push((kept.placed.file.path.clone(), problem));
+            }
         }
     }
-    Ok(())
+    Ok(classes)
 }
 
-fn has_image_extension(path: &Path) -> bool {
-    let extension = path.extension().map(|extension| extension.to_string_lossy().to_lowercase());
-    extension.is_some_and(|extension| EXTENSIONS.contains(&extension.as_str()))
+/// The part of each picture; `None`: it is not used.
+fn split(
+    kept: &mut [Kept],
+    together: &mut Sets,
+    options: &LoadOptions,
+    classes: &[String],
+    remarks: &mut Vec<String>,
+) -> Vec<Option<Part>> {
+    let used = |kept: &Kept| classes.is_empty() || kept.label.is_some();
+    let mut parts: Vec<Option<Part>> =
+        kept.iter().map(|kept| used(kept).then_some(kept.placed.part)).collect();
+    let share = options.held_out.share(HELD_OUT);
+    if parts.contains(&Some(Part::Validation)) || share == 0.0 {
+        return parts;
+    }
+    let train: Vec<usize> = (0..kept.len()).filter(|index| parts[*index] == Some(Part::Train)).collect();
+    let candidates: Vec<Candidate> = train
+        .iter()
+        .map(|index| Candidate {
+            sha256: match &kept[*index].placed.group {
+                Some(group) => Sha256::digest(group.as_bytes()).into(),
+                None => kept[*index].known.sha256,
+            },
+            class: kept[*index].label.unwrap_or_default(),
+            together: together.root(*index as u32),
+        })
+        .collect();
+    let held = held_out(&candidates, share);
+    train.iter().zip(held).filter(|(_, held)| *held).for_each(|(index, _)| {
+        parts[*index] = Some(Part::Validation);
+    });
+    let mut whole: BTreeSet<u16> = (0..classes.len() as u16).collect();
+    for (index, _) in parts.iter().enumerate().filter(|(_, part)| **part == Some(Part::Validation)) {
+        kept[index].label.iter().for_each(|label| {
+            whole.remove(label);
+        });
+    }
+    if !whole.is_empty() {
+        let names: Vec<&str> =
+            whole.iter().take(NAMED).map(|label| classes[usize::from(*label)].as_str()).collect();
+        let more =
+            if whole.len() > NAMED { format!(" and {} more", whole.len() - NAMED) } else { String::new() };
+        remarks.push(format!(
+            "no pictures are held out of {}{more}: fewer than 4, or all of them copies or variants of one another",
+            names.join(", ")
+        ));
+    }
+    parts
 }
 
-/// One image as (side, side, channels) bytes.
-fn decode(path: &Path, shape: ImageShape) -> std::result::Result<Vec<u8>, String> {
-    read_picture(path, shape).map(|frame| frame.pixels).map_err(|error| {
-        let text = error.to_string();
-        let reason = text.strip_prefix(&format!("{}: ", path.display())).map(str::to_string);
-        reason.unwrap_or(text)
-    })
+/// Counts copies, and says what is to be known of them.
+fn count_copies(kept: &[Kept], together: &mut Sets, remarks: &mut Vec<String>) -> Copies {
+    let mut copies = Copies::default();
+    let mut files: HashSet<[u8; 32]> = HashSet::new();
+    let mut parts: BTreeMap<u32, BTreeSet<Part>> = BTreeMap::new();
+    for (index, kept) in kept.iter().enumerate() {
+        let original = together.root(index as u32);
+        parts.entry(original).or_default().insert(kept.placed.part);
+        if !files.insert(kept.known.sha256) {
+            copies.exact += 1;
+        } else if original != index as u32 {
+            copies.near += 1;
+        }
+    }
+    if copies.exact + copies.near > 0 {
+        remarks.push(format!(
+            "{} exact and {} near copies of other pictures; copies are held out together",
+            copies.exact, copies.near
+        ));
+    }
+    let mut both =
+        |index: usize| parts.get(&together.root(index as u32)).is_some_and(|parts| parts.len() > 1);
+    let leaked =
+        (0..kept.len()).filter(|index| kept[*index].placed.part != Part::Train && both(*index)).count();
+    if leaked > 0 {
+        remarks.push(format!(
+            "{leaked} pictures of the val and test folders are copies of pictures in another part: figures of them flatter"
+        ));
+    }
+    copies
+}
+
+/// Sizes of the pictures in their files.
+fn dimensions(kept: &[Kept]) -> Option<Dimensions> {
+    let mut all: Vec<(u32, u32)> = kept.iter().map(|kept| kept.known.dimensions).collect();
+    all.sort_by_key(|(width, height)| u64::from(*width) * u64::from(*height));
+    let at = |index: usize| all.get(index).copied();
+    Some(Dimensions { smallest: at(0)?, median: at(all.len() / 2)?, largest: at(all.len() - 1)? })
 }

@@ -2,11 +2,23 @@
 //!
 //! Three sources: IDX files ([`idx`]), a folder of images ([`folder`]), and the small set inside
 //! the program ([`embedded`]). Training, validation and test pictures are kept apart from the start.
+//! A folder's pictures are decoded once ([`cache`]) and compared with each other ([`copies`]), so that no copy
+//! of a training picture is held out ([`split`]).
 
+mod cache;
+mod copies;
+mod decode;
 mod embedded;
+pub(crate) mod files;
 mod folder;
 mod idx;
 mod labelled;
+mod map;
+mod mirror;
+mod options;
+mod order;
+mod pictures;
+mod split;
 
 use std::path::{Path, PathBuf};
 
@@ -15,77 +27,21 @@ use edgegen_runtime::model::{ImageShape, PixelFormat, Range};
 use edgegen_runtime::random::{Purpose, Stream};
 use sha2::{Digest, Sha256};
 
+pub use edgegen_runtime::pictures::Fit;
+pub use mirror::Mirroring;
+pub use options::{GroupBy, HeldOut, LoadOptions, Mirror, SIDES, Size};
+pub use order::order;
+pub use pictures::Pictures;
+
 use crate::{Error, Result};
 
-/// Fewest pictures that a data set needs: a few to train on, one to validate, one to test.
+/// Fewest pictures that a data set needs.
 const FEWEST: usize = 10;
 
-/// Pictures of one size, u8, NHWC, with a class each or none.
-#[derive(Clone, Default)]
-pub struct Pictures {
-    /// (N, height, width, channels).
-    pub pixels: Vec<u8>,
-    /// (N), or empty.
-    pub labels: Vec<u16>,
-    /// Values per picture.
-    pub values: usize,
-}
+/// Told how many of how many files are read and decoded. Not called where everything comes out of the cache.
+pub type Progress<'a> = dyn Fn(usize, usize) + Sync + 'a;
 
-impl Pictures {
-    /// Rows of `values` values each, (N, height, width, channels), with labels (N) or none.
-    pub fn from_rows(values: usize, pixels: Vec<u8>, labels: Vec<u16>) -> Self {
-        Self { pixels, labels, values }
-    }
-
-    /// The classes of all pictures, (N), or empty.
-    pub fn labels(&self) -> &[u16] {
-        &self.labels
-    }
-
-    /// The pictures `indices`.
-    pub fn chosen(&self, indices: impl Iterator<Item = usize>) -> Self {
-        let mut chosen = Self::with(self.values);
-        indices.for_each(|index| chosen.push(self.picture(index), self.labels.get(index).copied()));
-        chosen
-    }
-
-    /// How many.
-    pub fn count(&self) -> usize {
-        self.pixels.len() / self.values.max(1)
-    }
-
-    /// Picture `index`, (height, width, channels).
-    pub fn picture(&self, index: usize) -> &[u8] {
-        &self.pixels[index * self.values..][..self.values]
-    }
-
-    /// The classes of the pictures `indices`; `None` if they have none.
-    pub fn classes(&self, indices: impl IntoIterator<Item = usize>) -> Option<Vec<u32>> {
-        let of = |index: usize| u32::from(self.labels[index]);
-        (!self.labels.is_empty()).then(|| indices.into_iter().map(of).collect())
-    }
-
-    fn with(values: usize) -> Self {
-        Self { values, ..Self::default() }
-    }
-
-    fn push(&mut self, pixels: &[u8], label: Option<u16>) {
-        self.pixels.extend_from_slice(pixels);
-        self.labels.extend(label);
-    }
-
-    /// Splits off the pictures for which `away` says so.
-    fn split_off(self, mut away: impl FnMut(usize) -> bool) -> (Self, Self) {
-        let (mut kept, mut gone) = (Self::with(self.values), Self::with(self.values));
-        for index in 0..self.count() {
-            let target = if away(index) { &mut gone } else { &mut kept };
-            target.push(self.picture(index), self.labels.get(index).copied());
-        }
-        (kept, gone)
-    }
-}
-
-/// A data set in three parts.
+/// A data set in three parts, of which the last two may be empty.
 pub struct Dataset {
     /// What cards and metadata call it.
     pub name: String,
@@ -99,62 +55,125 @@ pub struct Dataset {
     pub validation: Pictures,
     /// To report, once.
     pub test: Pictures,
+    /// Whether training pictures are mirrored, and why.
+    pub mirroring: Mirroring,
     /// Files that were not used, with the reason.
     pub skipped: Vec<(PathBuf, String)>,
     /// What else its owner should know.
     pub remarks: Vec<String>,
+    /// What was found in a folder's files.
+    pub facts: Facts,
 }
 
-/// How pictures of any size become pictures of one size.
-#[derive(Clone, Copy, Debug)]
-pub struct LoadOptions {
-    /// Side that a folder's images are resized to, pixels.
-    pub side: usize,
-    /// Whether a folder's images become grey.
-    pub gray: bool,
+/// What was found in the files of a folder of images.
+#[derive(Clone, Debug, Default)]
+pub struct Facts {
+    /// Sizes of the pictures in their files; `None` for other sources.
+    pub dimensions: Option<Dimensions>,
+    /// Pictures that are copies of others.
+    pub copies: Copies,
+    /// Files that had to be decoded, and were not in the cache.
+    pub decoded: usize,
 }
 
-/// Loads the data set at `path`, or the embedded one.
+/// Sizes of pictures, (width, height) in pixels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Dimensions {
+    /// Of the fewest pixels.
+    pub smallest: (u32, u32),
+    /// Of as many pixels as half of the pictures have at most.
+    pub median: (u32, u32),
+    /// Of the most pixels.
+    pub largest: (u32, u32),
+}
+
+/// Pictures that are copies of others; the first of each is not counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Copies {
+    /// Of the same bytes.
+    pub exact: usize,
+    /// Of the same picture in another file format, quality or size.
+    pub near: usize,
+}
+
+/// Loads the data set at `path`, or the embedded one; `progress` is told of files that are decoded.
 ///
 /// # Errors
 /// [`Error::Data`] naming the file, if nothing usable is there.
-pub fn load(path: Option<&Path>, options: LoadOptions) -> Result<Dataset> {
-    let dataset = match path {
-        None => embedded::load()?,
+pub fn load(path: Option<&Path>, options: &LoadOptions, progress: &Progress<'_>) -> Result<Dataset> {
+    let mut idx = true;
+    let mut dataset = match path {
+        None => embedded::load(options.held_out)?,
         Some(path) if !path.exists() => {
             return Err(Error::data(path, "does not exist; --data takes a folder of images or of IDX files"));
         }
+        Some(path) if labelled::is_idx(path) => labelled::load(path, options.held_out)?,
         Some(path) if !path.is_dir() => {
             return Err(Error::data(path, "is a file; --data takes a folder of images or of IDX files"));
         }
-        Some(path) if labelled::is_idx_folder(path) => labelled::load(path)?,
-        Some(path) => folder::load(path, options)?,
+        Some(path) => {
+            idx = false;
+            folder::load(path, options, progress)?
+        }
     };
     let total = dataset.train.count() + dataset.validation.count() + dataset.test.count();
-    if total < FEWEST {
+    if total < FEWEST || dataset.train.count() < 2 {
         let place = path.unwrap_or(Path::new("the embedded set"));
+        let first = dataset.skipped.first();
+        let skipped = first.map(|(path, problem)| {
+            format!("; {} were skipped, the first, {}: {problem}", dataset.skipped.len(), path.display())
+        });
         return Err(Error::data(
             place,
-            format!("holds {total} usable pictures; at least {FEWEST} are needed"),
+            format!(
+                "holds {total} usable pictures, {} of them to learn from; at least {FEWEST} are needed{}",
+                dataset.train.count(),
+                skipped.unwrap_or_default()
+            ),
         ));
     }
+    dataset.mirroring = mirror::decide(options.mirror, &dataset.train, dataset.shape, &dataset.classes, idx);
     Ok(dataset)
 }
 
 impl Dataset {
+    /// Training, validation and test pictures, and nothing else to say of them; they are not mirrored.
+    pub fn new(
+        name: impl Into<String>,
+        shape: ImageShape,
+        classes: Vec<String>,
+        [train, validation, test]: [Pictures; 3],
+    ) -> Self {
+        Self {
+            name: name.into(),
+            shape,
+            classes,
+            train,
+            validation,
+            test,
+            mirroring: Mirroring { on: false, why: "as asked for".into() },
+            skipped: Vec::new(),
+            remarks: Vec::new(),
+            facts: Facts::default(),
+        }
+    }
+
     /// How the pictures' bytes are to be read.
     pub fn pixel_format(&self) -> PixelFormat {
         pixel_format(self.shape)
     }
 
+    /// The pictures that figures are reported of, and what messages call them: those of the test part, or else the
+    /// validation pictures, or else those that were learned from.
+    pub fn report_part(&self) -> (&Pictures, &'static str) {
+        let parts = [(&self.test, "test"), (&self.validation, "validation")];
+        parts.into_iter().find(|(part, _)| part.count() > 0).unwrap_or((&self.train, "training"))
+    }
+
     /// SHA-256 of all pictures and labels in their parts and order, hex.
     pub fn sha256(&self) -> String {
         let mut hash = Sha256::new();
-        for part in [&self.train, &self.validation, &self.test] {
-            hash.update((part.count() as u64).to_le_bytes());
-            hash.update(&part.pixels);
-            part.labels.iter().for_each(|label| hash.update(label.to_le_bytes()));
-        }
+        [&self.train, &self.validation, &self.test].into_iter().for_each(|part| part.hash_into(&mut hash));
         hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
@@ -191,6 +210,21 @@ pub fn batch(
     let mut out = vec![0f32; indices.len() * shape.values()];
     for (index, out) in indices.zip(out.chunks_mut(shape.values())) {
         from_pixels(range, shape, pictures.picture(index), out);
+    }
+    out
+}
+
+/// The training pictures `indices` of step `step` as one batch (N, C, H, W), f32 in `range`; where the data set is
+/// mirrored, each with probability ½.
+pub fn training_batch(range: Range, dataset: &Dataset, indices: &[usize], seed: u64, step: u64) -> Vec<f32> {
+    let mut out = batch(range, dataset.shape, &dataset.train, indices.iter().copied());
+    if dataset.mirroring.on {
+        let mut chance = Stream::new(seed, Purpose::Mirror, step);
+        for picture in out.chunks_mut(dataset.shape.values()) {
+            if chance.below(2) == 1 {
+                mirror::flip(picture, dataset.shape.width);
+            }
+        }
     }
     out
 }

@@ -15,7 +15,7 @@ use safetensors::{Dtype, SafeTensors};
 use sha2::{Digest, Sha256};
 
 use super::distance::Moments;
-use super::features::{Extractor, Features};
+use super::features::{Extractor, Features, Rows};
 use crate::Result;
 
 /// Metadata keys.
@@ -42,13 +42,13 @@ pub struct CacheNote {
     pub problem: Option<String>,
 }
 
-/// SHA-256 of pictures (N, height, width, channels) and their shape, hex.
-pub fn pictures_sha256(shape: ImageShape, pixels: &[u8]) -> String {
+/// SHA-256 of pictures, (height, width, channels) each, and their shape, hex.
+pub fn pictures_sha256(shape: ImageShape, pictures: &dyn Rows) -> String {
     let mut hash = Sha256::new();
     for side in [shape.height, shape.width, shape.channels] {
         hash.update((side as u64).to_le_bytes());
     }
-    hash.update(pixels);
+    (0..pictures.count()).for_each(|index| hash.update(pictures.picture(index)));
     hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
@@ -61,7 +61,7 @@ pub fn default_folder() -> Option<PathBuf> {
         .map(|caches| caches.join("edgegen"))
 }
 
-/// The reference of `pixels` (N, height, width, channels), whose SHA-256 is `sha256`: out of the folder
+/// The reference of `pictures`, (height, width, channels) each, whose SHA-256 is `sha256`: out of the folder
 /// `cache`, or else computed and stored there.
 ///
 /// # Errors
@@ -69,7 +69,7 @@ pub fn default_folder() -> Option<PathBuf> {
 pub fn reference(
     extractor: &Extractor,
     shape: ImageShape,
-    pixels: &[u8],
+    pictures: &dyn Rows,
     sha256: &str,
     cache: Option<&Path>,
     done: &(dyn Fn(usize) + Sync),
@@ -79,14 +79,14 @@ pub fn reference(
         .map(|folder| folder.join(format!("features-{}.safetensors", &sha256_hex(key.as_bytes())[..32])));
     let mut note = CacheNote::default();
     if let Some(path) = path.as_deref().filter(|path| path.exists()) {
-        match read(path, &key, pixels.len() / shape.values().max(1), extractor.network().dimension()) {
+        match read(path, &key, pictures.count(), extractor.network().dimension()) {
             Ok(reference) => return Ok((reference, CacheNote { hit: true, problem: None })),
             Err(problem) => {
                 note.problem = Some(format!("{}: {problem}; it is computed again", path.display()));
             }
         }
     }
-    let features = extractor.features(shape, pixels, done)?;
+    let features = extractor.features(shape, pictures, done)?;
     let moments = Moments::of(&features)?;
     let reference = Reference { features, moments };
     if let Some(path) = path

@@ -19,6 +19,7 @@ use image::imageops::FilterType;
 use image::{DynamicImage, GrayImage, RgbImage};
 use rayon::prelude::*;
 
+use crate::data::Pictures;
 use crate::{Error, Result};
 
 /// How pictures are brought to a network's size, for reports and cache keys.
@@ -137,6 +138,25 @@ impl Purpose {
             Self::Features => &["features"],
             Self::Classes => &["probabilities", "logits"],
         }
+    }
+}
+
+/// Pictures that are looked at, wherever they lie.
+pub trait Rows: Sync {
+    /// How many.
+    fn count(&self) -> usize;
+
+    /// Picture `index`, (height, width, channels).
+    fn picture(&self, index: usize) -> &[u8];
+}
+
+impl Rows for Pictures {
+    fn count(&self) -> usize {
+        Pictures::count(self)
+    }
+
+    fn picture(&self, index: usize) -> &[u8] {
+        Pictures::picture(self, index)
     }
 }
 
@@ -276,41 +296,42 @@ impl Extractor {
         )
     }
 
-    /// The rows of `pixels`, (N, height, width, channels) of `shape`. `done` is told of every number of
+    /// The features of `pictures`, (height, width, channels) of `shape` each. `done` is told of every number of
     /// pictures that is done.
     ///
     /// # Errors
-    /// [`Error::Config`] if `pixels` are no pictures of `shape` or none at all; the runtime's, if the network
+    /// [`Error::Config`] if they are no pictures of `shape` or none at all; the runtime's, if the network
     /// fails or gives values that are not finite.
     pub fn features(
         &self,
         shape: ImageShape,
-        pixels: &[u8],
+        pictures: &dyn Rows,
         done: &(dyn Fn(usize) + Sync),
     ) -> Result<Features> {
-        let size = shape.values();
-        if size == 0 || pixels.is_empty() || !pixels.len().is_multiple_of(size) {
-            return Err(Error::Config(format!("{} values are no pictures of {shape}", pixels.len())));
+        let (size, count) = (shape.values(), pictures.count());
+        if size == 0 || count == 0 || pictures.picture(0).len() != size {
+            return Err(Error::Config(format!("{count} pictures are none of {shape}")));
         }
         let (input, batch, dimension) =
             (self.network.image_shape(), self.network.batch(), self.network.dimension());
-        let mut values = vec![0f32; pixels.len() / size * dimension];
+        let mut values = vec![0f32; count * dimension];
         // a state is made when no thread has one to spare, and handed on
         let idle = Mutex::new(Vec::new());
         let lock = || idle.lock().unwrap_or_else(PoisonError::into_inner);
-        pixels.par_chunks(batch * size).zip(values.par_chunks_mut(batch * dimension)).try_for_each(
-            |(pixels, rows)| -> Result<()> {
+        values.par_chunks_mut(batch * dimension).enumerate().try_for_each(
+            |(number, rows)| -> Result<()> {
+                let (first, of_batch) = (number * batch, rows.len() / dimension);
                 let spare = lock().pop();
                 let mut runner = match spare {
                     Some(runner) => runner,
                     None => self.network.runner()?,
                 };
-                let mut prepared = vec![0f32; pixels.len() / size * input.values()];
-                for (picture, values) in pixels.chunks(size).zip(prepared.chunks_mut(input.values())) {
-                    self.scale(&resized(shape, picture, input)?, values);
+                let mut prepared = vec![0f32; of_batch * input.values()];
+                for (index, values) in prepared.chunks_mut(input.values()).enumerate() {
+                    self.scale(&resized(shape, pictures.picture(first + index), input)?, values);
                 }
                 runner.run(&prepared, rows)?;
-                done(pixels.len() / size);
+                done(of_batch);
                 lock().push(runner);
                 Ok(())
             },

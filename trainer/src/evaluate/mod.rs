@@ -251,7 +251,7 @@ pub fn verdicts(classifier: &Classifier, shape: ImageShape, pictures: &Pictures,
         let range = start..(start + LARGEST_BATCH).min(count);
         let part = data::batch(model::Range::Unit, shape, pictures, range.clone());
         let share = range.len() as f64 / count as f64;
-        let (own_loss, own_right) = classifier.judge(&part, &pictures.labels[range]);
+        let (own_loss, own_right) = classifier.judge(&part, &pictures.labels()[range]);
         (loss, right) = (loss + share * own_loss, right + share * own_right);
     }
     crate::nn::buffers::release();

@@ -1,6 +1,5 @@
 //! Everything that is measured of samples, in one call: [`evaluate_samples`].
 
-use std::borrow::Cow;
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -293,35 +292,35 @@ pub fn evaluate_samples(
         check_writable(path)?;
     }
     let part = options.split.of(dataset);
-    let pixels = chosen(part, options.pictures);
-    let count = pixels.len() / dataset.shape.values().max(1);
+    let pictures = chosen(part, options.pictures);
+    let count = pictures.count();
     for (count, what) in [(samples.count(), "samples"), (count, "pictures to compare with")] {
         if count < 2 {
             return Err(Error::Config(format!("{count} {what} are too few: at least 2 are needed")));
         }
     }
     let mut remarks = remarks(samples, dataset, &extractor, classifier.as_ref());
-    let reference_sha256 = pictures_sha256(dataset.shape, &pixels);
-    let mut referred = |pixels: &[u8], sha256: &str, what| {
+    let reference_sha256 = pictures_sha256(dataset.shape, &pictures);
+    let mut referred = |pictures: &Pictures, sha256: &str, what| {
         let (shape, cache) = (dataset.shape, options.cache.as_deref());
-        let total = pixels.len() / shape.values().max(1);
+        let total = pictures.count();
         let tick = |done| progress(what, done, total);
-        let (reference, note) = cache::reference(&extractor, shape, pixels, sha256, cache, &tick)?;
+        let (reference, note) = cache::reference(&extractor, shape, pictures, sha256, cache, &tick)?;
         remarks.extend(note.problem);
         Ok::<Reference, Error>(reference)
     };
-    let reference = referred(&pixels, &reference_sha256, "features of pictures")?;
+    let reference = referred(&pictures, &reference_sha256, "features of pictures")?;
     let is_training = options.split == Split::Train && count == dataset.train.count();
     let training = match &options.neighbours {
         Some(_) if !is_training => {
-            let sha256 = pictures_sha256(dataset.shape, &dataset.train.pixels);
-            Some(referred(&dataset.train.pixels, &sha256, "features of training pictures")?)
+            let sha256 = pictures_sha256(dataset.shape, &dataset.train);
+            Some(referred(&dataset.train, &sha256, "features of training pictures")?)
         }
         _ => None,
     };
     let total = samples.count();
     let tick = |done| progress("features of samples", done, total);
-    let features = extractor.features(samples.shape, &samples.pixels, &tick)?;
+    let features = extractor.features(samples.shape, samples, &tick)?;
     let moments = Moments::of(&features)?;
     let dimension = features.dimension;
     if total.min(count) <= dimension {
@@ -356,7 +355,7 @@ pub fn evaluate_samples(
     let modes = match &classifier {
         Some(classifier) => {
             let tick = |done| progress("classes of samples", done, total);
-            let verdicts = classifier.features(samples.shape, &samples.pixels, &tick)?;
+            let verdicts = classifier.features(samples.shape, samples, &tick)?;
             Some(Modes::count(&verdicts, &classifier.network().metadata().classes, &samples.requested)?)
         }
         None => None,
@@ -369,7 +368,7 @@ pub fn evaluate_samples(
             name: samples.name.clone(),
             count: total,
             shape: sides(samples.shape),
-            sha256: pictures_sha256(samples.shape, &samples.pixels),
+            sha256: pictures_sha256(samples.shape, samples),
         },
         reference: Set {
             name: dataset.name.clone(),
@@ -394,11 +393,11 @@ pub fn evaluate_samples(
 }
 
 /// `most` pictures of a part, evenly spread; 0: all.
-fn chosen(part: &Pictures, most: usize) -> Cow<'_, [u8]> {
+fn chosen(part: &Pictures, most: usize) -> Pictures {
     if most == 0 || most >= part.count() {
-        return Cow::Borrowed(&part.pixels);
+        return part.clone();
     }
-    Cow::Owned(spread(part.count(), most).flat_map(|index| part.picture(index)).copied().collect())
+    part.chosen(spread(part.count(), most).collect::<Vec<_>>())
 }
 
 fn remarks(

@@ -5,17 +5,15 @@ use std::path::{Path, PathBuf};
 
 use edgegen_runtime::generate::{Generator, Latents};
 use edgegen_runtime::model::{ImageShape, Model, ModelFolder, OpenOptions, Precision, Range, limits};
-use edgegen_runtime::pictures::{NpyValues, read_npy_values, read_picture};
+use edgegen_runtime::pictures::{NpyValues, picture_dimensions, read_npy_values, read_picture};
 use rayon::prelude::*;
 
+use super::features::Rows;
+use crate::data::files::{self, FORMATS};
 use crate::{Error, Result};
 
 /// Pictures that a generator draws unless the caller says otherwise.
 pub const DRAWN: usize = 10_000;
-/// Endings of the pictures in a folder.
-const EXTENSIONS: [&str; 4] = ["png", "jpg", "jpeg", "webp"];
-/// Deepest nesting of sub-folders that is searched.
-const DEEPEST: usize = 8;
 /// Latents that one thread turns into pictures at a time.
 const CHUNK: usize = 64;
 
@@ -45,6 +43,16 @@ pub struct SampleOptions {
     pub precision: Option<Precision>,
     /// The class that a conditional generator draws, by name or number; `None`: each in turn.
     pub class: Option<String>,
+}
+
+impl Rows for Samples {
+    fn count(&self) -> usize {
+        Samples::count(self)
+    }
+
+    fn picture(&self, index: usize) -> &[u8] {
+        Samples::picture(self, index)
+    }
 }
 
 impl Samples {
@@ -157,18 +165,17 @@ impl Samples {
     }
 
     fn folder(path: &Path, options: &SampleOptions) -> Result<Self> {
-        let mut files = Vec::new();
-        images_below(path, 0, &mut files)?;
-        files.sort();
+        let mut files: Vec<PathBuf> = files::below(path)?.files.into_iter().map(|file| file.path).collect();
         if files.is_empty() {
             return Err(Error::data(
                 path,
-                "holds neither model.json nor images; samples are PNG, JPEG or WebP files, in sub-folders or not",
+                format!(
+                    "holds neither model.json nor images; samples are {FORMATS} files, in sub-folders or not"
+                ),
             ));
         }
         files.truncate(taken(path, files.len(), options.count)?);
-        let (width, height) = image::image_dimensions(&files[0])
-            .map_err(|e| Error::data(&files[0], format!("this picture cannot be read: {e}")))?;
+        let (width, height) = picture_dimensions(&files[0])?;
         let shape = ImageShape { channels: 3, height: height as usize, width: width as usize };
         let read = |file: &PathBuf| Ok(read_picture(file, shape)?.pixels);
         let pictures: Vec<Vec<u8>> = files.par_iter().map(read).collect::<Result<_>>()?;
@@ -226,26 +233,6 @@ impl Samples {
         let samples = Self::new(format!("{} seed {}", name_of(path), options.seed), shape, pixels)?;
         Ok(Self { requested: requested.into_iter().map(|class| class as u16).collect(), ..samples })
     }
-}
-
-/// Adds every image below `folder` that is not hidden.
-fn images_below(folder: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Result<()> {
-    for entry in std::fs::read_dir(folder).map_err(|e| Error::io("read", folder, e))? {
-        let entry = entry.map_err(|e| Error::io("read", folder, e))?;
-        let path = entry.path();
-        let extension = path.extension().and_then(OsStr::to_str).map(str::to_lowercase);
-        if entry.file_name().to_string_lossy().starts_with('.') {
-            continue;
-        }
-        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            if depth < DEEPEST {
-                images_below(&path, depth + 1, files)?;
-            }
-        } else if extension.is_some_and(|extension| EXTENSIONS.contains(&extension.as_str())) {
-            files.push(path);
-        }
-    }
-    Ok(())
 }
 
 fn taken(path: &Path, count: usize, asked: Option<usize>) -> Result<usize> {

@@ -91,7 +91,12 @@ pub(super) fn card(run: &TrainedRun, manifest: &Manifest, evaluation: Option<&Ma
             (Objective::Vae(_), 1..) => " (of p(x | class), up to ln K more than p(x) allows)",
             _ => "",
         };
-        line(format!("Test pictures, means per picture{of}:\n"));
+        let part = match run.dataset.report_part().1 {
+            "test" => "Test pictures",
+            "validation" => "Validation pictures (there is no test part)",
+            _ => "Training pictures (none are held out)",
+        };
+        line(format!("{part}, means per picture{of}:\n"));
         told.into_iter().for_each(&mut line);
     }
     if let (Some(value), Some(error), Some(samples), Some(pictures)) = (

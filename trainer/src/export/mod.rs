@@ -329,10 +329,13 @@ fn parts(run: &TrainedRun) -> Vec<(Part, &Module, &'static str, Heads<'static>)>
     }
 }
 
-/// How good the network is: on its test pictures, and what `edgegen-train eval` found of these weights.
+/// How good the network is: on its test pictures, or whatever part stands for them (`reported_on`), and what `edgegen-train eval` found of these weights.
 fn measured(run: &TrainedRun, evaluation: Option<&Map<String, Value>>) -> Map<String, Value> {
     let mut metrics = Map::new();
-    let (test, shape) = (&run.dataset.test, run.dataset.shape);
+    let ((test, part), shape) = (run.dataset.report_part(), run.dataset.shape);
+    if run.kind() != Kind::Gan {
+        metrics.insert("reported_on".into(), json!(part));
+    }
     match &run.trained {
         Trained::Vae(vae, objective) => {
             let bound = HeldOut::new(vae, objective, shape, test, 0).bound();

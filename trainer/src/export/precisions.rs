@@ -247,7 +247,8 @@ impl Source {
                 self.name, self.image, dataset.name, dataset.shape
             )));
         }
-        let sets = [(&dataset.train, request.calibration), (&dataset.test, request.held_out)];
+        let (held_out, _) = dataset.report_part();
+        let sets = [(&dataset.train, request.calibration), (held_out, request.held_out)];
         Ok(sets.map(|(pictures, count)| {
             spread(dataset.shape, pictures, count, |index| {
                 data::batch(self.range, dataset.shape, pictures, std::iter::once(index))

@@ -21,7 +21,7 @@ pub(super) fn compare(run: &TrainedRun, part: Part, bytes: &[u8], file: &str) ->
     let open = || Model::from_bytes(bytes, file, &OpenOptions::default());
     match &run.trained {
         Trained::Vae(vae, objective) if part == Part::Encoder => {
-            let (shape, pictures) = (run.dataset.shape, &run.dataset.test);
+            let (shape, (pictures, _)) = (run.dataset.shape, run.dataset.report_part());
             let held_out = HeldOut::new(vae, objective, shape, pictures, INPUTS);
             let count = held_out.count();
             let (_, images) = held_out.batch(0..count);
@@ -33,7 +33,7 @@ pub(super) fn compare(run: &TrainedRun, part: Part, bytes: &[u8], file: &str) ->
             largest_difference(&both, &found)
         }
         Trained::Classifier(classifier) => {
-            let (module, pictures) = (&classifier.module, &run.dataset.test);
+            let (module, (pictures, _)) = (&classifier.module, run.dataset.report_part());
             let images =
                 data::batch(Range::Unit, run.dataset.shape, pictures, 0..INPUTS.min(pictures.count()));
             let mut worst = 0f64;

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{Activation, Layer, Network, Shape};
 use crate::{Error, Result};
 
-/// Convolutions halve the side while it is above this.
+/// Convolutions halve both sides while the shorter one is above this.
 const SMALLEST_SIDE: usize = 7;
 /// Most trained values of one network: 512 MiB, and Adam takes twice that beside.
 const MOST_PARAMETERS: u64 = 1 << 27;
@@ -89,7 +89,7 @@ pub fn vae(config: &NetworkConfig, image: ImageShape, classes: usize) -> Result<
 /// the side. With `classes`, both are told the picture's class.
 ///
 /// # Errors
-/// [`Error::Config`] if pictures of this shape cannot be halved down to a side of 4 to 7.
+/// [`Error::Config`] if pictures of this shape cannot be halved down to a shorter side of 4 to 7.
 pub fn gan(
     config: &NetworkConfig,
     discriminator: DiscriminatorForm,
@@ -97,15 +97,12 @@ pub fn gan(
     classes: usize,
 ) -> Result<(Network, Network)> {
     let (kernel, stride, padding) = (4, 2, 1);
-    let halvings = halvings(image).filter(|(_, side)| *side <= SMALLEST_SIDE);
-    let Some((count, side)) = halvings else {
-        return Err(Error::Config(format!(
-            "a GAN takes square pictures whose side can be halved down to {SMALLEST_SIDE} or less (28, 32, 48, 64, …), not {image}; choose another --size"
-        )));
+    let Some(Halved { count, height, width }) = Halved::of(image, SMALLEST_SIDE) else {
+        return Err(unhalved("a GAN", image, SMALLEST_SIDE));
     };
     let hidden = Layer::Activation(config.activation);
     let drawn = channels(image, config.base, count);
-    let smallest = Shape::Image(drawn[count], side, side);
+    let smallest = Shape::Image(drawn[count], height, width);
     let mut generator =
         vec![Layer::Dense { inputs: config.latent, outputs: smallest.values() }, Layer::Reshape(smallest)];
     embed(&mut generator, classes);
@@ -130,8 +127,14 @@ pub fn gan(
         layers.push(Layer::Activation(Activation::LeakyRelu(0.2)));
     }
     let outputs = 1 + classes;
-    layers.push(Layer::Conv { inputs: seen[count], outputs, kernel: side, stride: 1, padding: 0 });
-    layers.push(Layer::Reshape(Shape::Vector(outputs)));
+    if height == width {
+        layers.push(Layer::Conv { inputs: seen[count], outputs, kernel: height, stride: 1, padding: 0 });
+        layers.push(Layer::Reshape(Shape::Vector(outputs)));
+    } else {
+        // the same map, as a dense layer: kernels are squares
+        let inputs = seen[count] * height * width;
+        layers.extend([Layer::Reshape(Shape::Vector(inputs)), Layer::Dense { inputs, outputs }]);
+    }
     if classes > 0 {
         layers.push(Layer::ClassProjection { classes });
     }
@@ -152,7 +155,7 @@ pub fn classifier(config: &NetworkConfig, image: ImageShape, classes: usize) -> 
             "a classifier needs pictures of two classes or more; these have {classes}: put them into one sub-folder a class"
         )));
     }
-    let (count, side) = halvings(image).ok_or_else(|| unhalved(image))?;
+    let Halved { count, height, width } = Halved::of_conv(image)?;
     let hidden = Layer::Activation(config.activation);
     let channels = channels(image, config.base, count);
     let mut layers = Vec::new();
@@ -161,7 +164,7 @@ pub fn classifier(config: &NetworkConfig, image: ImageShape, classes: usize) -> 
         layers.push(Layer::Conv { inputs, outputs, kernel: 4, stride: 2, padding: 1 });
         layers.extend([Layer::BatchNorm { channels: outputs }, hidden]);
     }
-    let inputs = channels[count] * side * side;
+    let inputs = channels[count] * height * width;
     layers.push(Layer::Reshape(Shape::Vector(inputs)));
     layers.extend([Layer::Dense { inputs, outputs: config.latent }, hidden]);
     layers.push(Layer::Dense { inputs: config.latent, outputs: classes });
@@ -201,19 +204,37 @@ fn embed(layers: &mut Vec<Layer>, classes: usize) {
     }
 }
 
-/// How often a square picture's side is halved, at least once, and the side that is left.
-fn halvings(image: ImageShape) -> Option<(usize, usize)> {
-    let (mut count, mut side) = (0, image.height);
-    while side > SMALLEST_SIDE && side.is_multiple_of(2) {
-        (count, side) = (count + 1, side / 2);
-    }
-    (image.height == image.width && count > 0 && side <= 2 * SMALLEST_SIDE).then_some((count, side))
+/// A picture whose sides were halved, at least once.
+#[derive(Debug, PartialEq)]
+struct Halved {
+    /// How often.
+    count: usize,
+    height: usize,
+    width: usize,
 }
 
-fn unhalved(image: ImageShape) -> Error {
+impl Halved {
+    /// Both sides halved together while the shorter one is above [`SMALLEST_SIDE`] and neither is odd; `None` if it
+    /// stays above `largest`.
+    fn of(image: ImageShape, largest: usize) -> Option<Self> {
+        let ImageShape { mut height, mut width, .. } = image;
+        let mut count = 0;
+        while height.min(width) > SMALLEST_SIDE && height.is_multiple_of(2) && width.is_multiple_of(2) {
+            (count, height, width) = (count + 1, height / 2, width / 2);
+        }
+        (count > 0 && height.min(width) <= largest).then_some(Self { count, height, width })
+    }
+
+    /// As VAEs and classifiers of convolutions take it.
+    fn of_conv(image: ImageShape) -> Result<Self> {
+        let largest = 2 * SMALLEST_SIDE;
+        Self::of(image, largest).ok_or_else(|| unhalved("the conv architecture", image, largest))
+    }
+}
+
+fn unhalved(what: &str, image: ImageShape, largest: usize) -> Error {
     Error::Config(format!(
-        "the conv architecture takes square pictures whose side can be halved down to {} or less (28, 32, 48, 64, 96, …), not {image}; choose another --size",
-        2 * SMALLEST_SIDE
+        "{what} takes pictures whose sides can be halved together until the shorter one is {largest} or less (28, 32, 48, 64, 128x64, …), not {image}; choose another --size"
     ))
 }
 
@@ -262,12 +283,12 @@ fn mlp(config: &NetworkConfig, image: ImageShape) -> (Vec<Layer>, Vec<Layer>) {
 fn conv(config: &NetworkConfig, image: ImageShape) -> Result<(Vec<Layer>, Vec<Layer>)> {
     let (kernel, stride, padding) = (4, 2, 1);
     let hidden = Layer::Activation(config.activation);
-    let (count, side) = halvings(image).ok_or_else(|| unhalved(image))?;
+    let Halved { count, height, width } = Halved::of_conv(image)?;
     let channels = channels(image, config.base, count);
     if config.hidden.len() > 1 {
         return Err(Error::Config("network.hidden takes at most one width in the conv architecture".into()));
     }
-    let smallest = Shape::Image(channels[count], side, side);
+    let smallest = Shape::Image(channels[count], height, width);
     let mut dense = vec![smallest.values()];
     dense.extend(&config.hidden);
 
@@ -359,6 +380,27 @@ mod tests {
         );
         let (encoder, decoder) = vae(&form(Architecture::Mlp), image, 7).unwrap();
         assert_eq!((encoder.classes(), decoder.classes()), (0, 7));
+    }
+
+    #[test]
+    fn both_sides_are_halved_together() {
+        let halved = |height, width| {
+            let halved = Halved::of(ImageShape { channels: 3, height, width }, SMALLEST_SIDE);
+            halved.map(|Halved { count, height, width }| (count, height, width))
+        };
+        assert_eq!(halved(64, 128), Some((4, 4, 8)));
+        assert_eq!(halved(240, 320), None); // 15 by 20
+        assert_eq!(halved(96, 32), Some((3, 12, 4)));
+        assert_eq!(halved(28, 28), Some((2, 7, 7)));
+        assert_eq!(halved(7, 64), None);
+        let image = ImageShape { channels: 3, height: 64, width: 128 };
+        let discriminator = DiscriminatorForm { base: 8, norm: Normalisation::Batch };
+        for (architecture, classes) in [(Architecture::Dcgan, 0), (Architecture::Upsample, 3)] {
+            let config = NetworkConfig { hidden: Vec::new(), ..form(architecture) };
+            let (generator, discriminator) = gan(&config, discriminator, image, classes).unwrap();
+            assert_eq!(generator.shapes().unwrap().last(), Some(&Shape::Image(3, 64, 128)));
+            assert_eq!(discriminator.shapes().unwrap().last(), Some(&Shape::Vector(1)));
+        }
     }
 
     #[test]

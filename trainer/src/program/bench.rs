@@ -5,7 +5,6 @@ use std::time::Instant;
 
 use anyhow::{Result, bail};
 use edgegen_runtime::measure::peak_rss_kib;
-use edgegen_runtime::model::ImageShape;
 use edgegen_runtime::random::{Purpose, Stream};
 use edgegen_trainer::gan::{self, Gan, Pace};
 use edgegen_trainer::network::module::Gradients;
@@ -52,8 +51,7 @@ struct Bench {
 impl Bench {
     fn new(preset: &str, batch: usize) -> Result<Self> {
         let config = presets::find(preset)?.config;
-        let (side, network) = (config.data.side, &config.network);
-        let image = ImageShape { channels: if config.data.gray { 1 } else { 3 }, height: side, width: side };
+        let (image, network) = (config.data.size.shape(config.data.gray), &config.network);
         let step = match config.objective {
             Objective::Gan(objective) => {
                 Step::Gan(Box::new(Gan::new(network, &objective, config.adam, image, 0, 0)?))

@@ -6,13 +6,11 @@ use std::path::PathBuf;
 use anyhow::{Result, bail};
 use edgegen_runtime::files::{check_writable, write_atomically};
 use edgegen_runtime::model::{Precision, Range};
-use edgegen_trainer::data::{self, LoadOptions};
+use edgegen_trainer::data::Size;
 use edgegen_trainer::evaluate::samples::{SampleOptions, Samples};
 
+use super::data::Loading;
 use super::judge::{self, Judge};
-
-/// Sides that a folder's images can be resized to.
-const SIDES: std::ops::RangeInclusive<usize> = 8..=512;
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
@@ -43,12 +41,9 @@ pub(super) struct Arguments {
     /// Precision, of those in a model folder.
     #[arg(long, value_name = "P")]
     precision: Option<Precision>,
-    /// Side that the images of --data are resized to, pixels [default: the samples'].
-    #[arg(long, value_name = "PIXELS")]
-    size: Option<usize>,
-    /// Make the images of --data grey [default: if the samples are].
-    #[arg(long)]
-    gray: bool,
+    // the size and colour of --data's images are the samples' unless given
+    #[command(flatten)]
+    loading: Loading,
     /// The class that each sample was drawn for: a .npy array (N), int64 or uint8 [default: those that a
     /// conditional generator was asked for].
     #[arg(long, value_name = "L.npy", requires = "classifier")]
@@ -77,17 +72,12 @@ pub(super) fn run(arguments: Arguments) -> Result<()> {
     if let Some(path) = &arguments.requested {
         samples.read_requested(path)?;
     }
-    let side = arguments.size.unwrap_or(samples.shape.height);
-    if !SIDES.contains(&side) {
-        bail!(
-            "--size is {side}{}; it takes {} to {}",
-            if arguments.size.is_none() { " (the samples' height)" } else { "" },
-            SIDES.start(),
-            SIDES.end()
-        );
+    let mut load = arguments.loading.options(Size::of(samples.shape), options.cache.clone());
+    load.gray |= samples.shape.channels == 1;
+    if let Err(problem) = load.size.check() {
+        bail!("--size {}{problem}", if arguments.loading.size.is_none() { "(the samples') " } else { "" });
     }
-    let load = LoadOptions { side, gray: arguments.gray || samples.shape.channels == 1 };
-    let dataset = data::load(arguments.data.as_deref(), load)?;
+    let dataset = super::data::load(arguments.data.as_deref(), &load)?;
     for line in super::data::remarks(&dataset) {
         eprintln!("{line}");
     }

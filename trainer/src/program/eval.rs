@@ -27,7 +27,7 @@ pub(super) struct Arguments {
     /// Posterior samples per picture of a VAE's importance-weighted log-likelihood (1 to 5000).
     #[arg(long, value_name = "K", default_value_t = 100)]
     samples: usize,
-    /// Use only the first N test pictures; 0: all.
+    /// Use only the first N test pictures (validation or training ones where there are none); 0: all.
     #[arg(long, value_name = "N", default_value_t = 0)]
     limit: usize,
     /// Judge drawn pictures too, on the features of this network: (N, 1 or 3, H, W) → (N, D), float32. A GAN
@@ -65,24 +65,26 @@ pub(super) fn run(arguments: Arguments) -> Result<()> {
         bail!("--features judges samples, and a classifier draws none");
     }
     check_count(arguments.count, run.dataset.shape.values().div_ceil(4)).context("--count")?;
+    let (reported, part) = run.dataset.report_part();
     let mut object = Map::new();
+    object.insert("reported_on".into(), json!(part));
     object.insert("checkpoint_sha256".into(), json!(run.checkpoint_sha256));
     object.insert("step".into(), json!(run.position.step));
     if !arguments.json {
         say!(
-            "weights of step {}, {} test pictures of {}",
+            "weights of step {}, {} {part} pictures of {}",
             run.position.step,
-            run.dataset.test.count(),
+            reported.count(),
             run.dataset.name
         );
     }
     match &run.trained {
         Trained::Vae(vae, objective) => object.extend(likelihood(&run, vae, objective, &arguments)?),
         Trained::Classifier(classifier) => {
-            let (test, shape) = (&run.dataset.test, run.dataset.shape);
-            let (loss, accuracy) = evaluate::verdicts(classifier, shape, test, arguments.limit);
+            let (loss, accuracy) =
+                evaluate::verdicts(classifier, run.dataset.shape, reported, arguments.limit);
             if !arguments.json {
-                say!("accuracy {:.2} %, cross-entropy {loss:.4} nats, of test pictures", 100.0 * accuracy);
+                say!("accuracy {:.2} %, cross-entropy {loss:.4} nats, of {part} pictures", 100.0 * accuracy);
             }
             object.insert("accuracy".into(), json!(accuracy));
             object.insert("cross_entropy".into(), json!(loss));
@@ -118,15 +120,15 @@ pub(super) fn run(arguments: Arguments) -> Result<()> {
     Ok(())
 }
 
-/// A VAE's bounds of the log-likelihood of its test pictures.
+/// A VAE's bounds of the log-likelihood of its test pictures, or whatever part stands for them.
 fn likelihood(
     run: &TrainedRun,
     vae: &Vae,
     objective: &ObjectiveConfig,
     arguments: &Arguments,
 ) -> Result<Map<String, Value>> {
-    let (test, shape) = (&run.dataset.test, run.dataset.shape);
-    let held_out = HeldOut::new(vae, objective, shape, test, arguments.limit);
+    let (reported, shape) = (run.dataset.report_part().0, run.dataset.shape);
+    let held_out = HeldOut::new(vae, objective, shape, reported, arguments.limit);
     let bound = held_out.bound();
     let bar = ProgressBar::new(held_out.count() as u64);
     let weighted = held_out.importance_weighted(arguments.samples, || bar.inc(1))?;

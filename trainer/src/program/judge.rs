@@ -54,10 +54,11 @@ pub(super) struct Judge {
     /// Resamples for the spread of the Fréchet distance; 0: none.
     #[arg(long, value_name = "N", default_value_t = RESAMPLES)]
     resamples: usize,
-    /// Where features of pictures are kept for the next time [default: edgegen in the user's cache folder].
+    /// Where features of pictures, and decoded pictures, are kept for the next time [default: edgegen in the user's
+    /// cache folder].
     #[arg(long, value_name = "FOLDER")]
     cache: Option<PathBuf>,
-    /// Keep no features.
+    /// Keep neither.
     #[arg(long, conflicts_with = "cache")]
     no_cache: bool,
 }

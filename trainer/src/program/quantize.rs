@@ -7,7 +7,8 @@ use anyhow::{Context, Result, bail};
 use edgegen_runtime::files::{check_writable, write_atomically};
 use edgegen_runtime::model::{ImageShape, ModelFolder, OpenOptions, Precision, Range, limits};
 use edgegen_runtime::pictures::write_npy;
-use edgegen_trainer::data::{self, Dataset, LoadOptions};
+use edgegen_trainer::data::{Dataset, Fit, LoadOptions, Size};
+use edgegen_trainer::evaluate::cache;
 use edgegen_trainer::export::add_precisions;
 use edgegen_trainer::export::precisions::{Request, Source};
 use edgegen_trainer::quantize::Inputs;
@@ -28,6 +29,9 @@ pub(super) struct Arguments {
     /// Pictures that an encoder is calibrated on: a folder of images or of IDX files.
     #[arg(long, value_name = "PATH")]
     data: Option<PathBuf>,
+    /// How pictures of other proportions come to the network's: crop the centre, pad with white, or stretch.
+    #[arg(long, value_name = "crop|pad|stretch", default_value_t = Fit::Crop)]
+    fit: Fit,
     /// Range of a file's pictures, if the file doesn't tell.
     #[arg(long, value_name = "unit|signed")]
     range: Option<Range>,
@@ -65,7 +69,8 @@ fn folder(arguments: &Arguments, request: &Request) -> Result<()> {
         Some(path) => {
             let part = model.manifest.parts.first().copied().context("the folder holds no network")?;
             let bytes = model.read_part(part, Some(Precision::Fp32))?;
-            Some(load(path, Source::open(bytes, &part.to_string(), &OpenOptions::default())?.image())?)
+            let image = Source::open(bytes, &part.to_string(), &OpenOptions::default())?.image();
+            Some(load(path, image, arguments.fit)?)
         }
         None => None,
     };
@@ -100,7 +105,7 @@ fn file(arguments: &Arguments, request: &Request) -> Result<()> {
     let inputs = match source.latents(request) {
         Some(inputs) => inputs,
         None => {
-            let dataset = arguments.data.as_ref().map(|path| load(path, source.image()));
+            let dataset = arguments.data.as_ref().map(|path| load(path, source.image(), arguments.fit));
             source.pictures(dataset.transpose()?.as_ref(), request)?
         }
     };
@@ -144,6 +149,12 @@ fn keep([calibration, held_out]: &[Inputs; 2], folder: &Path) -> Result<()> {
     Ok(())
 }
 
-fn load(path: &Path, image: ImageShape) -> Result<Dataset> {
-    Ok(data::load(Some(path), LoadOptions { side: image.height, gray: image.channels == 1 })?)
+fn load(path: &Path, image: ImageShape, fit: Fit) -> Result<Dataset> {
+    let options = LoadOptions {
+        gray: image.channels == 1,
+        fit,
+        cache: cache::default_folder(),
+        ..LoadOptions::new(Size::of(image))
+    };
+    super::data::load(Some(path), &options)
 }

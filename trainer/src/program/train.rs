@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result, bail};
+use edgegen_trainer::data::Mirror;
 use edgegen_trainer::train::config::{Config, Length, Objective};
 use edgegen_trainer::train::folder::RunFolder;
 use edgegen_trainer::train::metrics::{Figures, Report};
@@ -14,12 +15,14 @@ use edgegen_trainer::train::run::{self, Observer, Outcome, Trainer};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::DeviceName;
+use super::data::{Caching, Loading};
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
     /// One of `edgegen-train presets`; not needed with --resume.
     preset: Option<String>,
-    /// A folder of images (sub-folders are classes) or of IDX files; without it: a small set inside the program.
+    /// A folder of images (sub-folders are classes) or of IDX files, or a file of an IDX set; without it: a small set
+    /// inside the program.
     #[arg(long, value_name = "PATH")]
     data: Option<PathBuf>,
     /// The run folder to make, or to go on with.
@@ -46,9 +49,16 @@ pub(super) struct Arguments {
     /// Values of a latent.
     #[arg(long, value_name = "N")]
     latent: Option<usize>,
-    /// Side that a folder's images are resized to, pixels.
-    #[arg(long, value_name = "PIXELS")]
-    size: Option<usize>,
+    #[command(flatten)]
+    loading: Loading,
+    /// Mirror training pictures at random [default: auto, where it does no harm].
+    #[arg(long, value_name = "yes|no|auto")]
+    mirror: Option<Mirror>,
+    /// Show each class equally often, however many pictures it has.
+    #[arg(long)]
+    balance: bool,
+    #[command(flatten)]
+    caching: Caching,
     /// Condition the generator or decoder on each picture's class: sub-folders, or an IDX set's labels.
     #[arg(long)]
     conditional: bool,
@@ -161,7 +171,8 @@ pub(super) fn run(arguments: Arguments) -> Result<ExitCode> {
     {
         eprintln!("the run's length changes: its learning rate follows the new one from here on");
     }
-    let dataset = run::load_data(&config)?;
+    let cache = arguments.caching.folder();
+    let dataset = super::data::watched(|progress| run::load_data(&config, cache.as_deref(), progress))?;
     for line in super::data::remarks(&dataset) {
         eprintln!("{line}");
     }
@@ -249,7 +260,9 @@ fn settings(base: Config, arguments: &Arguments) -> Result<Config> {
     replace(&mut training.seed, arguments.seed);
     replace(&mut training.learning_rate, arguments.learning_rate);
     replace(&mut config.network.latent, arguments.latent);
-    replace(&mut config.data.side, arguments.size);
+    arguments.loading.apply(&mut config.data);
+    replace(&mut config.data.mirror, arguments.mirror);
+    config.data.balance |= arguments.balance;
     config.network.conditional |= arguments.conditional;
     match &mut config.objective {
         Objective::Vae(objective) => {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::presets;
 use crate::classifier::ClassifierConfig;
-use crate::data::Dataset;
+use crate::data::{Dataset, Fit, GroupBy, HeldOut, Mirror, Size};
 use crate::gan::GanConfig;
 use crate::gan::loss::Loss;
 use crate::network::Activation;
@@ -56,12 +56,45 @@ pub enum Objective {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, DocumentedFields)]
 #[serde(deny_unknown_fields)]
 pub struct DataConfig {
-    /// A folder; empty: the set inside the program.
+    /// A folder, or a file of an IDX set; empty: the set inside the program.
     pub path: PathBuf,
-    /// Side that a folder's images are resized to (IDX files keep theirs).
-    pub side: usize,
+    /// Size that a folder's images are brought to, a side or "WIDTHxHEIGHT" (IDX files keep theirs).
+    #[serde(alias = "side")]
+    pub size: Size,
     /// Whether a folder's images become grey (IDX files are).
     pub gray: bool,
+    /// How images of other proportions come to the size's: "crop", "pad" or "stretch".
+    #[serde(default)]
+    pub fit: Fit,
+    /// What makes images variants of one drawing, which are held out together: "none", "prefix:_" (the name before
+    /// its last _), "folder" or "regex:(…)".
+    #[serde(default)]
+    pub group_by: GroupBy,
+    /// Share of the training pictures that is held out as validation pictures; "auto": by use.
+    #[serde(default)]
+    pub held_out: HeldOut,
+    /// Whether training pictures are mirrored at random: "yes", "no" or "auto".
+    #[serde(default)]
+    pub mirror: Mirror,
+    /// Whether each class comes equally often, however many pictures it has.
+    #[serde(default)]
+    pub balance: bool,
+}
+
+impl DataConfig {
+    /// The set inside the program, or a folder's images of this size.
+    pub fn new(size: Size, gray: bool) -> Self {
+        Self {
+            path: PathBuf::new(),
+            size,
+            gray,
+            fit: Fit::default(),
+            group_by: GroupBy::default(),
+            held_out: HeldOut::default(),
+            mirror: Mirror::default(),
+            balance: false,
+        }
+    }
 }
 
 /// How the learning rate moves.
@@ -133,7 +166,14 @@ impl Config {
     /// [`Error::Config`] with `origin` and the line that is wrong.
     pub fn overlay(base: &Self, text: &str, origin: &str) -> Result<Self> {
         let mut table = base.table()?;
-        let over: toml::Table = toml::from_str(text).map_err(|e| Error::Config(format!("{origin}: {e}")))?;
+        let mut over: toml::Table =
+            toml::from_str(text).map_err(|e| Error::Config(format!("{origin}: {e}")))?;
+        // the name of the setting when pictures were squares
+        if let Some(toml::Value::Table(data)) = over.get_mut("data")
+            && let Some(side) = data.remove("side")
+        {
+            data.entry("size").or_insert(side);
+        }
         merge(&mut table, over);
         table.try_into().map_err(|e| Error::Config(format!("{origin}: {e}")))
     }
@@ -215,8 +255,8 @@ impl Config {
         if self.network.base == 0 || self.network.base > 1024 {
             return refuse(format!("network.base is {}; it takes 1 to 1024", self.network.base));
         }
-        if self.data.side < 8 || self.data.side > 512 {
-            return refuse(format!("data.side is {}; it takes 8 to 512", self.data.side));
+        if let Err(problem) = self.data.size.check() {
+            return refuse(format!("data.size {problem}"));
         }
         let counts =
             [("seed", self.training.seed), ("pictures", pictures), ("epochs", epochs), ("steps", steps)];
@@ -344,7 +384,7 @@ impl Config {
             ))),
             count => {
                 let mut seen = vec![false; count];
-                dataset.train.labels.iter().for_each(|label| seen[usize::from(*label)] = true);
+                dataset.train.labels().iter().for_each(|label| seen[usize::from(*label)] = true);
                 match seen.iter().position(|seen| !seen) {
                     Some(class) => Err(Error::Config(format!(
                         "class {:?} has no training picture to learn from: give it more pictures, or take it out",
@@ -362,7 +402,7 @@ impl Config {
     /// # Errors
     /// [`Error::Config`], which no valid configuration gives.
     pub fn command(&self, dataset: &str) -> Result<String> {
-        const FLAGS: [(&str, &str); 13] = [
+        const FLAGS: [(&str, &str); 19] = [
             ("training.init_from", "--init-from"),
             ("training.pictures", "--pictures"),
             ("training.epochs", "--epochs"),
@@ -373,7 +413,13 @@ impl Config {
             ("training.learning_rate", "--learning-rate"),
             ("network.latent", "--latent"),
             ("network.conditional", "--conditional"),
-            ("data.side", "--size"),
+            ("data.size", "--size"),
+            ("data.gray", "--gray"),
+            ("data.fit", "--fit"),
+            ("data.group_by", "--group-by"),
+            ("data.held_out", "--held-out"),
+            ("data.mirror", "--mirror"),
+            ("data.balance", "--balance"),
             ("objective.beta", "--beta"),
             ("objective.denoise", "--denoise"),
         ];
@@ -397,11 +443,12 @@ impl Config {
         changes("", &base.table()?, &self.table()?, &mut changed);
         for (key, _, value) in changed {
             let bare = value.trim_matches('"');
-            let quote = if bare.contains(|letter: char| " []{}\"".contains(letter)) { "'" } else { "" };
+            let quote =
+                if bare.contains(|letter: char| " []{}()*?$\\|^\"".contains(letter)) { "'" } else { "" };
             words.push(match FLAGS.iter().find(|(setting, _)| *setting == key) {
                 Some((_, flag)) if bare == "true" => (*flag).to_string(),
-                Some((_, flag)) => format!("{flag} {bare}"),
-                None => format!("--set {quote}{key}={bare}{quote}"),
+                Some((_, flag)) if bare != "false" => format!("{flag} {quote}{bare}{quote}"),
+                _ => format!("--set {quote}{key}={bare}{quote}"),
             });
         }
         words.push("--out RUN".into());

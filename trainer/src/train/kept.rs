@@ -80,7 +80,7 @@ impl Kept {
         let mut tensors: Vec<(String, Dtype, Vec<usize>, Vec<u8>)> = Vec::new();
         for (name, pictures) in [("train", &self.train), ("held_out", &self.held_out)] {
             let count = pictures.count();
-            let pixels = (0..count).flat_map(|index| pictures.picture(index)).copied().collect();
+            let pixels = pictures.to_pixels();
             tensors.push((name.into(), Dtype::U8, vec![count, height, width, channels], pixels));
             if !pictures.labels().is_empty() {
                 let labels = pictures.labels().iter().flat_map(|label| label.to_le_bytes()).collect();
@@ -165,16 +165,9 @@ impl Kept {
     /// The kept pictures as a data set: the held-out ones are its validation pictures.
     pub fn dataset(self) -> Dataset {
         let [channels, height, width] = self.facts.shape;
-        Dataset {
-            name: self.facts.name,
-            shape: ImageShape { channels, height, width },
-            classes: self.facts.classes,
-            train: self.train,
-            validation: self.held_out,
-            test: Pictures::from_rows(channels * height * width, Vec::new(), Vec::new()),
-            skipped: Vec::new(),
-            remarks: Vec::new(),
-        }
+        let shape = ImageShape { channels, height, width };
+        let parts = [self.train, self.held_out, Pictures::none(shape.values())];
+        Dataset::new(self.facts.name, shape, self.facts.classes, parts)
     }
 }
 
@@ -238,16 +231,9 @@ mod tests {
         let rows: Vec<u8> = (0..600u32 * 3).map(|value| (value / 3 % 251) as u8).collect();
         let labels = (0..600).map(|index| u16::from(index >= 300)).collect();
         let pictures = Pictures::from_rows(3, rows, labels);
-        let dataset = Dataset {
-            name: "pets".into(),
-            shape: ImageShape { channels: 3, height: 1, width: 1 },
-            classes: vec!["cat".into(), "dog".into()],
-            train: pictures.clone(),
-            validation: pictures.chosen([5, 599].into_iter()),
-            test: pictures.chosen(std::iter::empty()),
-            skipped: Vec::new(),
-            remarks: Vec::new(),
-        };
+        let shape = ImageShape { channels: 3, height: 1, width: 1 };
+        let parts = [pictures.clone(), pictures.chosen([5, 599].into_iter()), Pictures::none(3)];
+        let dataset = Dataset::new("pets", shape, vec!["cat".into(), "dog".into()], parts);
         Kept::of(&dataset, "abc").write(&path).unwrap();
         let read = Kept::read(&path).unwrap();
         assert_eq!((read.facts.counts, read.facts.of_classes.clone()), ([600, 2, 0], vec![300, 300]));

@@ -1,9 +1,8 @@
 //! The configurations that have a name.
 
-use std::path::PathBuf;
-
 use super::config::{Config, DataConfig, Objective, Schedule, TrainingConfig};
 use crate::classifier::ClassifierConfig;
+use crate::data::Size;
 use crate::gan::GanConfig;
 use crate::gan::augment::Augmentation;
 use crate::gan::loss::Loss;
@@ -23,7 +22,7 @@ pub struct Preset {
 
 /// Every preset.
 pub fn all() -> Vec<Preset> {
-    let data = DataConfig { path: PathBuf::new(), side: 28, gray: true };
+    let data = DataConfig::new(Size::square(28), true);
     let network = NetworkConfig {
         architecture: Architecture::Mlp,
         latent: 2,
@@ -80,7 +79,7 @@ pub fn all() -> Vec<Preset> {
 
     let mut conv = mlp.clone();
     conv.preset = "vae-conv".into();
-    conv.data.side = 64;
+    conv.data.size = Size::square(64);
     conv.data.gray = false;
     conv.network.architecture = Architecture::Conv;
     conv.network.latent = 32;
@@ -89,7 +88,7 @@ pub fn all() -> Vec<Preset> {
     let gan = |name: &str, side, base, objective| {
         let mut config = conv.clone();
         config.preset = name.into();
-        config.data = DataConfig { side, gray: side == 28, ..config.data };
+        config.data = DataConfig { size: Size::square(side), gray: side == 28, ..config.data };
         config.network.architecture = Architecture::Dcgan;
         config.network.latent = 100;
         config.network.hidden = Vec::new();
@@ -133,7 +132,7 @@ pub fn all() -> Vec<Preset> {
 
     let mut classifier = conv.clone();
     classifier.preset = "classifier".into();
-    classifier.data = DataConfig { side: 28, gray: true, ..classifier.data };
+    classifier.data = DataConfig { size: Size::square(28), gray: true, ..classifier.data };
     classifier.network.latent = 128;
     classifier.network.hidden = Vec::new();
     classifier.objective = Objective::Classifier(ClassifierConfig { shift: 2 });
@@ -150,7 +149,7 @@ pub fn all() -> Vec<Preset> {
             config: burda,
         },
         Preset {
-            about: "strided convolutions, any square size (28x28x1, 64x64x3, …): the one for a device",
+            about: "strided convolutions, any size (28x28x1, 64x64x3, …): the one for a device",
             config: conv.clone(),
         },
         Preset {

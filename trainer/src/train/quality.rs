@@ -157,11 +157,7 @@ impl Quality {
 impl Network {
     fn features(&self, shape: ImageShape, pictures: &Pictures) -> Result<Features> {
         match self {
-            Self::Given(extractor) => {
-                let pixels: Vec<u8> =
-                    (0..pictures.count()).flat_map(|index| pictures.picture(index)).copied().collect();
-                extractor.features(shape, &pixels, &|_| ())
-            }
+            Self::Given(extractor) => extractor.features(shape, pictures, &|_| ()),
             Self::Own { module, layers, .. } => {
                 let shapes = module.network().shapes().map_err(Error::Config)?;
                 let (channels, height, width) = match shapes[*layers] {

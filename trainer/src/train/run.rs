@@ -26,7 +26,6 @@ use std::time::{Duration, Instant};
 
 use candle_core::Device;
 use edgegen_runtime::files::write_atomically;
-use edgegen_runtime::random::{Purpose, Stream};
 
 use super::checkpoint::{self, Checkpoint, Position};
 use super::config::{Config, Objective, TrainingConfig};
@@ -37,7 +36,7 @@ use super::kept::Kept;
 use super::learner::{self, Learner, Moment, Step, Stop};
 use super::metrics::{self, Figures, Report, Sums};
 use super::pictures;
-use crate::data::{self, Dataset, LoadOptions};
+use crate::data::{self, Dataset, HeldOut, LoadOptions};
 use crate::{Error, Result};
 
 /// A checkpoint of so many bytes is written every `training.checkpoint_seconds`, a larger one as much less often, so that a
@@ -66,13 +65,37 @@ fn inside(inner: &Path, outer: &Path) -> bool {
     resolved(inner).starts_with(resolved(outer))
 }
 
-/// Loads the data set that a configuration names.
+/// Loads the data set that a configuration names. Decoded pictures are kept in the folder `cache`, if there is one;
+/// `progress` is told of files that are decoded.
 ///
 /// # Errors
-/// [`Error::Data`].
-pub fn load_data(config: &Config) -> Result<Dataset> {
-    let path = Some(config.data.path.as_path()).filter(|path| !path.as_os_str().is_empty());
-    data::load(path, LoadOptions { side: config.data.side, gray: config.data.gray })
+/// [`Error::Data`]; [`Error::Config`] if classes are to be balanced and there are none.
+pub fn load_data(config: &Config, cache: Option<&Path>, progress: &data::Progress<'_>) -> Result<Dataset> {
+    let settings = &config.data;
+    let path = Some(settings.path.as_path()).filter(|path| !path.as_os_str().is_empty());
+    let held_out = match (settings.held_out, &config.objective) {
+        // nothing is chosen by validation pictures
+        (HeldOut::Auto, Objective::Gan(_)) => HeldOut::Share(0.0),
+        (held_out, _) => held_out,
+    };
+    let options = LoadOptions {
+        gray: settings.gray,
+        fit: settings.fit,
+        group_by: settings.group_by.clone(),
+        held_out,
+        mirror: settings.mirror,
+        cache: cache.map(Path::to_path_buf),
+        ..LoadOptions::new(settings.size)
+    };
+    let dataset = data::load(path, &options, progress)?;
+    if settings.balance && dataset.classes.len() < 2 {
+        return Err(Error::Config(format!(
+            "--balance needs pictures of two classes or more; {} has {}: put them into one sub-folder a class, or leave --balance out",
+            dataset.name,
+            dataset.classes.len()
+        )));
+    }
+    Ok(dataset)
 }
 
 /// Told about a run while it goes on.
@@ -339,15 +362,17 @@ impl Trainer {
     pub fn summary(&self) -> String {
         /// Below this, a network has hardly begun to learn whatever the pictures are.
         const FEW_STEPS: u64 = 1_000;
-        let Dataset { name, shape, train, validation, test, .. } = &self.dataset;
+        let Dataset { name, shape, train, validation, test, mirroring, .. } = &self.dataset;
         let total = self.total_steps();
         let advice = if total < FEW_STEPS { "; that is few: expect mud, and see --steps" } else { "" };
         format!(
-            "{name}: {} training, {} validation, {} test pictures of {shape}; {total} steps of {} pictures{advice}",
+            "{name}: {} training, {} validation, {} test pictures of {shape}; {total} steps of {} pictures{advice}\nmirrored at random: {}, {}",
             train.count(),
             validation.count(),
             test.count(),
-            self.batch_size()
+            self.batch_size(),
+            if mirroring.on { "yes" } else { "no" },
+            mirroring.why
         )
     }
 
@@ -465,9 +490,8 @@ impl Trainer {
         let step = self.position.step;
         let epoch = step / self.steps_per_epoch();
         if self.order.0 != epoch {
-            let count = self.dataset.train.count() as u32;
-            let order = Stream::new(self.config.training.seed, Purpose::Order, epoch).permutation(count);
-            self.order = (epoch, order);
+            let (seed, balance) = (self.config.training.seed, self.config.data.balance);
+            self.order = (epoch, data::order(seed, epoch, &self.dataset.train, balance));
         }
         let start = (step % self.steps_per_epoch()) as usize * self.batch_size();
         self.order.1[start..start + self.batch_size()].iter().map(|index| *index as usize).collect()

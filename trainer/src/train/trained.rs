@@ -13,6 +13,7 @@ use super::pictures::Drawer;
 use super::run::load_data;
 use crate::classifier::Classifier;
 use crate::data::Dataset;
+use crate::evaluate::cache;
 use crate::gan::Gan;
 use crate::network::module::Module;
 use crate::vae::{ObjectiveConfig, Vae};
@@ -108,7 +109,7 @@ fn pictures(folder: &RunFolder, config: &Config, need: Need) -> Result<(Dataset,
     match need {
         Need::Kept => Ok((kept()?.dataset(), None)),
         Need::All => {
-            let dataset = load_data(config)?;
+            let dataset = load_data(config, cache::default_folder().as_deref(), &|_, _| {})?;
             let found = Kept::of(&dataset, &dataset.sha256());
             kept()?.check(&found, folder.root())?;
             Ok((dataset, None))
@@ -133,9 +134,8 @@ pub fn open(folder: &RunFolder, which: Which, data: Option<&Path>, need: Need) -
     let (dataset, incomplete) = pictures(folder, &config, need)?;
     let kept = Kept::read(&folder.pictures())?;
     let facts = kept.facts.clone();
-    // a GAN that had no distances to go by, or was stopped before its first
-    let ranked = folder.best().is_file() || !matches!(config.objective, Objective::Gan(_));
-    let which = if which == Which::Best && !ranked { Which::Last } else { which };
+    // a run without validation pictures, or a GAN that was stopped before its first distance
+    let which = if which == Which::Best && !folder.best().is_file() { Which::Last } else { which };
     let path = match which {
         Which::Best => folder.best(),
         Which::Last => folder.last(),

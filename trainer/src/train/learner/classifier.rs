@@ -43,10 +43,10 @@ impl ClassifierLearner {
 
 impl Learner for ClassifierLearner {
     fn step(&mut self, at: &Step<'_>, dataset: &Dataset) -> Stepped {
-        let indices = || at.indices.iter().copied();
-        let mut pictures = data::batch(Range::Unit, dataset.shape, &dataset.train, indices());
-        let labels: Vec<u16> = indices().map(|index| dataset.train.labels[index]).collect();
-        let mut chance = Stream::new(self.config.training.seed, Purpose::Augment, at.step);
+        let seed = self.config.training.seed;
+        let mut pictures = data::training_batch(Range::Unit, dataset, at.indices, seed, at.step);
+        let labels: Vec<u16> = at.indices.iter().map(|index| dataset.train.labels()[*index]).collect();
+        let mut chance = Stream::new(seed, Purpose::Augment, at.step);
         shift_at_random(&mut pictures, dataset.shape, self.objective.shift, &mut chance);
         self.gradients.clear();
         let (loss, accuracy) = self.classifier.learn(&pictures, &labels, &mut self.gradients);
@@ -74,6 +74,9 @@ impl Learner for ClassifierLearner {
 
     fn judge(&mut self, moment: &Moment<'_>, _train: &Figures) -> Result<Verdict> {
         let (limit, dataset) = (self.config.training.validate, moment.dataset);
+        if dataset.validation.count() == 0 {
+            return Ok(Verdict::default()); // the last weights are used
+        }
         let (loss, accuracy) = verdicts(&self.classifier, dataset.shape, &dataset.validation, limit);
         let figures = figures([("cross_entropy", loss), ("accuracy", accuracy)]);
         Ok(Verdict { figures, score: Some(-loss), ..Verdict::default() })

@@ -149,7 +149,7 @@ fn like_samples(pictures: &Pictures, classes: usize) -> Vec<usize> {
     }
     let rounds = compared(classes) / classes;
     let of_class = |class: usize| -> Vec<usize> {
-        order().filter(|index| usize::from(pictures.labels[*index]) == class).take(rounds).collect()
+        order().filter(|index| usize::from(pictures.labels()[*index]) == class).take(rounds).collect()
     };
     let by_class: Vec<Vec<usize>> = (0..classes).map(of_class).collect();
     // a class of few pictures ends the list: a round is only used whole
@@ -210,7 +210,7 @@ pub(in crate::train) fn restore_average(gan: Gan, checkpoint: &mut Checkpoint) -
 impl Learner for GanLearner {
     fn step(&mut self, at: &Step<'_>, dataset: &Dataset) -> Stepped {
         let seed = self.config.training.seed;
-        let real = data::batch(Range::Signed, dataset.shape, &dataset.train, at.indices.iter().copied());
+        let real = data::training_batch(Range::Signed, dataset, at.indices, seed, at.step);
         let mut latents = vec![0f32; at.indices.len() * self.config.network.latent];
         Stream::new(seed, Purpose::Generator, at.step).fill_normal(&mut latents);
         let example = Example { real: &real, latents: &latents, classes: self.classes(dataset, at.indices) };
@@ -388,7 +388,7 @@ mod tests {
     #[test]
     fn training_pictures_are_compared_class_by_class() {
         let labels: Vec<u16> = (0..60).map(|index| index / 20).collect();
-        let pictures = Pictures { pixels: vec![0; 60], labels, values: 1 };
+        let pictures = Pictures::from_rows(1, vec![0; 60], labels);
         let chosen = like_samples(&pictures, 3);
         assert_eq!(chosen.len(), 60);
         assert!(chosen.iter().enumerate().all(|(place, index)| index / 20 == place % 3));

@@ -51,7 +51,7 @@ impl VaeLearner {
     /// (target, what the encoder sees if that is something else), each (N, C, H, W).
     fn batch(&self, at: &Step<'_>, dataset: &Dataset) -> (Vec<f32>, Option<Vec<f32>>) {
         let seed = self.config.training.seed;
-        let mut clean = data::batch(Range::Unit, dataset.shape, &dataset.train, at.indices.iter().copied());
+        let mut clean = data::training_batch(Range::Unit, dataset, at.indices, seed, at.step);
         if self.objective.binarize == Binarize::Stochastic {
             data::binarize(&mut clean, &mut Stream::new(seed, Purpose::Binarize, at.step));
         }
@@ -64,8 +64,10 @@ impl VaeLearner {
         (clean, seen)
     }
 
+    /// Before validation pictures, or else those that are learned from.
     fn held_out<'a>(&'a self, dataset: &'a Dataset, limit: usize) -> HeldOut<'a> {
-        HeldOut::new(&self.vae, &self.objective, dataset.shape, &dataset.validation, limit)
+        let pictures = if dataset.validation.count() > 0 { &dataset.validation } else { &dataset.train };
+        HeldOut::new(&self.vae, &self.objective, dataset.shape, pictures, limit)
     }
 
     fn drawer<'a>(&'a self, dataset: &Dataset) -> Drawer<'a> {
@@ -76,8 +78,8 @@ impl VaeLearner {
     fn reconstructions(&self, dataset: &Dataset) -> Vec<Frame> {
         const ROWS: usize = 4;
         let shape = dataset.shape;
-        let count = (ROWS * RECONSTRUCTIONS).min(dataset.validation.count());
         let held_out = self.held_out(dataset, 0);
+        let count = (ROWS * RECONSTRUCTIONS).min(held_out.count());
         let (_, seen) = held_out.batch(0..count);
         let mean = self.vae.encode(&seen).mean;
         let rebuilt = self.drawer(dataset).values(&mean, held_out.classes(0..count).as_deref());
@@ -173,7 +175,11 @@ impl Learner for VaeLearner {
     }
 
     fn judge(&mut self, moment: &Moment<'_>, _train: &Figures) -> Result<Verdict> {
-        let bound = self.held_out(moment.dataset, self.config.training.validate).bound();
+        let dataset = moment.dataset;
+        if dataset.validation.count() == 0 {
+            return Ok(Verdict::default()); // the last weights are used
+        }
+        let bound = self.held_out(dataset, self.config.training.validate).bound();
         let score = Some(bound.reconstruction - self.objective.beta * bound.kl);
         let warnings = collapsed(&bound, moment.step).into_iter().collect();
         Ok(Verdict { figures: terms(bound), score, warnings, features: None })
