@@ -4,11 +4,12 @@ use candle_core::{Device, Result, Tensor, Var};
 use edgegen_runtime::random::Stream;
 
 use super::adam::DeviceAdam;
-use super::layers::{DeviceModule, rows_of};
+use super::layers::{DeviceModule, Kinks, rows_of};
 use super::{augment, softplus};
 use crate::gan::augment::Draws;
 use crate::gan::loss::{Loss, Wanted};
-use crate::gan::{DIFFERENCE, Example, Figures, Gan, GanConfig, Pace};
+use crate::gan::penalty::{STEP, reach};
+use crate::gan::{Example, Figures, Gan, GanConfig, Pace};
 use crate::network::Shape;
 
 /// A GAN and its optimisers on a device.
@@ -81,23 +82,24 @@ impl DeviceGan {
         let drawn = self.generator.forward(&latents, classes, None, &[])?;
 
         let divided = self.divide()?;
-        let real = self.augmented(&real, chance)?.detach();
+        let draws = self.draws(count, chance);
         let wanted = Wanted::Real(self.config.label_smoothing);
-        let mut loss = self.judge(&real, classes, wanted, &divided, &mut figures)?;
+        let seen = augmented(draws.as_ref(), &real)?;
+        let mut loss = self.judge(&seen, classes, wanted, &divided, &mut figures)?;
         if self.config.r1 > 0.0 && pace.step.is_multiple_of(self.config.r1_every) {
             let weight = self.config.r1 * self.config.r1_every as f64;
-            let (penalty, slope) = self.penalise(&real, classes, weight, &divided)?;
+            let (penalty, slope) = self.penalise(&real, classes, draws.as_ref(), weight)?;
             figures.slope = Some(slope);
             loss = (loss + penalty)?;
         }
-        let seen = self.augmented(&drawn.detach(), chance)?;
+        let seen = augmented(self.draws(count, chance).as_ref(), &drawn.detach())?;
         loss = (loss + self.judge(&seen, classes, Wanted::Drawn, &divided, &mut figures)?)?;
         let rate = pace.rate * self.config.discriminator_rate;
         figures.discriminator_norm =
             self.discriminator_adam.update(&[&self.discriminator], &loss.backward()?, rate, pace.clip)?;
 
         if self.config.moves_generator(pace.step) {
-            let seen = self.augmented(&drawn, chance)?;
+            let seen = augmented(self.draws(count, chance).as_ref(), &drawn)?;
             let divided = self.divide()?;
             let logits = self.discriminator.forward(&seen, classes, None, &divided)?;
             let loss = mean_loss(self.config.loss, &logits, Wanted::Fooled)?;
@@ -128,39 +130,41 @@ impl DeviceGan {
         Ok(loss)
     }
 
-    /// R1 by a difference, see [`GanConfig::r1`]: a tensor that has its gradient, and the mean of ‖∇D‖².
+    /// R1 by a difference, see [`crate::gan::penalty`]: a tensor that has its gradient, and the mean of ‖∇D‖².
     fn penalise(
         &self,
         real: &Tensor,
         classes: Option<&Tensor>,
+        draws: Option<&Draws>,
         weight: f64,
-        divided: &[(usize, Tensor)],
     ) -> Result<(Tensor, f64)> {
-        let count = real.dim(0)? as f64;
+        let count = real.dim(0)?;
         let x = Var::from_tensor(real)?;
-        let sum = |x: &Tensor| self.discriminator.forward(x, classes, None, divided)?.sum_all();
-        let gradients = sum(&x)?.backward()?;
+        // R1 and spectral normalisation exclude each other: no weight is divided
+        let sum = |x: &Tensor, mut kinks: Kinks<'_>| {
+            let seen = augmented(draws, x)?;
+            self.discriminator.forward_along(&seen, classes, None, &[], &mut kinks)?.sum_all()
+        };
+        let mut slopes = Vec::new();
+        let gradients = sum(&x, Kinks::Noted(&mut slopes))?.backward()?;
         let nothing = || Tensor::zeros_like(real);
         let slope = gradients.get(&x).map_or_else(nothing, |slope| Ok(slope.detach()))?;
-        let squares = f64::from(slope.sqr()?.sum_all()?.to_scalar::<f32>()?);
-        let root_mean_square = (squares / real.elem_count() as f64).sqrt();
-        if root_mean_square == 0.0 || !root_mean_square.is_finite() {
-            return Ok((Tensor::zeros((), real.dtype(), real.device())?, squares / count));
-        }
-        let reach = DIFFERENCE / root_mean_square;
+        let rows = slope.flatten_all()?.to_vec1::<f32>()?;
+        let squares = rows.iter().map(|value| f64::from(*value).powi(2)).sum::<f64>() / count as f64;
+        let Some(reach) = reach(&rows, rows.len() / count, STEP) else {
+            return Ok((Tensor::zeros((), real.dtype(), real.device())?, squares));
+        };
         let step = (slope * reach)?;
-        let difference = (sum(&(real + &step)?)? - sum(&(real - &step)?)?)?;
-        Ok(((difference * (weight / (2.0 * reach * count)))?, squares / count))
+        let along = |x: &Tensor| sum(x, Kinks::Held(slopes.iter()));
+        let difference = (along(&(real + &step)?)? - along(&(real - &step)?)?)?;
+        Ok(((difference * (weight / (2.0 * reach * count as f64)))?, squares))
     }
 
-    fn augmented(&self, pictures: &Tensor, chance: &mut Stream) -> Result<Tensor> {
-        if self.config.augment.is_empty() {
-            return Ok(pictures.clone());
-        }
+    fn draws(&self, count: usize, chance: &mut Stream) -> Option<Draws> {
         let (channels, height, width) = self.image.image();
         let shape = edgegen_runtime::model::ImageShape { channels, height, width };
-        let draws = Draws::new(&self.config.augment, shape, pictures.dim(0)?, chance);
-        augment::apply(&draws, pictures)
+        let some = !self.config.augment.is_empty();
+        some.then(|| Draws::new(&self.config.augment, shape, count, chance))
     }
 
     /// A step of power iteration; each weight divided by its largest singular value, as D is to use it.
@@ -182,6 +186,11 @@ impl DeviceGan {
         }
         Ok(divided)
     }
+}
+
+/// Pictures (N, C, H, W) as D sees them.
+fn augmented(draws: Option<&Draws>, pictures: &Tensor) -> Result<Tensor> {
+    draws.map_or_else(|| Ok(pictures.clone()), |draws| augment::apply(draws, pictures))
 }
 
 /// [`Loss::of`] on a tensor of logits.

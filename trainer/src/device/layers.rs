@@ -9,6 +9,16 @@ use crate::network::module::Module;
 use crate::network::{Activation, Layer, Network, Shape};
 use crate::nn::batch_norm::{EPSILON, MOMENTUM};
 
+/// What becomes of the kinks of (leaky) ReLUs, see [`Module::record_along`].
+pub(super) enum Kinks<'a> {
+    /// The slope follows the value.
+    Free,
+    /// The same, and each value's slope is added here, layer by layer.
+    Noted(&'a mut Vec<Tensor>),
+    /// The slopes are these.
+    Held(std::slice::Iter<'a, Tensor>),
+}
+
 /// A module whose values lie on a device.
 pub(super) struct DeviceModule {
     network: Network,
@@ -77,6 +87,18 @@ impl DeviceModule {
         count: Option<usize>,
         instead: &[(usize, Tensor)],
     ) -> Result<Tensor> {
+        self.forward_along(x, classes, count, instead, &mut Kinks::Free)
+    }
+
+    /// As [`Self::forward`], with `kinks`.
+    pub(super) fn forward_along(
+        &self,
+        x: &Tensor,
+        classes: Option<&Tensor>,
+        count: Option<usize>,
+        instead: &[(usize, Tensor)],
+        kinks: &mut Kinks<'_>,
+    ) -> Result<Tensor> {
         let mut x = x.clone();
         for (index, layer) in self.network.layers.iter().take(count.unwrap_or(usize::MAX)).enumerate() {
             let start = self.starts[index];
@@ -101,8 +123,8 @@ impl DeviceModule {
                     add_bias(convolve(&larger, weight()?, 1, kernel / 2)?, own(1))?
                 }
                 Layer::BatchNorm { .. } => self.normalise(&x, start)?,
-                Layer::Activation(Activation::Relu) => leaky_relu(&x, 0.0)?,
-                Layer::Activation(Activation::LeakyRelu(slope)) => leaky_relu(&x, slope)?,
+                Layer::Activation(Activation::Relu) => leaky_relu(&x, 0.0, kinks)?,
+                Layer::Activation(Activation::LeakyRelu(slope)) => leaky_relu(&x, slope, kinks)?,
                 Layer::Activation(Activation::Tanh) => x.tanh()?,
                 // the quotient with e^−x has no gradient where that overflows
                 Layer::Activation(Activation::Sigmoid) => (((x * 0.5)?.tanh()? * 0.5)? + 0.5)?,
@@ -141,7 +163,18 @@ impl DeviceModule {
 
 /// x, or slope · x below zero; at 0 the gradient is that below, as ours and PyTorch's, while candle's own `relu` has
 /// that above: what augmentation cuts out, and backgrounds, are exactly 0.
-fn leaky_relu(x: &Tensor, slope: f32) -> Result<Tensor> {
+fn leaky_relu(x: &Tensor, slope: f32, kinks: &mut Kinks<'_>) -> Result<Tensor> {
+    match kinks {
+        Kinks::Free => {}
+        Kinks::Noted(slopes) => {
+            let above = x.detach().gt(0.0)?.to_dtype(x.dtype())?;
+            slopes.push(((above * f64::from(1.0 - slope))? + f64::from(slope))?);
+        }
+        Kinks::Held(slopes) => {
+            let missing = || candle_core::Error::Msg("there are more kinks than were noted".into());
+            return x * slopes.next().ok_or_else(missing)?;
+        }
+    }
     x + (x.neg()?.relu()? * f64::from(1.0 - slope))?
 }
 

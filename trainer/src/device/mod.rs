@@ -194,9 +194,14 @@ mod tests {
                 },
             ),
             (
-                "R1",
+                "R1 and batch norm",
                 Architecture::Dcgan,
-                GanConfig { discriminator_norm: Normalisation::None, r1: 0.3, augment: Vec::new(), ..base },
+                GanConfig { r1: 0.3, augment: Vec::new(), ..base.clone() },
+            ),
+            (
+                "R1 before augmentation",
+                Architecture::Dcgan,
+                GanConfig { discriminator_norm: Normalisation::None, r1: 0.3, augment: all, ..base.clone() },
             ),
         ];
         for (name, architecture, config) in cases {

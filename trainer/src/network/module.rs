@@ -127,6 +127,11 @@ fn expanded(layer: &Layer, weight: &[f32]) -> Option<Vec<f32>> {
     Some(upsample::expand(weight, (outputs, inputs, kernel)))
 }
 
+/// The batch itself, copied if it is needed elsewhere.
+fn owned(x: Arc<Batch>) -> Batch {
+    Arc::try_unwrap(x).unwrap_or_else(|shared| (*shared).clone())
+}
+
 /// Runs a linear layer with (weight, bias) on a batch that fits; `shape` is what it makes.
 pub(crate) fn linear(
     layer: &Layer,
@@ -277,19 +282,42 @@ impl Module {
     /// Runs all layers by the batch's own statistics, moves the running ones, and keeps what
     /// [`Self::backward`] needs.
     pub fn record(&mut self, x: Batch, classes: Option<Arc<[u32]>>) -> (Arc<Batch>, Record) {
-        self.record_layers(x, classes, self.network.layers.len())
+        self.record_layers(x, classes, self.network.layers.len(), None)
     }
 
     /// As [`Self::record`], but for a last activation.
     pub fn record_logits(&mut self, x: Batch, classes: Option<Arc<[u32]>>) -> (Arc<Batch>, Record) {
-        self.record_layers(x, classes, self.without_last_activation())
+        self.record_layers(x, classes, self.without_last_activation(), None)
     }
 
-    fn record_layers(&mut self, x: Batch, classes: Option<Arc<[u32]>>, count: usize) -> (Arc<Batch>, Record) {
+    /// As [`Self::record`] with every (leaky) ReLU on the side of its kink on which it was in the pass `base` of as many
+    /// pictures: the function that `base` is differentiated as, continued to other pictures without its kinks.
+    pub fn record_along(&mut self, x: Batch, base: &Record) -> (Arc<Batch>, Record) {
+        self.record_layers(x, base.classes.clone(), base.steps.len(), Some(base))
+    }
+
+    fn record_layers(
+        &mut self,
+        x: Batch,
+        classes: Option<Arc<[u32]>>,
+        count: usize,
+        base: Option<&Record>,
+    ) -> (Arc<Batch>, Record) {
         let mut x = Arc::new(x);
         let mut steps = Vec::with_capacity(count);
         for index in 0..count {
             let layer = self.network.layers[index];
+            if let (Layer::Activation(activation), Some(Step::Activation(results))) =
+                (layer, base.map(|base| &base.steps[index]))
+                && activation.has_kink()
+            {
+                // the slopes that a gradient is multiplied by are those that values are
+                let mut values = owned(x);
+                activation.backward(&results.values, &mut values.values);
+                x = values.into();
+                steps.push(Step::Activation(results.clone()));
+                continue;
+            }
             let statistics = matches!(layer, Layer::BatchNorm { .. }).then(|| Statistics::of(&x));
             let input = match layer {
                 // works in place: what entered is not kept
@@ -323,7 +351,6 @@ impl Module {
         statistics: Option<&Statistics>,
         classes: Option<&[u32]>,
     ) -> Arc<Batch> {
-        let owned = |x: Arc<Batch>| Arc::try_unwrap(x).unwrap_or_else(|shared| (*shared).clone());
         let out = self.shapes[index + 1];
         match self.network.layers[index] {
             Layer::BatchNorm { .. } => {

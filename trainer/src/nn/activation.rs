@@ -23,6 +23,11 @@ pub enum Activation {
 }
 
 impl Activation {
+    /// Whether its slope jumps, at 0: on either side it is linear.
+    pub fn has_kink(self) -> bool {
+        matches!(self, Self::Relu | Self::LeakyRelu(_))
+    }
+
     /// values ← f(values). What is no number stays so, and shows that a run has diverged.
     pub fn apply(self, values: &mut [f32]) {
         values.par_chunks_mut(PIECE).for_each(|values| match self {
