@@ -44,6 +44,8 @@ pub enum Purpose {
     Tune = 12,
     /// Which training pictures of a batch are mirrored; the index is the step.
     Mirror = 13,
+    /// Uniform noise of one level on a held-out set; the index is the picture.
+    DequantizeHeldOut = 14,
 }
 
 /// A stream of random numbers that is fully determined by seed, purpose and index.

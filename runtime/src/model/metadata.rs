@@ -28,13 +28,21 @@ pub mod keys {
     pub const SEED: &str = "edgegen.seed";
     /// SHA-256 of the file that this one was made from, 64 hexadecimal digits.
     pub const PARENT_SHA256: &str = "edgegen.parent_sha256";
+    /// Of an encoder trained on pictures whose values were drawn as 0 or 1, with the grey value as the probability of
+    /// 1: `stochastic`.
+    pub const BINARIZE: &str = "edgegen.binarize";
+    /// Of a denoiser's encoder: deviation of the normal noise on its pictures, a decimal number in units of the range
+    /// [0, 1], after which values are clamped to it.
+    pub const DENOISE: &str = "edgegen.denoise";
 }
 
 /// The only prior there is: independent standard normal values.
 const NORMAL: &str = "normal";
+/// The only binarisation there is: each value is drawn with the grey value as the probability of 1.
+const STOCHASTIC: &str = "stochastic";
 
 /// What a file says about itself. Foreign files say little: everything is optional.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Metadata {
     /// How the model was trained.
     pub kind: Option<Kind>,
@@ -58,6 +66,10 @@ pub struct Metadata {
     pub seed: Option<u64>,
     /// SHA-256 of the file that this one was made from.
     pub parent_sha256: Option<String>,
+    /// Whether an encoder was trained on binarised pictures.
+    pub binarized: bool,
+    /// Deviation of the noise on what a denoiser's encoder was trained on, in units of the range [0, 1].
+    pub noise: Option<f64>,
     /// ONNX's own field: the program that wrote the file.
     pub producer_name: Option<String>,
     /// ONNX's own field: its version.
@@ -106,6 +118,13 @@ impl Metadata {
             keys::PARENT_SHA256 => {
                 return Err(bad(key, value, "it should be 64 lower-case hexadecimal digits"));
             }
+            keys::BINARIZE if value == STOCHASTIC => self.binarized = true,
+            keys::BINARIZE => return Err(bad(key, value, "the only binarisation supported is stochastic")),
+            keys::DENOISE => {
+                let deviation = value.parse::<f64>().ok().filter(|sigma| sigma.is_finite() && *sigma >= 0.0);
+                let hint = "it should be a number of at least 0";
+                self.noise = Some(deviation.ok_or_else(|| bad(key, value, hint))?);
+            }
             _ => {} // of a newer version: what the file needs is told by its graph
         }
         Ok(())
@@ -127,6 +146,8 @@ impl Metadata {
             (keys::DATASET, self.dataset.clone()),
             (keys::SEED, self.seed.map(|v| v.to_string())),
             (keys::PARENT_SHA256, self.parent_sha256.clone()),
+            (keys::BINARIZE, self.binarized.then(|| STOCHASTIC.to_string())),
+            (keys::DENOISE, self.noise.map(|v| v.to_string())),
         ];
         entries.into_iter().filter_map(|(key, value)| Some((key.to_string(), value?))).collect()
     }
@@ -171,11 +192,13 @@ mod tests {
             dataset: Some("fashion-mnist".into()),
             seed: Some(u64::MAX),
             parent_sha256: Some("0a".repeat(32)),
+            binarized: true,
+            noise: Some(0.3),
             producer_name: None,
             producer_version: None,
         };
         let props = metadata.to_props();
-        assert_eq!(props.len(), 11);
+        assert_eq!(props.len(), 13);
         assert_eq!(read(&props).unwrap(), metadata);
         assert_eq!(read(&[]).unwrap(), Metadata::default());
         assert!(Metadata::default().to_props().is_empty());
@@ -194,6 +217,9 @@ mod tests {
             (keys::PRECISION, "fp8"),
             (keys::SEED, "18446744073709551616"),
             (keys::PARENT_SHA256, "0A"),
+            (keys::BINARIZE, "no"),
+            (keys::DENOISE, "-0.1"),
+            (keys::DENOISE, "inf"),
         ] {
             let line = read(&[(key.into(), value.into())]).unwrap_err().to_string();
             assert!(line.contains(key), "{line}");

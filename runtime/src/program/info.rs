@@ -99,11 +99,15 @@ fn to_text(name: &str, facts: &Facts) -> String {
     }
     let seed = metadata.seed.map(|seed| seed.to_string());
     let classes = (!metadata.classes.is_empty()).then(|| metadata.classes.join(", "));
+    let noise = metadata.noise.map(|sigma| format!("of deviation {sigma} on pictures in [0, 1]"));
+    let binarized = metadata.binarized.then(|| "stochastically".to_string());
     for (key, value) in [
         ("trained on", &metadata.dataset),
         ("seed", &seed),
         ("classes", &classes),
         ("made from", &metadata.parent_sha256),
+        ("binarised", &binarized),
+        ("noise", &noise),
     ] {
         if let Some(value) = value {
             line(key, value.clone());

@@ -234,14 +234,6 @@ pub fn binarize(values: &mut [f32], stream: &mut Stream) {
     values.iter_mut().for_each(|value| *value = if stream.uniform() < *value { 1.0 } else { 0.0 });
 }
 
-/// Binarises held-out pictures: picture `first + i` of the batch has its own stream, so that the
-/// binarised set is the same whatever the batch size.
-pub fn binarize_held_out(values: &mut [f32], values_per_picture: usize, seed: u64, first: usize) {
-    for (index, picture) in values.chunks_mut(values_per_picture).enumerate() {
-        binarize(picture, &mut Stream::new(seed, Purpose::BinarizeHeldOut, (first + index) as u64));
-    }
-}
-
 /// Adds normal noise of this deviation and keeps values in [0, 1].
 pub fn add_noise(values: &mut [f32], deviation: f32, stream: &mut Stream) {
     values.iter_mut().for_each(|value| *value = (*value + deviation * stream.normal()).clamp(0.0, 1.0));

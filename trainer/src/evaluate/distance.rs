@@ -549,4 +549,72 @@ mod tests {
         assert_eq!((far.precision, far.recall, far.density, far.coverage), (0.0, 0.0, 0.0, 0.0));
         assert!(manifolds(&line(&[1.0; 5]), &reference).is_err());
     }
+
+    /// The figures are scipy's and numpy's, of n rows of 4 values:
+    ///
+    ///     A = np.array([[2., 1, 0, 0], [0, 1, -1, 2], [1, 0, 3, 0], [0, 2, 0, 1]])
+    ///     B = np.array([[1., 0, 2, 0], [1, 3, 0, 0], [0, 1, 1, -1], [2, 0, 0, 2]])
+    ///     s1, s2, d = A @ A.T, B @ B.T, np.array([1., 0, 2, -1]) - [0, 1, 1, 3]
+    ///     (d**2).sum() + np.trace(s1 + s2 - 2 * scipy.linalg.sqrtm(s1 @ s2).real)
+    ///     low = A[:, :2] @ A[:, :2].T  # of rank 2
+    ///     root = np.sqrt(np.sort(np.linalg.eigvals(low @ s2).real)[-2:]).sum()  # the others are 0
+    ///     (d**2).sum() + np.trace(low + s2) - 2 * root
+    ///     x = np.array([[(3*i + j*j) % 7 for j in range(4)] for i in range(12)], float)
+    ///     y = np.array([[(5*i + 2*j + i*j) % 9 for j in range(4)] for i in range(12)], float)
+    ///     a, b, n = np.cov(x.T), np.cov(y.T), 12
+    ///     root = np.sqrt(np.linalg.eigvals(a @ b).astype(complex)).real.sum()
+    ///     ((x.mean(0) - y.mean(0))**2).sum() + np.trace(a + b) - 2 * root
+    ///     k = lambda p, q: (p @ q.T / 4 + 1)**3
+    ///     apart = lambda m: (m.sum() - np.trace(m)) / (n * (n - 1))
+    ///     apart(k(x, x)) + apart(k(y, y)) - 2 * k(x, y).mean()
+    #[test]
+    fn distances_are_those_of_scipy() {
+        let close = |found: f64, expected: f64| {
+            assert!((found - expected).abs() < 1e-9 * expected, "{found} {expected}");
+        };
+        let s1 = [5., 1., 2., 2., 1., 6., -3., 4., 2., -3., 10., 0., 2., 4., 0., 5.];
+        let s2 = [5., 1., 2., 2., 1., 10., 3., 2., 2., 3., 3., -2., 2., 2., -2., 8.];
+        let low = [5., 1., 2., 2., 1., 1., 0., 2., 2., 0., 1., 0., 2., 2., 0., 4.];
+        let second = moments(&[0., 1., 1., 3.], &s2);
+        close(frechet(&moments(&[1., 0., 2., -1.], &s1), &second).unwrap(), 29.346434217519466);
+        close(frechet(&moments(&[1., 0., 2., -1.], &low), &second).unwrap(), 29.516243642601637);
+        let rows = |value: &dyn Fn(usize, usize) -> usize| Features {
+            values: (0..48).map(|at| value(at / 4, at % 4) as f32).collect(),
+            dimension: 4,
+        };
+        let x = rows(&|i, j| (3 * i + j * j) % 7);
+        let y = rows(&|i, j| (5 * i + 2 * j + i * j) % 9);
+        close(frechet(&Moments::of(&x).unwrap(), &Moments::of(&y).unwrap()).unwrap(), 12.757981230269579);
+        close(kernel_distance(&x, &y, 3, 12, 0, &|_| {}).unwrap().mean, 3939.404770359849);
+    }
+
+    /// The figures are numpy's:
+    ///
+    ///     r = np.array([[100*i + i*j % 5, 100*j + (i + 2*j) % 7] for i in range(6) for j in range(6)], float)
+    ///     s = np.concatenate([r[::2] * [0.5, 1] + [310, 140], r[::3] * 0.25 + [40, 900]])
+    ///     d = lambda p, q: np.sqrt(((p[:, None] - q[None])**2).sum(2))
+    ///     radius = lambda p, k: np.sort(d(p, p), axis=1)[:, k]
+    ///     c, large = d(s, r), d(s, r) <= radius(r, 5)[None]
+    ///     (c <= radius(r, 3)[None]).any(1).sum() / 30, (c <= radius(s, 3)[:, None]).any(0).sum() / 36
+    ///     large.sum() / (5 * 30), large.any(0).sum() / 36
+    #[test]
+    fn manifolds_are_those_of_numpy() {
+        let grid: Vec<[f32; 2]> = (0..36)
+            .map(|at| (at / 6, at % 6))
+            .map(|(i, j)| [(100 * i + i * j % 5) as f32, (100 * j + (i + 2 * j) % 7) as f32])
+            .collect();
+        let inside = grid.iter().step_by(2).map(|[x, y]| [0.5 * x + 310.0, y + 140.0]);
+        let outside = grid.iter().step_by(3).map(|[x, y]| [0.25 * x + 40.0, 0.25 * y + 900.0]);
+        let samples: Vec<[f32; 2]> = inside.chain(outside).collect();
+        let features = |rows: &[[f32; 2]]| Features { values: rows.concat(), dimension: 2 };
+        let found = manifolds(&features(&samples), &features(&grid)).unwrap();
+        let expected = Manifolds {
+            precision: 18.0 / 30.0,
+            recall: 21.0 / 36.0,
+            density: 80.0 / 150.0,
+            coverage: 23.0 / 36.0,
+            rows: 30,
+        };
+        assert_eq!(found, expected);
+    }
 }

@@ -19,6 +19,7 @@ use image::imageops::FilterType;
 use image::{DynamicImage, GrayImage, RgbImage};
 use rayon::prelude::*;
 
+use super::spread;
 use crate::data::Pictures;
 use crate::{Error, Result};
 
@@ -200,12 +201,6 @@ impl Features {
         let rows = spread(self.count(), most).flat_map(|index| self.row(index)).copied().collect();
         Cow::Owned(Self { values: rows, dimension: self.dimension })
     }
-}
-
-/// `most` of the numbers 0..count, evenly spread; all if there are no more.
-pub(crate) fn spread(count: usize, most: usize) -> impl Iterator<Item = usize> + Clone {
-    let taken = most.min(count);
-    (0..taken).map(move |index| (index as u128 * count as u128 / taken as u128) as usize)
 }
 
 /// A network with everything settled that decides a picture's row.
@@ -440,12 +435,5 @@ mod tests {
         assert!(small.iter().all(|level| (95..=105).contains(level)), "{small:?}");
         assert!(resized(shape(1, 4), &grey[1..], shape(1, 2)).is_err());
         assert!(resized(shape(2, 4), &[0; 32], shape(1, 2)).is_err());
-    }
-
-    #[test]
-    fn rows_are_spread_evenly() {
-        assert_eq!(spread(10, 4).collect::<Vec<_>>(), [0, 2, 5, 7]);
-        assert_eq!(spread(3, 9).collect::<Vec<_>>(), [0, 1, 2]);
-        assert_eq!(spread(0, 9).count(), 0);
     }
 }

@@ -1,10 +1,12 @@
 //! How good a generator is.
 //!
 //! Here: a VAE on pictures that it has not learned from, by the evidence lower bound and the importance-weighted
-//! estimate of log p(x) that papers compare by. Below: any samples against pictures, on the features of any
-//! network ([`report::evaluate_samples`]).
+//! estimate that papers compare by ([`bound`] says of what), and by how well it denoises ([`denoising`]). Below: any
+//! samples against pictures, on the features of any network ([`report::evaluate_samples`]).
 
+pub mod bound;
 pub mod cache;
+pub mod denoising;
 pub mod distance;
 pub mod features;
 pub mod modes;
@@ -16,15 +18,17 @@ pub mod samples;
 use std::ops::Range;
 use std::sync::Arc;
 
-use edgegen_runtime::model::{self, ImageShape};
+use edgegen_runtime::model::{self, ImageShape, Metadata};
 use edgegen_runtime::random::{Purpose, Stream};
 use rayon::prelude::*;
-use serde::{Deserialize, Serialize};
 
 use crate::classifier::Classifier;
 use crate::data::{self, Pictures};
-use crate::vae::{Binarize, Example, ObjectiveConfig, Vae};
+use crate::vae::{Binarize, Example, Likelihood, ObjectiveConfig, Vae};
 use crate::{Error, Result};
+
+use bound::{Bound, Weighted};
+use denoising::Denoising;
 
 /// Pictures, or posterior samples, per batch of an evaluation, where pictures are small.
 const LARGEST_BATCH: usize = 250;
@@ -34,17 +38,6 @@ const VALUES_PER_BATCH: usize = 1 << 22;
 pub const MOST_SAMPLES: usize = 5_000;
 /// Seed of everything that is drawn for held-out pictures, so that runs can be compared.
 const SEED: u64 = 0;
-
-/// Mean terms over pictures, nats per picture.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Bound {
-    /// reconstruction − kl (β = 1, no free bits): a lower bound of log p(x).
-    pub elbo: f64,
-    /// E_q[log p(x|z)].
-    pub reconstruction: f64,
-    /// KL(q(z|x)‖p(z)).
-    pub kl: f64,
-}
 
 /// Sums from which a [`Bound`] comes.
 #[derive(Clone, Copy, Debug, Default)]
@@ -70,17 +63,62 @@ impl Sums {
     }
 }
 
-/// log p(x), estimated.
-#[derive(Clone, Copy, Debug)]
-pub struct LogLikelihood {
-    /// Mean over pictures, nats.
-    pub mean: f64,
-    /// Standard error of that mean, nats.
-    pub standard_error: f64,
-    /// Pictures.
-    pub pictures: usize,
-    /// Posterior samples per picture.
-    pub samples: usize,
+/// `most` of the numbers 0..count, evenly spread and in order; all if there are no more, or `most` is 0. A set sorted
+/// by class keeps every class in about its share.
+pub fn spread(count: usize, most: usize) -> impl ExactSizeIterator<Item = usize> + Clone {
+    let taken = if most == 0 { count } else { most.min(count) };
+    (0..taken).map(move |index| (index as u128 * count as u128 / taken as u128) as usize)
+}
+
+/// What an encoder was trained to see instead of pictures in [0, 1]. Whatever is drawn for a held-out picture depends
+/// on the picture's index alone, so it is the same in every batch, subset and run.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Seen {
+    /// Each value is drawn as 0 or 1.
+    pub binarized: bool,
+    /// Deviation of normal noise, after which values are clamped to [0, 1]; 0: none.
+    pub noise: f64,
+}
+
+impl Seen {
+    /// What an objective says.
+    pub fn of(objective: &ObjectiveConfig) -> Self {
+        Self { binarized: objective.binarize == Binarize::Stochastic, noise: objective.denoise }
+    }
+
+    /// What an encoder's file says.
+    pub fn of_file(metadata: &Metadata) -> Self {
+        Self { binarized: metadata.binarized, noise: metadata.noise.unwrap_or(0.0) }
+    }
+
+    /// Binarises held-out picture `index`, values in [0, 1], if the encoder was trained on such.
+    fn binarize(self, picture: &mut [f32], index: usize) {
+        if self.binarized {
+            data::binarize(picture, &mut Stream::new(SEED, Purpose::BinarizeHeldOut, index as u64));
+        }
+    }
+
+    /// Adds the noise of held-out picture `index`.
+    fn add_noise(self, picture: &mut [f32], index: usize) {
+        if self.noise > 0.0 {
+            let mut stream = Stream::new(SEED, Purpose::DenoiseHeldOut, index as u64);
+            data::add_noise(picture, self.noise as f32, &mut stream);
+        }
+    }
+
+    /// Turns held-out picture `index`, values in [0, 1], into what the encoder sees.
+    pub fn apply(self, picture: &mut [f32], index: usize) {
+        self.binarize(picture, index);
+        self.add_noise(picture, index);
+    }
+}
+
+/// A batch of held-out pictures, each (N, C, H, W) in [0, 1].
+pub struct HeldOutBatch {
+    /// The pictures, binarised where the objective says so.
+    pub clean: Vec<f32>,
+    /// What the encoder sees.
+    pub seen: Vec<f32>,
 }
 
 /// A VAE before pictures that it has not learned from.
@@ -89,11 +127,12 @@ pub struct HeldOut<'a> {
     objective: &'a ObjectiveConfig,
     shape: ImageShape,
     pictures: &'a Pictures,
-    count: usize,
+    /// Which of the pictures.
+    indices: Vec<usize>,
 }
 
 impl<'a> HeldOut<'a> {
-    /// The first `limit` of `pictures`; 0: all.
+    /// `limit` of `pictures`, evenly spread; 0: all.
     pub fn new(
         vae: &'a Vae,
         objective: &'a ObjectiveConfig,
@@ -101,36 +140,47 @@ impl<'a> HeldOut<'a> {
         pictures: &'a Pictures,
         limit: usize,
     ) -> Self {
-        let count = if limit == 0 { pictures.count() } else { limit.min(pictures.count()) };
-        Self { vae, objective, shape, pictures, count }
+        let indices = spread(pictures.count(), limit).collect();
+        Self { vae, objective, shape, pictures, indices }
     }
 
     /// How many pictures.
     pub fn count(&self) -> usize {
-        self.count
+        self.indices.len()
     }
 
-    /// Pictures `range` as (target, what the encoder sees), each (N, C, H, W): binarised and noised as
-    /// the objective says, always the same.
-    pub fn batch(&self, range: Range<usize>) -> (Vec<f32>, Vec<f32>) {
-        let first = range.start;
-        let mut clean = data::batch(model::Range::Unit, self.shape, self.pictures, range);
-        if self.objective.binarize == Binarize::Stochastic {
-            data::binarize_held_out(&mut clean, self.shape.values(), SEED, first);
+    /// The places `range` among the chosen pictures, always the same whatever the range.
+    pub fn batch(&self, range: Range<usize>) -> HeldOutBatch {
+        let indices = &self.indices[range];
+        let mut clean = data::batch(model::Range::Unit, self.shape, self.pictures, indices.iter().copied());
+        let of_picture = self.shape.values();
+        let seen = Seen::of(self.objective);
+        for (picture, index) in clean.chunks_mut(of_picture).zip(indices) {
+            seen.binarize(picture, *index);
         }
-        let mut seen = clean.clone();
-        if self.objective.denoise > 0.0 {
-            for (index, picture) in seen.chunks_mut(self.shape.values()).enumerate() {
-                let mut stream = Stream::new(SEED, Purpose::DenoiseHeldOut, (first + index) as u64);
-                data::add_noise(picture, self.objective.denoise as f32, &mut stream);
-            }
+        let mut noisy = clean.clone();
+        for (picture, index) in noisy.chunks_mut(of_picture).zip(indices) {
+            seen.add_noise(picture, *index);
         }
-        (clean, seen)
+        HeldOutBatch { clean, seen: noisy }
     }
 
-    /// The classes of pictures `range`, (N), if the decoder is told them.
+    /// What the decoder's likelihood is taken of: `clean` at the places `range`; under a Gaussian likelihood
+    /// dequantised, (255 x + u) / 256 with u uniform in [0, 1), so that its density bounds a probability.
+    fn target(&self, mut clean: Vec<f32>, range: Range<usize>) -> Vec<f32> {
+        if self.objective.likelihood == Likelihood::Gaussian {
+            let pictures = clean.chunks_mut(self.shape.values()).zip(&self.indices[range]);
+            pictures.for_each(|(picture, index)| {
+                let mut stream = Stream::new(SEED, Purpose::DequantizeHeldOut, *index as u64);
+                picture.iter_mut().for_each(|value| *value = (255.0 * *value + stream.uniform()) / 256.0);
+            });
+        }
+        clean
+    }
+
+    /// The classes of the pictures at the places `range`, (N), if the decoder takes them.
     pub fn classes(&self, range: Range<usize>) -> Option<Arc<[u32]>> {
-        self.vae.classes_of(self.pictures, range)
+        self.vae.classes_of(self.pictures, self.indices[range].iter().copied())
     }
 
     fn batch_size(&self) -> usize {
@@ -138,7 +188,7 @@ impl<'a> HeldOut<'a> {
     }
 
     fn ranges(&self) -> impl Iterator<Item = Range<usize>> {
-        let (size, count) = (self.batch_size(), self.count);
+        let (size, count) = (self.batch_size(), self.count());
         (0..count).step_by(size).map(move |start| start..(start + size).min(count))
     }
 
@@ -147,14 +197,15 @@ impl<'a> HeldOut<'a> {
         let latent = self.vae.latent;
         let mut sums = Sums::default();
         for range in self.ranges() {
-            let (start, length) = (range.start, range.len());
+            let length = range.len();
             let mut noise = vec![0f32; length * latent];
-            for (index, noise) in noise.chunks_mut(latent).enumerate() {
-                Stream::new(SEED, Purpose::Evaluation, (start + index) as u64).fill_normal(noise);
+            for (noise, index) in noise.chunks_mut(latent).zip(&self.indices[range.clone()]) {
+                Stream::new(SEED, Purpose::Evaluation, *index as u64).fill_normal(noise);
             }
             let classes = self.classes(range.clone());
-            let (clean, seen) = self.batch(range);
-            let example = Example { seen: &seen, clean: &clean, noise: &noise, classes };
+            let HeldOutBatch { clean, seen } = self.batch(range.clone());
+            let target = self.target(clean, range);
+            let example = Example { seen: &seen, clean: &target, noise: &noise, classes };
             let (reconstruction, kl) = self.vae.terms(&example, self.objective).means();
             sums.add(reconstruction, kl, length);
         }
@@ -169,24 +220,25 @@ impl<'a> HeldOut<'a> {
     ///
     /// # Errors
     /// [`Error::Config`] if `samples` is out of range.
-    pub fn importance_weighted(&self, samples: usize, tick: impl Fn() + Sync) -> Result<LogLikelihood> {
+    pub fn importance_weighted(&self, samples: usize, tick: impl Fn() + Sync) -> Result<Weighted> {
         check_samples(samples)?;
-        let mut estimates = Vec::with_capacity(self.count);
+        let mut estimates = Vec::with_capacity(self.count());
         for range in self.ranges() {
             let start = range.start;
-            let (clean, seen) = self.batch(range.clone());
+            let HeldOutBatch { clean, seen } = self.batch(range.clone());
+            let clean = self.target(clean, range.clone());
             let posterior = self.vae.encode(&seen);
             let (latent, values) = (self.vae.latent, self.shape.values());
             let batch: Vec<f64> = range
                 .into_par_iter()
-                .map(|index| {
-                    let row = index - start;
-                    let mut noise = Stream::new(SEED, Purpose::Evaluation, index as u64);
+                .map(|place| {
+                    let row = place - start;
+                    let mut noise = Stream::new(SEED, Purpose::Evaluation, self.indices[place] as u64);
                     let estimate = self.log_likelihood(
                         &clean[row * values..][..values],
                         &posterior.mean[row * latent..][..latent],
                         &posterior.log_variance[row * latent..][..latent],
-                        self.classes(index..index + 1).map(|class| class[0]),
+                        self.classes(place..place + 1).map(|class| class[0]),
                         &mut noise,
                         samples,
                     );
@@ -201,7 +253,26 @@ impl<'a> HeldOut<'a> {
         let squares: f64 = estimates.iter().map(|estimate| (estimate - mean).powi(2)).sum();
         let standard_error = (squares / (number - 1.0).max(1.0) / number).sqrt();
         crate::nn::buffers::release();
-        Ok(LogLikelihood { mean, standard_error, pictures: estimates.len(), samples })
+        Ok(Weighted { mean, standard_error, pictures: estimates.len(), samples })
+    }
+
+    /// How well a denoiser denoises; `None` if this VAE was not trained as one, or there is no picture.
+    pub fn denoising(&self) -> Option<Denoising> {
+        let sigma = self.objective.denoise;
+        if sigma <= 0.0 || self.count() == 0 {
+            return None;
+        }
+        let (mut noisy, mut denoised) = (denoising::Figures::default(), denoising::Figures::default());
+        for range in self.ranges() {
+            let HeldOutBatch { clean, seen } = self.batch(range.clone());
+            let mean = self.vae.encode(&seen).mean;
+            let rebuilt = self.vae.decoder.infer(&mean, self.classes(range).as_deref());
+            denoised.add(&clean, &rebuilt, self.shape);
+            noisy.add(&clean, &seen, self.shape);
+        }
+        crate::nn::buffers::release();
+        let (denoised, noisy) = (denoised.closeness(), noisy.closeness());
+        Some(Denoising { sigma, pictures: self.count(), denoised, noisy })
     }
 
     /// The estimate for one picture (1, C, H, W) with its posterior.
@@ -243,15 +314,15 @@ impl<'a> HeldOut<'a> {
     }
 }
 
-/// (mean cross-entropy in nats, share that is right) of a classifier on the first `limit` of `pictures`; 0: all.
+/// (mean cross-entropy in nats, share that is right) of a classifier on `limit` of `pictures`, evenly spread; 0: all.
 pub fn verdicts(classifier: &Classifier, shape: ImageShape, pictures: &Pictures, limit: usize) -> (f64, f64) {
-    let count = if limit == 0 { pictures.count() } else { limit.min(pictures.count()) };
+    let indices: Vec<usize> = spread(pictures.count(), limit).collect();
     let (mut loss, mut right) = (0.0, 0.0);
-    for start in (0..count).step_by(LARGEST_BATCH) {
-        let range = start..(start + LARGEST_BATCH).min(count);
-        let part = data::batch(model::Range::Unit, shape, pictures, range.clone());
-        let share = range.len() as f64 / count as f64;
-        let (own_loss, own_right) = classifier.judge(&part, &pictures.labels()[range]);
+    for part in indices.chunks(LARGEST_BATCH) {
+        let share = part.len() as f64 / indices.len() as f64;
+        let labels: Vec<u16> = part.iter().map(|index| pictures.labels()[*index]).collect();
+        let part = data::batch(model::Range::Unit, shape, pictures, part.iter().copied());
+        let (own_loss, own_right) = classifier.judge(&part, &labels);
         (loss, right) = (loss + share * own_loss, right + share * own_right);
     }
     crate::nn::buffers::release();
@@ -302,6 +373,14 @@ impl LogSumExp {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn numbers_are_spread_evenly() {
+        assert_eq!(spread(10, 4).collect::<Vec<_>>(), [0, 2, 5, 7]);
+        assert_eq!(spread(3, 9).collect::<Vec<_>>(), [0, 1, 2]);
+        assert_eq!(spread(3, 0).collect::<Vec<_>>(), [0, 1, 2]);
+        assert_eq!(spread(0, 9).count(), 0);
+    }
 
     #[test]
     fn log_sum_exp_holds_for_values_that_overflow() {

@@ -8,9 +8,10 @@ use edgegen_runtime::pictures::{grid, write_png};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::features::{Features, resized, spread};
+use super::features::{Features, resized};
 use super::pairs::{map_distances, smallest};
 use super::samples::Samples;
+use super::spread;
 use crate::Result;
 use crate::data::{Pictures, pixel_format};
 

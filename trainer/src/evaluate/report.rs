@@ -12,10 +12,11 @@ use super::distance::{
     Bootstrap, DENSITY_NEIGHBOURS, KernelDistance, Manifolds, Moments, PRECISION_NEIGHBOURS, Root, SUBSET,
     SUBSETS, between_halves, bootstrap, kernel_distance, manifolds,
 };
-use super::features::{Extractor, NetworkChoice, Purpose, RESIZING, ScalingSource, spread};
+use super::features::{Extractor, NetworkChoice, Purpose, RESIZING, ScalingSource};
 use super::modes::{Modes, check_requested};
 use super::neighbours::Neighbours;
 use super::samples::Samples;
+use super::spread;
 use crate::data::{Dataset, Pictures};
 use crate::{Error, Result};
 

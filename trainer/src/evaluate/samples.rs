@@ -9,6 +9,7 @@ use edgegen_runtime::pictures::{NpyValues, picture_dimensions, read_npy_values, 
 use rayon::prelude::*;
 
 use super::features::Rows;
+use super::spread;
 use crate::data::files::{self, FORMATS};
 use crate::{Error, Result};
 
@@ -28,12 +29,15 @@ pub struct Samples {
     pub pixels: Vec<u8>,
     /// The class that each was drawn for, (N); or empty.
     pub requested: Vec<u16>,
+    /// How many there are where these were taken from.
+    available: usize,
 }
 
 /// How samples are read.
 #[derive(Clone, Debug, Default)]
 pub struct SampleOptions {
-    /// How many: the first of an array or folder, [`DRAWN`] of a generator; `None`: all there are.
+    /// How many: evenly spread over an array or folder, which may be sorted by class; `None`: all there are, or
+    /// [`DRAWN`] of a generator.
     pub count: Option<usize>,
     /// Which latents a generator is given: sample i depends on the seed and i alone.
     pub seed: u64,
@@ -66,7 +70,8 @@ impl Samples {
         if !usable || pixels.is_empty() || !pixels.len().is_multiple_of(shape.values()) {
             return Err(Error::Config(format!("{name}: {} values are no pictures of {shape}", pixels.len())));
         }
-        Ok(Self { name, shape, pixels, requested: Vec::new() })
+        let available = pixels.len() / shape.values();
+        Ok(Self { name, shape, pixels, requested: Vec::new(), available })
     }
 
     /// Reads the samples at `path`: a `.npy` array (uint8; (N, H, W, 1 or 3) or (N, H, W)), a folder of
@@ -113,10 +118,11 @@ impl Samples {
         &self.pixels[index * self.shape.values()..][..self.shape.values()]
     }
 
-    /// Sets the class that each sample was drawn for, from a `.npy` array (N) of int64 or uint8.
+    /// Sets the class that each sample was drawn for, from a `.npy` array (N) of int64 or uint8: one for each sample, or
+    /// for each of those that the samples were taken from.
     ///
     /// # Errors
-    /// One that names `path`, if it holds something else, or fewer than there are samples.
+    /// One that names `path`, if it holds something else, or another number of classes.
     pub fn read_requested(&mut self, path: &Path) -> Result<()> {
         let (shape, values) = read_npy_values(path)?;
         let classes: Option<Vec<u16>> = match values {
@@ -124,24 +130,27 @@ impl Samples {
             NpyValues::Int64(values) => values.into_iter().map(|value| u16::try_from(value).ok()).collect(),
             NpyValues::Float32(_) => None,
         };
-        let Some(mut classes) = classes.filter(|_| shape.len() == 1) else {
+        let Some(classes) = classes.filter(|_| shape.len() == 1) else {
             return Err(Error::data(
                 path,
                 "is no list of classes: it takes (N) int64 or uint8, from 0 to 65535",
             ));
         };
-        if classes.len() < self.count() {
-            let problem = format!("holds {} classes for {} samples", classes.len(), self.count());
+        if classes.len() != self.count() && classes.len() != self.available {
+            let all = match self.available - self.count() {
+                0 => String::new(),
+                _ => format!(" of {}", self.available),
+            };
+            let problem = format!("holds {} classes for {} samples{all}", classes.len(), self.count());
             return Err(Error::data(path, problem));
         }
-        classes.truncate(self.count());
-        self.requested = classes;
+        self.requested = spread(classes.len(), self.count()).map(|index| classes[index]).collect();
         Ok(())
     }
 
     fn array(path: &Path, options: &SampleOptions) -> Result<Self> {
         let (shape, values) = read_npy_values(path)?;
-        let NpyValues::Uint8(mut pixels) = values else {
+        let NpyValues::Uint8(pixels) = values else {
             let problem = format!(
                 "holds {}; pictures are uint8, (N, H, W, 1 or 3): scale them to 0…255, round and astype(\"uint8\")",
                 values.dtype()
@@ -160,12 +169,18 @@ impl Samples {
         if picture.values() == 0 || picture.height.max(picture.width) > limits::MAX_IMAGE_SIDE {
             return Err(Error::data(path, format!("pictures of {picture} are not judged")));
         }
-        pixels.truncate(taken * picture.values());
-        Self::new(name_of(path), picture, pixels)
+        let pixels = match taken {
+            all if all == count => pixels,
+            _ => spread(count, taken)
+                .flat_map(|index| &pixels[index * picture.values()..][..picture.values()])
+                .copied()
+                .collect(),
+        };
+        Ok(Self { available: count, ..Self::new(name_of(path), picture, pixels)? })
     }
 
     fn folder(path: &Path, options: &SampleOptions) -> Result<Self> {
-        let mut files: Vec<PathBuf> = files::below(path)?.files.into_iter().map(|file| file.path).collect();
+        let files: Vec<PathBuf> = files::below(path)?.files.into_iter().map(|file| file.path).collect();
         if files.is_empty() {
             return Err(Error::data(
                 path,
@@ -174,12 +189,14 @@ impl Samples {
                 ),
             ));
         }
-        files.truncate(taken(path, files.len(), options.count)?);
+        let available = files.len();
+        let taken = taken(path, available, options.count)?;
+        let files: Vec<PathBuf> = spread(available, taken).map(|index| files[index].clone()).collect();
         let (width, height) = picture_dimensions(&files[0])?;
         let shape = ImageShape { channels: 3, height: height as usize, width: width as usize };
         let read = |file: &PathBuf| Ok(read_picture(file, shape)?.pixels);
         let pictures: Vec<Vec<u8>> = files.par_iter().map(read).collect::<Result<_>>()?;
-        Self::new(name_of(path), shape, pictures.concat())
+        Ok(Self { available, ..Self::new(name_of(path), shape, pictures.concat())? })
     }
 
     /// The pictures that `edgegen generate` draws from the same seed: one latent at a time.

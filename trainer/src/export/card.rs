@@ -5,9 +5,12 @@ use std::path::Path;
 
 use edgegen_runtime::files::write_atomically;
 use edgegen_runtime::model::Manifest;
+use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::Result;
+use crate::evaluate::bound::{Bound, BoundKind, Weighted};
+use crate::evaluate::denoising::Denoising;
 use crate::gan::GanConfig;
 use crate::gan::loss::Loss;
 use crate::network::form::Normalisation;
@@ -74,40 +77,16 @@ pub(super) fn card(run: &TrainedRun, manifest: &Manifest, evaluation: Option<&Ma
         manifest.producer
     ));
     line("\n## How good it is\n".into());
-    let metrics = [
-        ("ELBO", "test_elbo", " nats", 1.0),
-        ("reconstruction E_q[log p(x|z)]", "test_reconstruction", " nats", 1.0),
-        ("KL(q(z|x)‖p(z))", "test_kl", " nats", 1.0),
-        ("accuracy", "test_accuracy", " %", 100.0),
-        ("cross-entropy", "test_cross_entropy", " nats", 1.0),
-    ];
-    let told: Vec<String> = metrics
-        .into_iter()
-        .filter_map(|(name, key, unit, scale)| Some(format!("- {name}: {:.2}{unit}", scale * number(key)?)))
-        .collect();
+    let told = held_out(run, manifest);
     let anything = !told.is_empty();
     if anything {
-        let of = match (&config.objective, run.classes.len()) {
-            (Objective::Vae(_), 1..) => " (of p(x | class), up to ln K more than p(x) allows)",
-            _ => "",
-        };
         let part = match run.dataset.report_part().1 {
             "test" => "Test pictures",
             "validation" => "Validation pictures (there is no test part)",
             _ => "Training pictures (none are held out)",
         };
-        line(format!("{part}, means per picture{of}:\n"));
-        told.into_iter().for_each(&mut line);
-    }
-    if let (Some(value), Some(error), Some(samples), Some(pictures)) = (
-        number("test_log_likelihood"),
-        number("test_standard_error"),
-        number("test_samples"),
-        number("test_pictures"),
-    ) {
-        line(format!(
-            "- log-likelihood: {value:.2} nats ± {error:.2} (importance-weighted, {samples} samples each, {pictures} pictures)"
-        ));
+        line(format!("{part}, means per picture:\n"));
+        told.into_iter().for_each(|(name, text)| line(format!("- {name}: {text}")));
     }
     let lines = evaluation.and_then(|found| found.get("lines")).and_then(Value::as_array);
     if let Some(lines) = lines {
@@ -116,6 +95,30 @@ pub(super) fn card(run: &TrainedRun, manifest: &Manifest, evaluation: Option<&Ma
         lines.iter().filter_map(Value::as_str).for_each(|text| line(format!("    {text}")));
     }
     out + &precisions(manifest)
+}
+
+/// The figures on test pictures as (name, text), from the metrics.
+fn held_out(run: &TrainedRun, manifest: &Manifest) -> Vec<(&'static str, String)> {
+    let metric = |key: &str| manifest.metrics.get(&format!("test_{key}"));
+    let number = |key: &str| metric(key).and_then(Value::as_f64);
+    let count = |key: &str| metric(key).and_then(Value::as_u64).map(|count| count as usize);
+    let mut rows = Vec::new();
+    if let (Objective::Vae(objective), Some(elbo), Some(reconstruction), Some(kl)) =
+        (&run.config.objective, number("elbo"), number("reconstruction"), number("kl"))
+    {
+        let bound = Bound { elbo, reconstruction, kl };
+        let weighted = || {
+            let (mean, standard_error) = (number("log_likelihood")?, number("standard_error")?);
+            Some(Weighted { mean, standard_error, pictures: count("pictures")?, samples: count("samples")? })
+        };
+        let (values, conditional) = (run.dataset.shape.values(), !run.classes.is_empty());
+        rows = BoundKind::of(objective).rows(&bound, weighted().as_ref(), values, conditional);
+    }
+    let denoising = metric("denoising").and_then(|found| Denoising::deserialize(found).ok());
+    rows.extend(denoising.map(|denoising| ("denoising", denoising.to_string())));
+    rows.extend(number("accuracy").map(|accuracy| ("accuracy", format!("{:.2} %", 100.0 * accuracy))));
+    rows.extend(number("cross_entropy").map(|nats| ("cross-entropy", format!("{nats:.4} nats"))));
+    rows
 }
 
 /// The heading of the card's last section.
@@ -199,12 +202,14 @@ fn introduction(run: &TrainedRun) -> String {
 fn objective(objective: &Objective) -> String {
     match objective {
         Objective::Vae(ObjectiveConfig { likelihood, sigma, binarize, beta, denoise, .. }) => {
-            let target = match (likelihood, binarize) {
+            let reconstruction = match (likelihood, binarize) {
                 (Likelihood::Bernoulli, Binarize::Stochastic) => {
-                    "Bernoulli likelihood of pictures binarised afresh at each visit (test pictures once, with a fixed seed)".into()
+                    "ELBO with a Bernoulli likelihood of pictures binarised afresh at each visit (test pictures once, with a fixed seed)".into()
                 }
-                (Likelihood::Bernoulli, Binarize::No) => "Bernoulli cross-entropy of grey values".into(),
-                (Likelihood::Gaussian, _) => format!("Gaussian likelihood with deviation {sigma}"),
+                (Likelihood::Bernoulli, Binarize::No) => "Bernoulli cross-entropy of grey values + KL".into(),
+                (Likelihood::Gaussian, _) => {
+                    format!("ELBO with a Gaussian likelihood of deviation {sigma}, a density of values in [0, 1]")
+                }
             };
             let denoiser = match denoise {
                 0.0 => String::new(),
@@ -212,7 +217,7 @@ fn objective(objective: &Objective) -> String {
                     "; a denoiser: noise of deviation {sigma} on what the encoder sees, clean pictures as target"
                 ),
             };
-            format!("ELBO with β = {beta}, {target}{denoiser}")
+            format!("{reconstruction}, β = {beta}{denoiser}")
         }
         Objective::Gan(gan) => game(gan),
         Objective::Classifier(classifier) => {

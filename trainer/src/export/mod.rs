@@ -22,13 +22,13 @@ use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 use serde_json::{Map, Value, json};
 
-use crate::data::{self, Dataset};
-use crate::evaluate::{HeldOut, verdicts};
+use crate::data::Dataset;
+use crate::evaluate::bound::BoundKind;
+use crate::evaluate::{HeldOut, Seen, verdicts};
 use crate::graph::prepare::Form;
 use crate::graph::{Graph, Heads};
 use crate::network::Shape;
 use crate::network::module::Module;
-use crate::quantize::Inputs;
 use crate::train::init::{CLASSES_KEY, WEIGHTS};
 use crate::train::trained::{Trained, TrainedRun, Which};
 use crate::{Error, Result};
@@ -136,7 +136,10 @@ fn write_into(
         if request.precisions.iter().any(|precision| *precision != Precision::Fp32) {
             tell(&format!("{part}"));
             let source = Source::open(bytes, &file, &OpenOptions::default())?;
-            let inputs = source.latents(request).unwrap_or_else(|| pictures(run, request));
+            let inputs = match source.latents(request) {
+                Some(inputs) => inputs,
+                None => source.pictures(Some(&run.kept), request)?,
+            };
             for made in source.make(request, &inputs, tell)? {
                 others.push(write_made(folder, part, made, &mut files, &mut metrics)?);
             }
@@ -226,23 +229,6 @@ fn write_made(
         report.write(&folder.join(format!("{part}.{precision}")))?;
     }
     Ok(Other { part, precision, quality, report })
-}
-
-/// Kept training pictures to calibrate on, and kept held-out ones to compare on, as the network sees them.
-fn pictures(run: &TrainedRun, request: &Request) -> [Inputs; 2] {
-    let shape = run.dataset.shape;
-    let held_out = Some(&run.kept.validation).filter(|pictures| pictures.count() > 0);
-    let sets =
-        [(&run.kept.train, request.calibration), (held_out.unwrap_or(&run.kept.train), request.held_out)];
-    sets.map(|(pictures, count)| match &run.trained {
-        Trained::Vae(vae, objective) => {
-            let held_out = HeldOut::new(vae, objective, shape, pictures, 0);
-            precisions::spread(shape, pictures, count, |index| held_out.batch(index..index + 1).1)
-        }
-        _ => precisions::spread(shape, pictures, count, |index| {
-            data::batch(Range::Unit, shape, pictures, std::iter::once(index))
-        }),
-    })
 }
 
 /// Adds files in other precisions to the model folder `folder`, as the folder `out`, which may be the same. `data` has
@@ -338,10 +324,15 @@ fn measured(run: &TrainedRun, evaluation: Option<&Map<String, Value>>) -> Map<St
     }
     match &run.trained {
         Trained::Vae(vae, objective) => {
-            let bound = HeldOut::new(vae, objective, shape, test, 0).bound();
+            let held_out = HeldOut::new(vae, objective, shape, test, 0);
+            let bound = held_out.bound();
+            metrics.insert("test_what".into(), json!(BoundKind::of(objective)));
             metrics.insert("test_elbo".into(), json!(bound.elbo));
             metrics.insert("test_reconstruction".into(), json!(bound.reconstruction));
             metrics.insert("test_kl".into(), json!(bound.kl));
+            if let Some(denoising) = held_out.denoising() {
+                metrics.insert("test_denoising".into(), json!(denoising));
+            }
         }
         Trained::Classifier(classifier) => {
             let (loss, accuracy) = verdicts(classifier, shape, test, 0);
@@ -384,6 +375,10 @@ fn size(module: &Module) -> Result<(u64, u64)> {
 
 fn metadata(run: &TrainedRun, part: Part) -> Metadata {
     let draws = part.draws() || part == Part::Encoder;
+    let seen = match &run.trained {
+        Trained::Vae(_, objective) if part == Part::Encoder => Some(Seen::of(objective)),
+        _ => None,
+    };
     Metadata {
         kind: Some(run.kind()),
         part: Some(part),
@@ -397,6 +392,8 @@ fn metadata(run: &TrainedRun, part: Part) -> Metadata {
         dataset: Some(run.dataset.name.clone()),
         seed: Some(run.config.training.seed),
         parent_sha256: Some(run.checkpoint_sha256.clone()),
+        binarized: seen.is_some_and(|seen| seen.binarized),
+        noise: seen.map(|seen| seen.noise).filter(|noise| *noise > 0.0),
         producer_name: Some(PRODUCER.0.into()),
         producer_version: Some(PRODUCER.1.into()),
     }

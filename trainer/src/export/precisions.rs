@@ -12,7 +12,8 @@ use serde_json::{Map, Value, json};
 use tract_onnx::pb::ModelProto;
 
 use super::{PRODUCER, onnx};
-use crate::data::{self, Dataset, Pictures};
+use crate::data::{self, Dataset};
+use crate::evaluate::{Seen, spread};
 use crate::graph::Graph;
 use crate::graph::import::{self, Ports};
 use crate::graph::prepare::Form;
@@ -137,19 +138,6 @@ impl std::fmt::Display for Quality {
     }
 }
 
-/// `count` pictures of a set, or all, evenly spread so that every class is among them; `see` is how the network sees
-/// picture number i.
-pub(super) fn spread(
-    shape: ImageShape,
-    pictures: &Pictures,
-    count: usize,
-    see: impl Fn(usize) -> Vec<f32>,
-) -> Inputs {
-    let count = count.min(pictures.count());
-    let rows = (0..count).flat_map(|index| see(index * pictures.count() / count)).collect();
-    Inputs { shape: Shape::of_image(shape), rows, classes: None, count }
-}
-
 /// A file in float32, read for being made into others.
 pub struct Source {
     name: String,
@@ -230,7 +218,8 @@ impl Source {
         Some([draw(CALIBRATION_SEED, request.calibration), draw(HELD_OUT_SEED, request.held_out)])
     }
 
-    /// Pictures to calibrate and to compare on, for what takes pictures.
+    /// Training pictures to calibrate on and test pictures to compare on, for what takes pictures, evenly spread so that
+    /// every class is among them; binarised and with noise as the encoder's file says.
     ///
     /// # Errors
     /// [`Error::Export`] if there is no data set, or it has pictures of another shape.
@@ -247,12 +236,17 @@ impl Source {
                 self.name, self.image, dataset.name, dataset.shape
             )));
         }
+        let seen = Seen::of_file(&self.graph.metadata);
         let (held_out, _) = dataset.report_part();
         let sets = [(&dataset.train, request.calibration), (held_out, request.held_out)];
         Ok(sets.map(|(pictures, count)| {
-            spread(dataset.shape, pictures, count, |index| {
-                data::batch(self.range, dataset.shape, pictures, std::iter::once(index))
-            })
+            let indices = spread(pictures.count(), count);
+            let count = indices.len();
+            let mut rows = data::batch(self.range, dataset.shape, pictures, indices.clone());
+            // the encoders that say so take pictures in [0, 1]
+            let each = rows.chunks_mut(dataset.shape.values()).zip(indices);
+            each.for_each(|(picture, index)| seen.apply(picture, index));
+            Inputs { shape: Shape::of_image(dataset.shape), rows, classes: None, count }
         }))
     }
 
@@ -381,8 +375,10 @@ impl Source {
         match self.measure() {
             Measure::Pictures { values, peak } => {
                 let pictures: Vec<_> = exact[0].chunks(values).zip(found[0].chunks(values)).collect();
-                let alike: Vec<f64> =
-                    pictures.par_iter().map(|(exact, found)| ssim(exact, found, self.image, peak)).collect();
+                let alike: Vec<f64> = pictures
+                    .par_iter()
+                    .map(|(exact, found)| ssim(exact, found, self.image, self.range))
+                    .collect();
                 Quality::Pictures {
                     psnr: Ratios::of(&psnr(&exact[0], &found[0], values, peak)),
                     ssim: Ratios::of(&alike),

@@ -5,7 +5,7 @@ use edgegen_runtime::generate::Latents;
 use edgegen_runtime::model::{FeatureNetwork, Model, OpenOptions, OutputChoice, Part, Range};
 
 use crate::data;
-use crate::evaluate::HeldOut;
+use crate::evaluate::{HeldOut, spread};
 use crate::train::trained::{Trained, TrainedRun};
 use crate::{Error, Result};
 
@@ -24,7 +24,7 @@ pub(super) fn compare(run: &TrainedRun, part: Part, bytes: &[u8], file: &str) ->
             let (shape, (pictures, _)) = (run.dataset.shape, run.dataset.report_part());
             let held_out = HeldOut::new(vae, objective, shape, pictures, INPUTS);
             let count = held_out.count();
-            let (_, images) = held_out.batch(0..count);
+            let images = held_out.batch(0..count).seen;
             let both = vae.encoder.infer(&images, None);
             let posterior = open()?.into_encoder(count)?.run(&images)?;
             let rows = posterior.mean.chunks(vae.latent).zip(posterior.log_variance.chunks(vae.latent));
@@ -35,7 +35,7 @@ pub(super) fn compare(run: &TrainedRun, part: Part, bytes: &[u8], file: &str) ->
         Trained::Classifier(classifier) => {
             let (module, (pictures, _)) = (&classifier.module, run.dataset.report_part());
             let images =
-                data::batch(Range::Unit, run.dataset.shape, pictures, 0..INPUTS.min(pictures.count()));
+                data::batch(Range::Unit, run.dataset.shape, pictures, spread(pictures.count(), INPUTS));
             let mut worst = 0f64;
             let all = module.network().layers.len();
             for (output, layers) in [("features", all - 1), ("logits", all)] {

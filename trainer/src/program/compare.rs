@@ -26,7 +26,7 @@ pub(super) struct Arguments {
     features: PathBuf,
     #[command(flatten)]
     judge: Judge,
-    /// How many samples [default: all; 10000 of a generator].
+    /// How many samples, evenly spread over an array or folder [default: all; 10000 of a generator].
     #[arg(long, value_name = "N")]
     count: Option<usize>,
     /// Decides a generator's latents, and subsets and resamples.

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail};
 use edgegen_runtime::files::{check_writable, write_atomically};
 use edgegen_runtime::model::limits::check_count;
+use edgegen_trainer::evaluate::bound::BoundKind;
 use edgegen_trainer::evaluate::samples::{DRAWN, Samples};
 use edgegen_trainer::evaluate::{self, HeldOut};
 use edgegen_trainer::train::folder::RunFolder;
@@ -24,10 +25,10 @@ const MOST_DRAWN: usize = 1_000_000;
 pub(super) struct Arguments {
     #[command(flatten)]
     run: RunArguments,
-    /// Posterior samples per picture of a VAE's importance-weighted log-likelihood (1 to 5000).
+    /// Posterior samples per picture of a VAE's importance-weighted bound (1 to 5000).
     #[arg(long, value_name = "K", default_value_t = 100)]
     samples: usize,
-    /// Use only the first N test pictures (validation or training ones where there are none); 0: all.
+    /// Use only N test pictures, evenly spread (validation or training ones where there are none); 0: all.
     #[arg(long, value_name = "N", default_value_t = 0)]
     limit: usize,
     /// Judge drawn pictures too, on the features of this network: (N, 1 or 3, H, W) → (N, D), float32. A GAN
@@ -47,8 +48,8 @@ pub(super) struct Arguments {
     json: bool,
 }
 
-/// Prints what is known of the run's network: a VAE's test ELBO and log-likelihood, a classifier's accuracy, and of
-/// anything that draws, with --features, how its samples compare with the pictures.
+/// Prints what is known of the run's network: a VAE's bounds on test pictures, how well a denoiser denoises, a
+/// classifier's accuracy, and of anything that draws, with --features, how its samples compare with the pictures.
 pub(super) fn run(arguments: Arguments) -> Result<()> {
     evaluate::check_samples(arguments.samples)?;
     if !(2..=MOST_DRAWN).contains(&arguments.count) {
@@ -120,7 +121,7 @@ pub(super) fn run(arguments: Arguments) -> Result<()> {
     Ok(())
 }
 
-/// A VAE's bounds of the log-likelihood of its test pictures, or whatever part stands for them.
+/// A VAE's bounds on its test pictures, or on the part that stands for them, and how well a denoiser denoises them.
 fn likelihood(
     run: &TrainedRun,
     vae: &Vae,
@@ -133,27 +134,24 @@ fn likelihood(
     let bar = ProgressBar::new(held_out.count() as u64);
     let weighted = held_out.importance_weighted(arguments.samples, || bar.inc(1))?;
     bar.finish_and_clear();
+    let denoising = held_out.denoising();
+    let kind = BoundKind::of(objective);
     if !arguments.json {
-        say!(
-            "ELBO            {:>9.3} nats (reconstruction {:.3}, KL {:.3}){}",
-            bound.elbo,
-            bound.reconstruction,
-            bound.kl,
-            if run.classes.is_empty() { "" } else { ": of p(x | class), up to ln K more than p(x) allows" }
-        );
-        say!(
-            "log-likelihood  {:>9.3} nats ± {:.3} (importance-weighted, {} samples, {} pictures)",
-            weighted.mean,
-            weighted.standard_error,
-            weighted.samples,
-            weighted.pictures
-        );
+        let mut rows = kind.rows(&bound, Some(&weighted), shape.values(), !run.classes.is_empty());
+        rows.extend(denoising.map(|denoising| ("denoising", denoising.to_string())));
+        let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or_default();
+        rows.iter().for_each(|(name, text)| say!("{name:width$}  {text}"));
     }
     let object = json!({
-        "pictures": weighted.pictures, "elbo": bound.elbo, "reconstruction": bound.reconstruction, "kl": bound.kl,
+        "what": kind, "pictures": weighted.pictures,
+        "elbo": bound.elbo, "reconstruction": bound.reconstruction, "kl": bound.kl,
         "samples": weighted.samples, "log_likelihood": weighted.mean, "standard_error": weighted.standard_error,
     });
-    Ok(object.as_object().cloned().unwrap_or_default())
+    let mut object = object.as_object().cloned().unwrap_or_default();
+    if let Some(denoising) = denoising {
+        object.insert("denoising".into(), json!(denoising));
+    }
+    Ok(object)
 }
 
 /// What an earlier evaluation of these very weights found.

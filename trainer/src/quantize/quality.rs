@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 /// Reported for what is exactly equal.
 pub const EQUAL: f64 = 200.0;
-/// Side and deviation of the window of [`ssim`], and its two constants (Z. Wang et al., 2004).
+/// Side and deviation of the window of [`ssim`], and its two constants for values in [0, 1] (Z. Wang et al., 2004).
 const WINDOW: usize = 11;
 const DEVIATION: f64 = 1.5;
 const CONSTANTS: (f64, f64) = (0.01, 0.03);
@@ -86,8 +86,13 @@ fn noise(exact: &[f32], found: &[f32]) -> f64 {
 
 /// Structural similarity of two pictures (C, H, W), mean over channels (Z. Wang et al., "Image quality assessment:
 /// from error visibility to structural similarity", 2004): Gaussian windows of 11×11 with deviation 1.5 that lie
-/// inside the picture, smaller ones for pictures that are smaller.
-pub fn ssim(exact: &[f32], found: &[f32], shape: ImageShape, peak: f64) -> f64 {
+/// inside the picture, smaller ones for pictures that are smaller. Values of [−1, 1] are taken in [0, 1]: means enter as
+/// products, and those of dark pictures would be negative.
+pub fn ssim(exact: &[f32], found: &[f32], shape: ImageShape, range: Range) -> f64 {
+    let unit = |value: f32| match range {
+        Range::Unit => f64::from(value),
+        Range::Signed => 0.5 * (f64::from(value) + 1.0),
+    };
     let (height, width) = (shape.height, shape.width);
     let (rows, columns) = (gaussian(height), gaussian(width));
     let blur = |picture: &dyn Fn(usize) -> f64| -> Vec<f64> {
@@ -103,10 +108,10 @@ pub fn ssim(exact: &[f32], found: &[f32], shape: ImageShape, peak: f64) -> f64 {
         };
         (0..(height + 1 - rows.len()) * width).map(value).collect()
     };
-    let (c1, c2) = ((CONSTANTS.0 * peak).powi(2), (CONSTANTS.1 * peak).powi(2));
+    let (c1, c2) = (CONSTANTS.0.powi(2), CONSTANTS.1.powi(2));
     let mut total = 0.0;
     for (a, b) in exact.chunks(height * width).zip(found.chunks(height * width)) {
-        let (at, bt) = (|i: usize| f64::from(a[i]), |i: usize| f64::from(b[i]));
+        let (at, bt) = (|i: usize| unit(a[i]), |i: usize| unit(b[i]));
         let (mean_a, mean_b) = (blur(&at), blur(&bt));
         let (aa, bb, ab) = (blur(&|i| at(i) * at(i)), blur(&|i| bt(i) * bt(i)), blur(&|i| at(i) * bt(i)));
         let sum: f64 = (0..mean_a.len())
@@ -149,13 +154,47 @@ mod tests {
     fn similarity_is_one_for_equal_pictures_and_falls_with_noise_and_structure() {
         let shape = ImageShape { channels: 3, height: 16, width: 20 };
         let picture: Vec<f32> = (0..shape.values()).map(|i| ((i * 37) % 101) as f32 / 100.0).collect();
-        assert!((ssim(&picture, &picture, shape, 1.0) - 1.0).abs() < 1e-12);
+        assert!((ssim(&picture, &picture, shape, Range::Unit) - 1.0).abs() < 1e-12);
         let noisy: Vec<f32> =
             picture.iter().enumerate().map(|(i, v)| v + ((i % 3) as f32 - 1.0) * 0.05).collect();
         let inverted: Vec<f32> = picture.iter().map(|v| 1.0 - v).collect();
-        let (noisy, inverted) = (ssim(&picture, &noisy, shape, 1.0), ssim(&picture, &inverted, shape, 1.0));
+        let (noisy, inverted) =
+            (ssim(&picture, &noisy, shape, Range::Unit), ssim(&picture, &inverted, shape, Range::Unit));
         assert!(noisy > 0.9 && noisy < 0.999 && inverted < 0.0, "{noisy} {inverted}");
         let flat = ImageShape { channels: 1, height: 2, width: 2 };
-        assert!(ssim(&[0.0, 0.1, 0.2, 0.3], &[0.0, 0.1, 0.2, 0.3], flat, 1.0) > 0.999);
+        assert!(ssim(&[0.0, 0.1, 0.2, 0.3], &[0.0, 0.1, 0.2, 0.3], flat, Range::Unit) > 0.999);
+    }
+
+    /// The figures are scipy's:
+    ///
+    ///     g = np.exp(-0.5 * ((np.arange(11) - 5) / 1.5) ** 2); w = np.outer(g, g) / g.sum() ** 2
+    ///     blur = lambda p: scipy.signal.convolve2d(p, w, mode="valid")
+    ///     def ssim(a, b):
+    ///         ma, mb = blur(a), blur(b)
+    ///         va, vb, c = blur(a * a) - ma * ma, blur(b * b) - mb * mb, blur(a * b) - ma * mb
+    ///         return ((2*ma*mb + 1e-4) * (2*c + 9e-4) / ((ma**2 + mb**2 + 1e-4) * (va + vb + 9e-4))).mean()
+    ///     y, x = np.mgrid[0:16, 0:20]
+    ///     a, b = (7*x + 13*y) % 32 / 31, (7*x + 13*y + 3 * (x % 3)) % 32 / 31
+    ///     ssim(a, b), ssim(a, 0.75*a + 0.25*b), ssim(np.full((16, 20), 0.51), np.full((16, 20), 0.49))
+    #[test]
+    fn similarity_is_the_same_in_both_ranges() {
+        let shape = ImageShape { channels: 1, height: 16, width: 20 };
+        let level = |i: usize, extra: usize| {
+            let (x, y) = (i % 20, i / 20);
+            ((7 * x + 13 * y + extra * (x % 3)) % 32) as f32 / 31.0
+        };
+        let a: Vec<f32> = (0..320).map(|i| level(i, 0)).collect();
+        let b: Vec<f32> = (0..320).map(|i| level(i, 3)).collect();
+        let mixed: Vec<f32> = a.iter().zip(&b).map(|(a, b)| 0.75 * a + 0.25 * b).collect();
+        for (a, b, expected) in [
+            (&a, &b, 0.5294850793249505),
+            (&a, &mixed, 0.9673759687826234),
+            // means of 0.02 and −0.02 in [−1, 1]
+            (&vec![0.51; 320], &vec![0.49; 320], 0.9992004797120801),
+        ] {
+            let signed = |values: &[f32]| values.iter().map(|v| 2.0 * v - 1.0).collect::<Vec<f32>>();
+            let found = [ssim(a, b, shape, Range::Unit), ssim(&signed(a), &signed(b), shape, Range::Signed)];
+            assert!(found.iter().all(|found| (found - expected).abs() < 1e-5), "{found:?} {expected}");
+        }
     }
 }

@@ -149,7 +149,7 @@ pub struct TrainingConfig {
     pub schedule: Schedule,
     /// Bound of the gradients' norm; 0: none.
     pub clip: f64,
-    /// Validation pictures that each report is judged by; 0: all.
+    /// Validation pictures that each report is judged by, evenly spread; 0: all.
     pub validate: usize,
     /// A VAE or a classifier stops when its validation objective has not improved for this share of the run; 0: never.
     pub patience: f64,

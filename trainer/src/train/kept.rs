@@ -16,7 +16,7 @@ use safetensors::{Dtype, SafeTensors};
 use serde::{Deserialize, Serialize};
 
 use crate::data::{Dataset, Pictures};
-use crate::evaluate::features::spread;
+use crate::evaluate::spread;
 use crate::{Error, Result};
 
 /// Pictures of a part that are kept.

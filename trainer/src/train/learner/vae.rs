@@ -6,9 +6,12 @@ use edgegen_runtime::model::Range;
 use edgegen_runtime::random::{Purpose, Stream};
 
 use super::{Learner, Moment, Shown, Step, Stepped, Stop, Verdict, largest_layer, on_device};
+use crate::Result;
 use crate::data::{self, Dataset};
 use crate::device::DeviceVae;
 use crate::evaluate::HeldOut;
+use crate::evaluate::bound::{Bound, BoundKind};
+use crate::evaluate::denoising::Denoising;
 use crate::network::module::{Gradients, Parameter};
 use crate::nn::adam::Adam;
 use crate::train::checkpoint::{Checkpoint, Optimised, optimised};
@@ -18,7 +21,6 @@ use crate::train::init::{Taken, Weights};
 use crate::train::metrics::{Figures, figures};
 use crate::train::pictures::{self, Drawer, Panel, SAMPLES};
 use crate::vae::{Binarize, Example, ObjectiveConfig, Vae};
-use crate::{Result, evaluate};
 
 /// Pictures in a row of reconstructions: as many originals above them.
 const RECONSTRUCTIONS: usize = 8;
@@ -78,9 +80,9 @@ impl VaeLearner {
     fn reconstructions(&self, dataset: &Dataset) -> Vec<Frame> {
         const ROWS: usize = 4;
         let shape = dataset.shape;
-        let held_out = self.held_out(dataset, 0);
-        let count = (ROWS * RECONSTRUCTIONS).min(held_out.count());
-        let (_, seen) = held_out.batch(0..count);
+        let held_out = self.held_out(dataset, ROWS * RECONSTRUCTIONS);
+        let count = held_out.count();
+        let seen = held_out.batch(0..count).seen;
         let mean = self.vae.encode(&seen).mean;
         let rebuilt = self.drawer(dataset).values(&mean, held_out.classes(0..count).as_deref());
         let rebuilt = pictures::frames(&rebuilt, shape, Range::Unit);
@@ -99,7 +101,7 @@ const COLLAPSED: f64 = 0.5;
 
 /// A warning if the posterior has become the prior (S. R. Bowman et al., 2016, "Generating sentences from a continuous
 /// space", section 3.1).
-fn collapsed(bound: &evaluate::Bound, step: u64) -> Option<String> {
+fn collapsed(bound: &Bound, step: u64) -> Option<String> {
     (step >= SETTLED && bound.kl < COLLAPSED).then(|| {
         format!(
             "posterior collapse: the KL term is {:.2} nats, so every latent gives about the same picture; begin again with a lower --beta, or with --set objective.free_bits=0.1 or --set objective.beta_warmup=2000",
@@ -108,7 +110,7 @@ fn collapsed(bound: &evaluate::Bound, step: u64) -> Option<String> {
     })
 }
 
-fn terms(bound: evaluate::Bound) -> Figures {
+fn terms(bound: Bound) -> Figures {
     figures([("elbo", bound.elbo), ("reconstruction", bound.reconstruction), ("kl", bound.kl)])
 }
 
@@ -179,10 +181,20 @@ impl Learner for VaeLearner {
         if dataset.validation.count() == 0 {
             return Ok(Verdict::default()); // the last weights are used
         }
-        let bound = self.held_out(dataset, self.config.training.validate).bound();
+        let held_out = self.held_out(dataset, self.config.training.validate);
+        let bound = held_out.bound();
         let score = Some(bound.reconstruction - self.objective.beta * bound.kl);
         let warnings = collapsed(&bound, moment.step).into_iter().collect();
-        Ok(Verdict { figures: terms(bound), score, warnings, features: None })
+        let mut found = terms(bound);
+        if let Some(Denoising { denoised, noisy, .. }) = held_out.denoising() {
+            found.extend(figures([
+                ("psnr", denoised.psnr.mean),
+                ("ssim", denoised.ssim.mean),
+                ("noisy_psnr", noisy.psnr.mean),
+                ("noisy_ssim", noisy.ssim.mean),
+            ]));
+        }
+        Ok(Verdict { figures: found, score, warnings, features: None })
     }
 
     fn parameters(&self) -> Vec<&Parameter> {
@@ -215,7 +227,8 @@ impl Learner for VaeLearner {
     }
 
     fn panels(&self) -> Vec<Panel> {
-        vec![Panel::of_both("ELBO (nats per picture)", "elbo"), Panel::of_both("KL (nats per picture)", "kl")]
+        let title = BoundKind::of(&self.objective).title();
+        vec![Panel::of_both(title, "elbo"), Panel::of_both("KL (nats per picture)", "kl")]
     }
 
     fn largest_layer(&self) -> usize {
