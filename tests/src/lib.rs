@@ -126,3 +126,26 @@ pub fn checkpoint_values(path: &Path) -> Vec<u8> {
     let header = u64::from_le_bytes(bytes[..8].try_into().expect("8 bytes")) as usize;
     bytes[8 + header..].to_vec()
 }
+
+/// Writes an IDX file of u8.
+///
+/// # Panics
+/// If it cannot be written.
+pub fn write_idx(path: &Path, axes: &[usize], values: &[u8]) {
+    let mut bytes = vec![0, 0, 8, axes.len() as u8];
+    axes.iter().for_each(|length| bytes.extend((*length as u32).to_be_bytes()));
+    bytes.extend(values);
+    std::fs::write(path, bytes).expect("a writable folder");
+}
+
+/// The JSON in the header of a safetensors file under the key `edgegen`: where a run is.
+///
+/// # Panics
+/// If the file is none.
+pub fn checkpoint_position(path: &Path) -> serde_json::Value {
+    let bytes = std::fs::read(path).expect("a checkpoint");
+    let header = u64::from_le_bytes(bytes[..8].try_into().expect("8 bytes")) as usize;
+    let header: serde_json::Value = serde_json::from_slice(&bytes[8..8 + header]).expect("a JSON header");
+    let position = header["__metadata__"]["edgegen"].as_str().expect("a position");
+    serde_json::from_str(position).expect("a JSON position")
+}

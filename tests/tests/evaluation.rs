@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use edgegen_tests::{oracle, python, root, succeeds};
+use edgegen_tests::{oracle, python, root, succeeds, write_idx};
 
 const COUNT: usize = 240;
 const SIDE: usize = 28;
@@ -42,13 +42,6 @@ fn npy(path: &Path, pixels: &[u8]) {
     fs::write(path, bytes).unwrap();
 }
 
-fn idx(path: &Path, axes: &[usize], values: &[u8]) {
-    let mut bytes = vec![0, 0, 8, axes.len() as u8];
-    axes.iter().for_each(|length| bytes.extend((*length as u32).to_be_bytes()));
-    bytes.extend(values);
-    fs::write(path, bytes).unwrap();
-}
-
 #[test]
 fn figures_are_those_of_numpy_and_scipy() {
     let Some(python) = python() else { return };
@@ -60,8 +53,8 @@ fn figures_are_those_of_numpy_and_scipy() {
     fs::create_dir(folder.join("data")).unwrap();
     for (part, pixels) in [("train", &train), ("t10k", &test)] {
         let count = pixels.len() / (SIDE * SIDE);
-        idx(&folder.join(format!("data/{part}-images-idx3-ubyte")), &[count, SIDE, SIDE], pixels);
-        idx(&folder.join(format!("data/{part}-labels-idx1-ubyte")), &[count], &vec![0; count]);
+        write_idx(&folder.join(format!("data/{part}-images-idx3-ubyte")), &[count, SIDE, SIDE], pixels);
+        write_idx(&folder.join(format!("data/{part}-labels-idx1-ubyte")), &[count], &vec![0; count]);
     }
     // the shipped encoder's posterior means are features like any others
     let encoder = root().join("models/mnist-vae/encoder.fp32.onnx");

@@ -1,29 +1,48 @@
 //! A run that is cut, at any moment and by any means, ends in the weights of one that was not.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-use edgegen_tests::{checkpoint_values, command, refused, succeeds};
+use edgegen_tests::{checkpoint_position, checkpoint_values, command, refused, succeeds};
 
 const RUN: &str = "train vae-conv --batch 32 --seed 9 --set network.base=8 --set objective.binarize=stochastic --set training.checkpoint_seconds=0.02";
 
+/// Starts a training run, kills it `after` it has stored a state that is not the one before, and returns the step of
+/// that state.
+#[cfg(unix)]
+fn killed(folder: &Path, arguments: &str, after: Duration) -> u64 {
+    use std::os::unix::process::ExitStatusExt;
+    const SIGKILL: i32 = 9;
+    let checkpoint = folder.join("cut/checkpoints/last.safetensors");
+    let stored = || std::fs::metadata(&checkpoint).ok().and_then(|metadata| metadata.modified().ok());
+    let before = stored();
+    let mut child =
+        command(folder, "edgegen-train", arguments).stderr(std::process::Stdio::null()).spawn().unwrap();
+    let begun = Instant::now();
+    while stored() == before {
+        assert!(begun.elapsed() < Duration::from_secs(120), "no checkpoint appears");
+        assert!(child.try_wait().unwrap().is_none(), "{arguments} ended before it could be killed");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    std::thread::sleep(after);
+    child.kill().unwrap();
+    assert_eq!(child.wait().unwrap().signal(), Some(SIGKILL), "{arguments} was killed in the middle");
+    checkpoint_position(&checkpoint)["step"].as_u64().unwrap()
+}
+
+#[cfg(unix)]
 #[test]
 fn a_run_killed_without_warning_resumes_to_the_same_weights() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
-    succeeds(folder, "edgegen-train", &format!("{RUN} --epochs 4 --out whole"));
-
-    let mut child = command(folder, "edgegen-train", &format!("{RUN} --epochs 4 --out cut"))
-        .stderr(std::process::Stdio::null())
-        .spawn()
-        .unwrap();
-    let begun = Instant::now();
-    while !folder.join("cut/checkpoints/last.safetensors").is_file() {
-        assert!(begun.elapsed() < Duration::from_secs(120), "no checkpoint appears");
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    child.kill().unwrap();
-    child.wait().unwrap();
-    // it may have been quick: then there is nothing left to resume, which must work as well
+    succeeds(folder, "edgegen-train", &format!("{RUN} --epochs 6 --out whole"));
+    let total =
+        checkpoint_position(&folder.join("whole/checkpoints/last.safetensors"))["step"].as_u64().unwrap();
+    // in the middle of an epoch, twice
+    let pause = Duration::from_millis(40);
+    let first = killed(folder, &format!("{RUN} --epochs 6 --out cut"), pause);
+    let second = killed(folder, "train --resume --out cut", pause);
+    assert!(0 < first && first < second && second < total, "{first} {second} {total}");
     succeeds(folder, "edgegen-train", "train --resume --out cut");
 
     for file in ["last", "best"] {

@@ -382,6 +382,85 @@ mod tests {
         assert_eq!(spread(0, 9).count(), 0);
     }
 
+    fn denoiser() -> (Vae, ObjectiveConfig, data::Dataset) {
+        let dataset = data::load(None, data::LoadOptions { side: 28, gray: true }).unwrap();
+        let config = crate::train::presets::find("vae-mlp").unwrap().config;
+        let crate::train::config::Objective::Vae(objective) = config.objective else { panic!() };
+        let objective = ObjectiveConfig { binarize: Binarize::Stochastic, denoise: 0.5, ..objective };
+        (Vae::new(&config.network, dataset.shape, 0, 1).unwrap(), objective, dataset)
+    }
+
+    /// A limit takes pictures from everywhere, and what is drawn for a picture does not depend on the limit.
+    #[test]
+    fn a_limit_is_spread_and_a_picture_keeps_its_noise() {
+        let (vae, objective, dataset) = denoiser();
+        let (shape, test) = (dataset.shape, &dataset.test);
+        let held_out = |limit| HeldOut::new(&vae, &objective, shape, test, limit);
+        let (all, few) = (held_out(0), held_out(9));
+        assert_eq!((all.count(), few.count()), (test.count(), 9));
+        for (place, index) in spread(test.count(), 9).enumerate() {
+            let (here, there) = (few.batch(place..place + 1), all.batch(index..index + 1));
+            assert!(here.clean == there.clean && here.seen == there.seen, "{place}");
+        }
+        // one bound of all is the mean of those of its parts only if the draws are the pictures' own
+        let (whole, half) = (held_out(0).bound(), held_out(test.count() / 2).bound());
+        assert!((whole.elbo - half.elbo).abs() < 0.05 * whole.elbo.abs(), "{whole:?} {half:?}");
+        let weighted = few.importance_weighted(20, || ()).unwrap();
+        assert!(weighted.pictures == 9 && weighted.mean > few.bound().elbo);
+    }
+
+    /// Fails if the encoder is given the clean picture.
+    #[test]
+    fn a_held_out_denoiser_sees_noise() {
+        let (vae, objective, dataset) = denoiser();
+        let held_out = HeldOut::new(&vae, &objective, dataset.shape, &dataset.test, 20);
+        let HeldOutBatch { clean, seen } = held_out.batch(0..20);
+        assert!(
+            clean.iter().all(|value| *value == 0.0 || *value == 1.0),
+            "the target is binarised, not noisy"
+        );
+        // half of the noise on 0 and 1 is clamped: σ²/2 is left
+        let squares: f64 = clean.iter().zip(&seen).map(|(a, b)| f64::from(a - b).powi(2)).sum();
+        let mean = squares / clean.len() as f64;
+        assert!((0.08..0.13).contains(&mean), "{mean}");
+        let found = held_out.denoising().unwrap();
+        assert!((found.noisy.psnr.mean - -10.0 * mean.log10()).abs() < 0.1, "{found:?}");
+        let plain = ObjectiveConfig { denoise: 0.0, ..objective };
+        assert_eq!(HeldOut::new(&vae, &plain, dataset.shape, &dataset.test, 20).denoising(), None);
+    }
+
+    #[test]
+    fn a_gaussian_density_is_taken_of_dequantised_values() {
+        let (vae, objective, dataset) = denoiser();
+        let objective = ObjectiveConfig {
+            likelihood: Likelihood::Gaussian,
+            binarize: Binarize::No,
+            denoise: 0.0,
+            ..objective
+        };
+        let held_out = HeldOut::new(&vae, &objective, dataset.shape, &dataset.test, 6);
+        let HeldOutBatch { clean, seen } = held_out.batch(0..6);
+        assert_eq!(clean, seen);
+        let target = held_out.target(clean.clone(), 0..6);
+        let level = |value: f32| (255.0 * value).round();
+        assert!(clean.iter().zip(&target).all(|(x, y)| (256.0 * y).floor() == level(*x)));
+        assert!(target.iter().any(|value| (256.0 * value).fract() > 0.5));
+    }
+
+    #[test]
+    fn a_classifier_is_judged_by_pictures_from_everywhere() {
+        let dataset = data::load(None, data::LoadOptions { side: 28, gray: true }).unwrap();
+        let config = crate::train::presets::find("classifier").unwrap().config;
+        let network = crate::network::form::NetworkConfig { base: 4, ..config.network };
+        let classifier = Classifier::new(&network, dataset.shape, 10, 1).unwrap();
+        let indices: Vec<usize> = spread(dataset.test.count(), 30).collect();
+        let labels: Vec<u16> = indices.iter().map(|index| dataset.test.labels[*index]).collect();
+        let rows = data::batch(model::Range::Unit, dataset.shape, &dataset.test, indices.into_iter());
+        let (loss, right) = verdicts(&classifier, dataset.shape, &dataset.test, 30);
+        let expected = classifier.judge(&rows, &labels);
+        assert!((loss - expected.0).abs() < 1e-6 && (right - expected.1).abs() < 1e-9, "{loss} {expected:?}");
+    }
+
     #[test]
     fn log_sum_exp_holds_for_values_that_overflow() {
         let mut sum = LogSumExp::default();

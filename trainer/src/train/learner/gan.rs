@@ -394,4 +394,32 @@ mod tests {
         assert!(chosen.iter().enumerate().all(|(place, index)| index / 20 == place % 3));
         assert_eq!(like_samples(&pictures, 0).len(), 60);
     }
+
+    /// The warnings of a learner, on the pictures inside the program, whose average is a generator with tanh's ends as
+    /// pixels, by `latents` times its first weights.
+    fn warnings_of(conditional: bool, latents: f32) -> Vec<String> {
+        let dataset = data::load(None, data::LoadOptions { side: 28, gray: true }).unwrap();
+        let mut config = crate::train::presets::find("dcgan-28").unwrap().config;
+        (config.network.base, config.network.latent, config.network.conditional) = (8, 16, conditional);
+        let crate::train::config::Objective::Gan(objective) = config.objective.clone() else { panic!() };
+        let mut learner = GanLearner::new(config, objective, &dataset).unwrap();
+        let parameters = learner.gan.average.parameters_mut();
+        parameters[0].value.iter_mut().for_each(|weight| *weight *= latents);
+        let last = parameters.iter_mut().rfind(|parameter| parameter.shape.len() == 4).unwrap();
+        last.value.iter_mut().for_each(|weight| *weight *= 1e3);
+        learner.judge(&dataset, &Figures::new()).warnings
+    }
+
+    #[test]
+    fn a_generator_that_has_collapsed_is_warned_of() {
+        for conditional in [false, true] {
+            assert_eq!(warnings_of(conditional, 1.0), Vec::<String>::new(), "conditional: {conditional}");
+            // one picture for all latents, or one for each class
+            let found = warnings_of(conditional, 0.0);
+            assert!(
+                found.len() == 1 && found[0].contains("collapse"),
+                "conditional: {conditional}: {found:?}"
+            );
+        }
+    }
 }

@@ -235,3 +235,67 @@ impl Learner for VaeLearner {
         largest_layer(&[self.vae.encoder.network(), self.vae.decoder.network()])
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::train::config::Objective;
+    use crate::train::presets;
+
+    const SIGMA: f64 = 0.4;
+
+    fn learner() -> (VaeLearner, Dataset) {
+        let dataset = data::load(None, data::LoadOptions { side: 28, gray: true }).unwrap();
+        let mut config = presets::find("vae-mlp").unwrap().config;
+        let Objective::Vae(objective) = &mut config.objective else { panic!() };
+        objective.denoise = SIGMA;
+        let objective = objective.clone();
+        (VaeLearner::new(config, objective, &dataset).unwrap(), dataset)
+    }
+
+    /// A step's terms are those of noisy pictures in and clean ones out, and of nothing else.
+    #[test]
+    fn a_denoiser_sees_noise_and_learns_the_clean_picture() {
+        let (mut learner, dataset) = learner();
+        let indices: Vec<usize> = (0..40).map(|index| index * 7).collect();
+        let at = Step { step: 3, rate: 1e-3, indices: &indices };
+        let figures = learner.step(&at, &dataset).unwrap_or_else(|_| panic!("it does not diverge"));
+
+        let (fresh, _) = self::learner();
+        let seed = fresh.config.training.seed;
+        let clean = data::batch(Range::Unit, dataset.shape, &dataset.train, indices.iter().copied());
+        let mut noisy = clean.clone();
+        data::add_noise(&mut noisy, SIGMA as f32, &mut Stream::new(seed, Purpose::Denoise, at.step));
+        let inside: Vec<f64> = clean
+            .iter()
+            .zip(&noisy)
+            .filter(|(_, noisy)| (0.01..0.99).contains(*noisy))
+            .map(|(clean, noisy)| f64::from(noisy - clean))
+            .collect();
+        assert!(inside.len() > 1000 && inside.iter().any(|by| by.abs() > SIGMA), "there is noise");
+        let mut noise = vec![0f32; indices.len() * fresh.vae.latent];
+        Stream::new(seed, Purpose::Posterior, at.step).fill_normal(&mut noise);
+        let terms = |seen: &[f32], target: &[f32]| {
+            let example = Example { seen, clean: target, noise: &noise, classes: None };
+            let mut vae = self::learner().0.vae;
+            let mut gradients = [Gradients::of(&vae.encoder), Gradients::of(&vae.decoder)];
+            let (reconstruction, kl) = vae.learn(&example, &fresh.objective, 1.0, &mut gradients).means();
+            [reconstruction, kl]
+        };
+        let found = [figures["reconstruction"], figures["kl"]];
+        assert_eq!(found, terms(&noisy, &clean));
+        let apart = |other: [f64; 2]| {
+            found.iter().zip(other).any(|(found, other)| (found - other).abs() > 1e-3 * found.abs())
+        };
+        assert!(apart(terms(&clean, &clean)) && apart(terms(&noisy, &noisy)));
+    }
+
+    #[test]
+    fn a_denoiser_is_judged_beside_its_noisy_input() {
+        let (learner, dataset) = learner();
+        let figures = learner.judge(&dataset, &Figures::new()).figures;
+        // noise of deviation 0.4 clamped to [0, 1]: less than the 8.0 dB that it would cost unclamped
+        assert!((8.0..12.0).contains(&figures["noisy_psnr"]), "{figures:?}");
+        assert!(figures["noisy_ssim"] < 0.7 && figures["psnr"] > 0.0 && figures["ssim"] < 1.0, "{figures:?}");
+    }
+}
