@@ -383,7 +383,7 @@ mod tests {
     }
 
     fn denoiser() -> (Vae, ObjectiveConfig, data::Dataset) {
-        let dataset = data::load(None, data::LoadOptions { side: 28, gray: true }).unwrap();
+        let dataset = data::load(None, &data::LoadOptions::new(data::Size::square(28)), &|_, _| {}).unwrap();
         let config = crate::train::presets::find("vae-mlp").unwrap().config;
         let crate::train::config::Objective::Vae(objective) = config.objective else { panic!() };
         let objective = ObjectiveConfig { binarize: Binarize::Stochastic, denoise: 0.5, ..objective };
@@ -449,12 +449,12 @@ mod tests {
 
     #[test]
     fn a_classifier_is_judged_by_pictures_from_everywhere() {
-        let dataset = data::load(None, data::LoadOptions { side: 28, gray: true }).unwrap();
+        let dataset = data::load(None, &data::LoadOptions::new(data::Size::square(28)), &|_, _| {}).unwrap();
         let config = crate::train::presets::find("classifier").unwrap().config;
         let network = crate::network::form::NetworkConfig { base: 4, ..config.network };
         let classifier = Classifier::new(&network, dataset.shape, 10, 1).unwrap();
         let indices: Vec<usize> = spread(dataset.test.count(), 30).collect();
-        let labels: Vec<u16> = indices.iter().map(|index| dataset.test.labels[*index]).collect();
+        let labels: Vec<u16> = indices.iter().map(|index| dataset.test.labels()[*index]).collect();
         let rows = data::batch(model::Range::Unit, dataset.shape, &dataset.test, indices.into_iter());
         let (loss, right) = verdicts(&classifier, dataset.shape, &dataset.test, 30);
         let expected = classifier.judge(&rows, &labels);

@@ -398,7 +398,7 @@ mod tests {
     /// The warnings of a learner, on the pictures inside the program, whose average is a generator with tanh's ends as
     /// pixels, by `latents` times its first weights.
     fn warnings_of(conditional: bool, latents: f32) -> Vec<String> {
-        let dataset = data::load(None, data::LoadOptions { side: 28, gray: true }).unwrap();
+        let dataset = data::load(None, &data::LoadOptions::new(data::Size::square(28)), &|_, _| {}).unwrap();
         let mut config = crate::train::presets::find("dcgan-28").unwrap().config;
         (config.network.base, config.network.latent, config.network.conditional) = (8, 16, conditional);
         let crate::train::config::Objective::Gan(objective) = config.objective.clone() else { panic!() };
@@ -407,7 +407,9 @@ mod tests {
         parameters[0].value.iter_mut().for_each(|weight| *weight *= latents);
         let last = parameters.iter_mut().rfind(|parameter| parameter.shape.len() == 4).unwrap();
         last.value.iter_mut().for_each(|weight| *weight *= 1e3);
-        learner.judge(&dataset, &Figures::new()).warnings
+        let folder = RunFolder::new(std::path::Path::new("nowhere"));
+        let moment = Moment { step: 1, total: 1000, folder: &folder, dataset: &dataset };
+        learner.judge(&moment, &Figures::new()).unwrap().warnings
     }
 
     #[test]

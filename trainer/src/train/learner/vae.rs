@@ -245,7 +245,7 @@ mod tests {
     const SIGMA: f64 = 0.4;
 
     fn learner() -> (VaeLearner, Dataset) {
-        let dataset = data::load(None, data::LoadOptions { side: 28, gray: true }).unwrap();
+        let dataset = data::load(None, &data::LoadOptions::new(data::Size::square(28)), &|_, _| {}).unwrap();
         let mut config = presets::find("vae-mlp").unwrap().config;
         let Objective::Vae(objective) = &mut config.objective else { panic!() };
         objective.denoise = SIGMA;
