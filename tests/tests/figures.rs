@@ -56,7 +56,7 @@ fn only_binarised_pictures_have_a_log_likelihood() {
             &["dequantised", "bits per value"],
         ),
     ] {
-        succeeds(folder, "edgegen-train", &format!("{VAE} {settings} --steps 30 --out {name}"));
+        succeeds(folder, "edgegen-train", &format!("{VAE} {settings} --steps 150 --out {name}"));
         let told = succeeds(folder, "edgegen-train", &format!("eval {name} --samples 5"));
         let found = json(&succeeds(folder, "edgegen-train", &format!("eval {name} --samples 5 --json")));
         assert_eq!(found["what"], what, "{found}");
