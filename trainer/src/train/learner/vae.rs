@@ -293,7 +293,9 @@ mod tests {
     #[test]
     fn a_denoiser_is_judged_beside_its_noisy_input() {
         let (learner, dataset) = learner();
-        let figures = learner.judge(&dataset, &Figures::new()).figures;
+        let folder = RunFolder::new(std::path::Path::new("nowhere"));
+        let moment = Moment { step: 1, total: 1000, folder: &folder, dataset: &dataset };
+        let figures = learner.judge(&moment, &Figures::new()).unwrap().figures;
         // noise of deviation 0.4 clamped to [0, 1]: less than the 8.0 dB that it would cost unclamped
         assert!((8.0..12.0).contains(&figures["noisy_psnr"]), "{figures:?}");
         assert!(figures["noisy_ssim"] < 0.7 && figures["psnr"] > 0.0 && figures["ssim"] < 1.0, "{figures:?}");
