@@ -292,7 +292,7 @@ mod tests {
 
     #[test]
     fn a_denoiser_is_judged_beside_its_noisy_input() {
-        let (learner, dataset) = learner();
+        let (mut learner, dataset) = learner();
         let folder = RunFolder::new(std::path::Path::new("nowhere"));
         let moment = Moment { step: 1, total: 1000, folder: &folder, dataset: &dataset };
         let figures = learner.judge(&moment, &Figures::new()).unwrap().figures;
