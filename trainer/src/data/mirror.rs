@@ -53,7 +53,7 @@ pub(super) fn decide(
             "classes are named by digits or letters, as those of digits and letters are",
         );
     }
-    if shape.channels == 1 || saturation(train) < COLOURLESS {
+    if shape.channels == 1 || is_colourless(train) {
         return Mirroring::new(false, "grey pictures may show text");
     }
     let share = one_sidedness(train, shape);
@@ -73,6 +73,11 @@ fn looked_at(pictures: &Pictures) -> impl Iterator<Item = usize> + use<> {
     let count = pictures.count();
     let shown = LOOKED_AT.min(count);
     (0..shown).map(move |index| index * count / shown)
+}
+
+/// Whether pictures of three channels are grey all the same.
+pub fn is_colourless(pictures: &Pictures) -> bool {
+    saturation(pictures) < COLOURLESS
 }
 
 /// Mean distance between the largest and the smallest channel of a pixel, levels.

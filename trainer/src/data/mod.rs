@@ -28,7 +28,7 @@ use edgegen_runtime::random::{Purpose, Stream};
 use sha2::{Digest, Sha256};
 
 pub use edgegen_runtime::pictures::Fit;
-pub use mirror::Mirroring;
+pub use mirror::{Mirroring, is_colourless};
 pub use options::{GroupBy, HeldOut, LoadOptions, Mirror, SIDES, Size};
 pub use order::order;
 pub use pictures::Pictures;

@@ -58,6 +58,11 @@ impl Caching {
 }
 
 impl Loading {
+    /// Whether size or colour were given.
+    pub(super) fn has_look(&self) -> bool {
+        self.size.is_some() || self.gray
+    }
+
     /// Settings of a configuration, as far as they were given.
     pub(super) fn apply(&self, config: &mut DataConfig) {
         fn replace<T: Clone>(target: &mut T, value: &Option<T>) {

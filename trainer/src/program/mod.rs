@@ -9,6 +9,7 @@ macro_rules! say {
     };
 }
 
+mod auto;
 mod bench;
 mod compare;
 mod data;
@@ -39,8 +40,10 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Make a model of a folder of pictures: look at them, plan, train, export.
+    Auto(Box<auto::Arguments>),
     /// Train a preset, or go on with a run.
-    Train(train::Arguments),
+    Train(Box<train::Arguments>),
     /// Report how good a run's network is: on its test pictures, and by its samples.
     Eval(eval::Arguments),
     /// Measure any samples against a data set's pictures, on the features of any network.
@@ -129,7 +132,8 @@ fn check_png(path: &std::path::Path) -> Result<()> {
 /// Parses the command line and does it.
 pub(crate) fn run() -> Result<ExitCode> {
     let done = match Arguments::parse().command {
-        Command::Train(arguments) => return train::run(arguments),
+        Command::Auto(arguments) => return auto::run(*arguments),
+        Command::Train(arguments) => return train::run(*arguments),
         Command::Eval(arguments) => eval::run(arguments),
         Command::Compare(arguments) => compare::run(arguments),
         Command::Sample(arguments) => sample::run(arguments),

@@ -1,12 +1,13 @@
 //! `edgegen-train train PRESET --out RUN`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result, bail};
-use edgegen_trainer::data::Mirror;
+use edgegen_trainer::data::{Dataset, Mirror};
+use edgegen_trainer::evaluate::features::Scaling;
 use edgegen_trainer::train::config::{Config, Length, Objective};
 use edgegen_trainer::train::folder::RunFolder;
 use edgegen_trainer::train::metrics::{Figures, Report};
@@ -36,9 +37,16 @@ pub(super) struct Arguments {
     #[arg(long, requires = "resume")]
     data_changed: bool,
     #[command(flatten)]
+    settings: Settings,
+}
+
+/// Settings of a run that flags change, whatever its other settings come from.
+#[derive(clap::Args)]
+pub(super) struct Settings {
+    #[command(flatten)]
     length: LengthArguments,
     /// Begin with the weights of this model folder or run instead of random ones.
-    #[arg(long, value_name = "MODEL|RUN", conflicts_with = "resume")]
+    #[arg(long, value_name = "MODEL|RUN")]
     init_from: Option<PathBuf>,
     /// Pictures per step.
     #[arg(long, value_name = "N")]
@@ -50,7 +58,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "N")]
     latent: Option<usize>,
     #[command(flatten)]
-    loading: Loading,
+    pub(super) loading: Loading,
     /// Mirror training pictures at random [default: auto, where it does no harm].
     #[arg(long, value_name = "yes|no|auto")]
     mirror: Option<Mirror>,
@@ -58,7 +66,7 @@ pub(super) struct Arguments {
     #[arg(long)]
     balance: bool,
     #[command(flatten)]
-    caching: Caching,
+    pub(super) caching: Caching,
     /// Condition the generator or decoder on each picture's class: sub-folders, or an IDX set's labels.
     #[arg(long)]
     conditional: bool,
@@ -71,6 +79,13 @@ pub(super) struct Arguments {
     /// Train a VAE as a denoiser: noise of this deviation (range [0, 1]) on what goes in, clean pictures come out.
     #[arg(long, value_name = "SIGMA")]
     denoise: Option<f64>,
+    /// Measure a GAN's samples while it trains on the features of this network: (N, 1 or 3, H, W) → (N, D), float32
+    /// [default: the shipped classifier for digits, otherwise the run's own discriminator].
+    #[arg(long, value_name = "F.onnx")]
+    features: Option<PathBuf>,
+    /// The input of --features: unit (level / 255), signed (level / 127.5 - 1) or mean=M,scale=S, in levels.
+    #[arg(long, value_name = "SCALING", requires = "features")]
+    feature_input: Option<Scaling>,
     /// Settings on top of the preset's; a run's config.toml shows them all.
     #[arg(long, value_name = "F.toml")]
     config: Option<PathBuf>,
@@ -79,7 +94,7 @@ pub(super) struct Arguments {
     set: Vec<String>,
     /// Where to make the steps. On CUDA (a build with --features cuda) a run is the CPU's up to float rounding.
     #[arg(long, value_enum, default_value_t = DeviceName::Cpu)]
-    device: DeviceName,
+    pub(super) device: DeviceName,
 }
 
 /// How long to train: one of these.
@@ -143,14 +158,18 @@ fn count(text: &str) -> std::result::Result<u64, String> {
 }
 
 /// Exit code of a run that was asked to stop, as a shell gives it to a program that SIGINT ends.
-const INTERRUPTED: u8 = 130;
+pub(super) const INTERRUPTED: u8 = 130;
 
 /// Trains.
 pub(super) fn run(arguments: Arguments) -> Result<ExitCode> {
-    let device = arguments.device.open()?;
+    let settings = &arguments.settings;
+    let device = settings.device.open()?;
     let folder = RunFolder::new(&arguments.out);
     let mut stored = None;
     let base = if arguments.resume {
+        if settings.init_from.is_some() {
+            bail!("--init-from begins a run; --resume goes on with one: give one of the two");
+        }
         let config = Config::read(&RunFolder::existing(&arguments.out)?.config())?;
         match &arguments.preset {
             Some(name) if *name != config.preset => {
@@ -164,138 +183,162 @@ pub(super) fn run(arguments: Arguments) -> Result<ExitCode> {
         };
         presets::find(name)?.config
     };
-    let config = settings(base, &arguments)?;
+    let config = settings.apply(base, arguments.data.as_deref())?;
     config.validate()?;
     if let Some(stored) = &stored
         && stored.training != config.training
     {
         eprintln!("the run's length changes: its learning rate follows the new one from here on");
     }
-    let cache = arguments.caching.folder();
-    let dataset = super::data::watched(|progress| run::load_data(&config, cache.as_deref(), progress))?;
-    for line in super::data::remarks(&dataset) {
-        eprintln!("{line}");
-    }
+    let dataset = load(&config, &settings.caching)?;
     let mut trainer = if arguments.resume {
         Trainer::resume(folder, config, dataset, device.as_ref(), arguments.data_changed)?
     } else {
         Trainer::begin(folder, config, dataset, device.as_ref())?
     };
+    let resume = format!("edgegen-train train --resume --out {}", arguments.out.display());
+    let outcome = execute(&mut trainer, &resume, |_| ())?;
+    if outcome == Outcome::Stopped {
+        return Ok(ExitCode::from(INTERRUPTED));
+    }
+    let out = arguments.out.display();
+    eprintln!("done: {out}; next: edgegen-train export {out} --out MODEL");
+    Ok(ExitCode::SUCCESS)
+}
 
+/// Loads a configuration's pictures, and says what their owner should know.
+pub(super) fn load(config: &Config, caching: &Caching) -> Result<Dataset> {
+    let cache = caching.folder();
+    let dataset = super::data::watched(|progress| run::load_data(config, cache.as_deref(), progress))?;
+    super::data::remarks(&dataset).iter().for_each(|line| eprintln!("{line}"));
+    Ok(dataset)
+}
+
+/// Trains with a progress bar, until the end or Ctrl-C; `resume` is the command that goes on after that, and `reported`
+/// hears of every report.
+pub(super) fn execute(trainer: &mut Trainer, resume: &str, reported: impl FnMut(&Report)) -> Result<Outcome> {
     let stop = Arc::new(AtomicBool::new(false));
     let asked = stop.clone();
     ctrlc::set_handler(move || asked.store(true, Ordering::Relaxed)).context("cannot listen for Ctrl-C")?;
     eprintln!("{}", trainer.summary());
     if let Some(taken) = trainer.taken() {
-        eprintln!(
-            "first weights: {} of {} values from {}",
-            taken.values,
-            taken.of,
-            trainer.config().training.init_from
-        );
+        let from = &trainer.config().training.init_from;
+        eprintln!("first weights: {} of {} values from {from}", taken.values, taken.of);
         taken.left.iter().for_each(|why| eprintln!("  not taken over: {why}"));
     }
-    let mut progress = Progress::new(&trainer);
+    let mut progress = Progress::new(trainer, reported);
     let outcome = trainer.train(&mut progress, &stop)?;
     progress.bar.finish_and_clear();
-    let out = arguments.out.display();
+    let (step, total) = (trainer.step_count(), trainer.total_steps());
     match outcome {
-        Outcome::Stopped => {
-            eprintln!(
-                "stopped at step {} of {}; edgegen-train train --resume --out {out} goes on",
-                trainer.step_count(),
-                trainer.total_steps()
-            );
-            return Ok(ExitCode::from(INTERRUPTED));
-        }
+        Outcome::Stopped => eprintln!("stopped at step {step} of {total}; {resume} goes on"),
         Outcome::Early => eprintln!(
-            "stopped early, after step {} of {}: validation has not improved for a while (training.patience), and the best weights are kept",
-            trainer.step_count(),
-            trainer.total_steps()
+            "stopped early, after step {step} of {total}: validation has not improved for a while (training.patience), and the best weights are kept"
         ),
         Outcome::Finished => {}
     }
-    eprintln!("done: {out}; next: edgegen-train export {out} --out MODEL");
-    Ok(ExitCode::SUCCESS)
+    Ok(outcome)
 }
 
-/// The base, then --config, then --set, then the flags.
-fn settings(base: Config, arguments: &Arguments) -> Result<Config> {
-    let mut config = base;
-    if let Some(path) = &arguments.config {
-        let text =
-            std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-        config = Config::overlay(&config, &text, &path.display().to_string())?;
-    }
-    for setting in &arguments.set {
-        let Some((key, value)) = setting.split_once('=') else {
-            bail!("--set {setting}: expected KEY=VALUE, for example network.base=48");
-        };
-        let line = format!("{key} = {value}");
-        let set = |line: &str| Config::overlay(&config, line, &format!("--set {setting}"));
-        // a bare word is a string, unless it is a value of its own
-        let word = value.chars().all(|letter| letter.is_ascii_alphanumeric() || "-_".contains(letter));
-        config = match set(&line) {
-            Err(_) if word && value.parse::<f64>().is_err() => set(&format!("{key} = {value:?}"))?,
-            other => other?,
-        };
-    }
-    if let Some(data) = &arguments.data {
-        // so that the run can be resumed and evaluated from any folder
-        config.data.path = std::path::absolute(data).with_context(|| format!("--data {}", data.display()))?;
-    }
-    let training = &mut config.training;
-    if let Some(path) = &arguments.init_from {
-        training.init_from = path.display().to_string();
-    }
-    if let Some(length) = arguments.length.given()? {
-        training.set_length(length);
-    }
-    fn replace<T>(target: &mut T, value: Option<T>) {
-        if let Some(value) = value {
-            *target = value;
+impl Settings {
+    /// The base, then --config, then --set, then the flags; `data` is where the pictures lie, if it was given.
+    pub(super) fn apply(&self, base: Config, data: Option<&Path>) -> Result<Config> {
+        let arguments = self;
+        let mut config = base;
+        if let Some(path) = &arguments.config {
+            let text =
+                std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+            config = Config::overlay(&config, &text, &path.display().to_string())?;
         }
-    }
-    replace(&mut training.batch, arguments.batch);
-    replace(&mut training.seed, arguments.seed);
-    replace(&mut training.learning_rate, arguments.learning_rate);
-    replace(&mut config.network.latent, arguments.latent);
-    arguments.loading.apply(&mut config.data);
-    replace(&mut config.data.mirror, arguments.mirror);
-    config.data.balance |= arguments.balance;
-    config.network.conditional |= arguments.conditional;
-    match &mut config.objective {
-        Objective::Vae(objective) => {
-            replace(&mut objective.beta, arguments.beta);
-            replace(&mut objective.denoise, arguments.denoise);
+        for setting in &arguments.set {
+            let Some((key, value)) = setting.split_once('=') else {
+                bail!("--set {setting}: expected KEY=VALUE, for example network.base=48");
+            };
+            let line = format!("{key} = {value}");
+            let set = |line: &str| Config::overlay(&config, line, &format!("--set {setting}"));
+            // a bare word is a string, unless it is a value of its own
+            let word = value.chars().all(|letter| letter.is_ascii_alphanumeric() || "-_".contains(letter));
+            config = match set(&line) {
+                Err(_) if word && value.parse::<f64>().is_err() => set(&format!("{key} = {value:?}"))?,
+                other => other?,
+            };
         }
-        _ if arguments.beta.is_some() || arguments.denoise.is_some() => {
-            bail!("--beta and --denoise are for VAEs; {} is none", config.preset)
+        if let Some(data) = data {
+            // so that the run can be resumed and evaluated from any folder
+            config.data.path =
+                std::path::absolute(data).with_context(|| format!("--data {}", data.display()))?;
         }
-        _ => {}
+        let training = &mut config.training;
+        if let Some(path) = &arguments.init_from {
+            training.init_from = path.display().to_string();
+        }
+        if let Some(length) = arguments.length.given()? {
+            training.set_length(length);
+        }
+        fn replace<T>(target: &mut T, value: Option<T>) {
+            if let Some(value) = value {
+                *target = value;
+            }
+        }
+        replace(&mut training.batch, arguments.batch);
+        replace(&mut training.seed, arguments.seed);
+        replace(&mut training.learning_rate, arguments.learning_rate);
+        replace(&mut config.network.latent, arguments.latent);
+        arguments.loading.apply(&mut config.data);
+        replace(&mut config.data.mirror, arguments.mirror);
+        config.data.balance |= arguments.balance;
+        config.network.conditional |= arguments.conditional;
+        match &mut config.objective {
+            Objective::Vae(objective) => {
+                replace(&mut objective.beta, arguments.beta);
+                replace(&mut objective.denoise, arguments.denoise);
+            }
+            Objective::Gan(objective) if arguments.beta.is_none() && arguments.denoise.is_none() => {
+                if let Some(path) = &arguments.features {
+                    let path = std::path::absolute(path)
+                        .with_context(|| format!("--features {}", path.display()))?;
+                    let scaling =
+                        arguments.feature_input.map(|scaling| format!(" {scaling}")).unwrap_or_default();
+                    objective.features = format!("{}{scaling}", path.display());
+                }
+            }
+            _ if arguments.beta.is_some() || arguments.denoise.is_some() => {
+                bail!("--beta and --denoise are for VAEs; {} is none", config.preset)
+            }
+            _ => {}
+        }
+        if arguments.features.is_some() && !matches!(config.objective, Objective::Gan(_)) {
+            bail!("--features is for GANs; {} is none", config.preset);
+        }
+        Ok(config)
     }
-    Ok(config)
+
+    /// Whether a length was given.
+    pub(super) fn has_length(&self) -> Result<bool> {
+        Ok(self.length.given()?.is_some())
+    }
 }
 
 /// A bar where there is a terminal, a line a report everywhere.
-struct Progress {
+struct Progress<F> {
     bar: ProgressBar,
+    reported: F,
     /// The last report's figure that the bar shows too.
     validation: Option<String>,
 }
 
-impl Progress {
-    fn new(trainer: &Trainer) -> Self {
+impl<F: FnMut(&Report)> Progress<F> {
+    fn new(trainer: &Trainer, reported: F) -> Self {
         let style = ProgressStyle::with_template("{wide_bar} {pos}/{len} steps, {eta} left, {msg}")
             .unwrap_or_else(|_| ProgressStyle::default_bar());
         let bar = ProgressBar::new(trainer.total_steps()).with_style(style);
         bar.set_position(trainer.step_count());
         bar.reset_eta();
-        Self { bar, validation: None }
+        Self { bar, reported, validation: None }
     }
 }
 
-impl Observer for Progress {
+impl<F: FnMut(&Report)> Observer for Progress<F> {
     fn step(&mut self, step: u64, _total: u64, figures: &Figures) {
         self.bar.set_position(step);
         let validation = self.validation.as_deref().unwrap_or_default();
@@ -310,6 +353,7 @@ impl Observer for Progress {
         }
         self.validation = report.validation.get("frechet").map(|distance| format!("Fréchet {distance:.4}, "));
         self.bar.suspend(|| eprintln!("{line}"));
+        (self.reported)(report);
     }
 
     fn warning(&mut self, warning: &str) {

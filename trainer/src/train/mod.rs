@@ -9,6 +9,7 @@ pub mod kept;
 mod learner;
 pub mod metrics;
 pub mod pictures;
+pub mod plan;
 pub mod presets;
 mod quality;
 pub mod run;

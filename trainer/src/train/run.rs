@@ -134,6 +134,8 @@ pub struct Trainer {
     stored_bytes: usize,
     data_sha256: String,
     taken: Option<Taken>,
+    /// Seconds of a step, where a length in hours asked for it.
+    measured: Option<f64>,
     /// Held while the run is trained, so that no second process trains it.
     lock: Option<File>,
 }
@@ -262,6 +264,7 @@ impl Trainer {
         }
         let Position { step: done, seconds, .. } = self.position;
         let one = if done > 0 { seconds / done as f64 } else { self.measure_step(device)? };
+        self.measured = Some(one);
         let left = (hours * 3600.0 - seconds).max(0.0);
         let more = (SHARE_OF_STEPS * left / one.max(1e-6)) as u64;
         self.config.training.steps = (done + more).max(1);
@@ -326,6 +329,7 @@ impl Trainer {
             best: None,
             stored_bytes: 0,
             taken: None,
+            measured: None,
             lock: None,
         };
         let (batch, largest) = (trainer.batch_size(), trainer.learner.largest_layer());
@@ -387,6 +391,11 @@ impl Trainer {
     /// All steps of the run.
     pub fn total_steps(&self) -> u64 {
         self.config.training.total_steps(self.steps_per_epoch(), self.batch_size() as u64)
+    }
+
+    /// Seconds of a step, if they were measured for a length in hours.
+    pub fn seconds_per_step(&self) -> Option<f64> {
+        self.measured
     }
 
     /// The configuration, with a length in hours turned into steps.
