@@ -27,6 +27,8 @@ pub fn root() -> PathBuf {
 pub fn command(folder: &Path, name: &str, arguments: &str) -> Command {
     let mut command = Command::new(program(name));
     command.current_dir(folder).args(arguments.split_whitespace());
+    // caches of folders that are gone a moment later do not belong into the user's own cache folder
+    command.env("XDG_CACHE_HOME", std::env::temp_dir().join("edgegen-tests"));
     command
 }
 

@@ -121,10 +121,10 @@ fn a_run_stands_alone_without_its_pictures() {
         gray.save(folder.join(format!("data/{index}.png"))).unwrap();
     }
     succeeds(folder, "edgegen-train", "train vae-mlp --data data --size 8 --batch 8 --steps 30 --out run");
-    succeeds(folder, "edgegen-train", "export run --out with --name model");
+    succeeds(folder, "edgegen-train", "export run --out with --name model --least-quality 0");
     std::fs::remove_dir_all(folder.join("data")).unwrap();
     succeeds(folder, "edgegen-train", "sample run --count 4 --out samples.png");
-    succeeds(folder, "edgegen-train", "export run --out without --name model");
+    succeeds(folder, "edgegen-train", "export run --out without --name model --least-quality 0");
     for file in ["encoder.int8.onnx", "decoder.int8.onnx", "encoder.fp32.onnx"] {
         let bytes = |model: &str| std::fs::read(folder.join(model).join(file)).unwrap();
         assert!(bytes("with") == bytes("without"), "{file} depends on the folder");

@@ -268,6 +268,7 @@ fn npy(path: &Path, dtype: &str, shape: &str, values: &[u8]) {
 fn compare(folder: &Path, arguments: &str) -> std::process::Output {
     Command::new(env!("CARGO_BIN_EXE_edgegen-train"))
         .current_dir(folder)
+        .env("XDG_CACHE_HOME", std::env::temp_dir().join("edgegen-tests"))
         .arg("compare")
         .args(arguments.split_whitespace())
         .output()

@@ -12,6 +12,7 @@
 //! 100,000 pictures take seconds.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use image::RgbImage;
 use rayon::prelude::*;
@@ -76,36 +77,47 @@ fn near(a: &[u8], b: &[u8]) -> bool {
 /// others; its own where there is none. `signature(i)` is picture i's.
 pub(super) fn originals<'a>(count: usize, signature: impl Fn(usize) -> &'a [u8] + Sync) -> Vec<u32> {
     let keys: Vec<[f32; KEYS]> = (0..count).into_par_iter().map(|index| keys(signature(index))).collect();
-    let cell = |key: f32| (key / CELL).floor() as i16;
-    let mut cells: HashMap<[i16; KEYS], Vec<u32>> = HashMap::new();
-    for (index, keys) in keys.iter().enumerate() {
-        cells.entry(keys.map(cell)).or_default().push(index as u32);
-    }
-    let pairs: Vec<(u32, u32)> = keys
-        .par_iter()
-        .enumerate()
-        .flat_map_iter(|(index, own)| {
-            let (keys, cells, signature) = (&keys, &cells, &signature);
-            around(own).into_iter().filter_map(move |place| cells.get(&place)).flatten().filter_map(
-                move |other| {
-                    let (first, second) = (*other as usize, index);
-                    let close = first < second
-                        && own.iter().zip(&keys[first]).all(|(a, b)| (a - b).abs() <= KEY_TOLERANCE);
-                    (close && near(signature(first), signature(second))).then_some((*other, index as u32))
-                },
-            )
-        })
-        .collect();
     let mut sets = Sets::new(count);
-    pairs.into_iter().for_each(|(a, b)| sets.join(a, b));
+    let mut same: HashMap<&[u8], u32> = HashMap::new();
+    let mut cells: HashMap<[i16; KEYS], Vec<u32>> = HashMap::new();
+    for (index, own) in keys.iter().enumerate() {
+        let number = index as u32;
+        // a picture that is there a thousand times is compared once
+        match same.entry(signature(index)) {
+            Entry::Occupied(first) => {
+                sets.join(*first.get(), number);
+                continue;
+            }
+            Entry::Vacant(place) => place.insert(number),
+        };
+        for place in around(own) {
+            for other in cells.get(&place).into_iter().flatten() {
+                let close =
+                    own.iter().zip(&keys[*other as usize]).all(|(a, b)| (a - b).abs() <= KEY_TOLERANCE);
+                // the frames of a film are all one set: few are compared
+                if close
+                    && sets.root(*other) != sets.root(number)
+                    && near(signature(*other as usize), signature(index))
+                {
+                    sets.join(*other, number);
+                }
+            }
+        }
+        cells.entry(own.map(cell)).or_default().push(number);
+    }
     (0..count as u32).map(|index| sets.root(index)).collect()
+}
+
+/// Where a key lies in the grid.
+fn cell(key: f32) -> i16 {
+    (key / CELL).floor() as i16
 }
 
 /// The cells that hold every key within the tolerance.
 fn around(keys: &[f32; KEYS]) -> Vec<[i16; KEYS]> {
     let mut places = vec![[0i16; KEYS]];
     for (axis, key) in keys.iter().enumerate() {
-        let bounds = [key - KEY_TOLERANCE, key + KEY_TOLERANCE].map(|key| (key / CELL).floor() as i16);
+        let bounds = [key - KEY_TOLERANCE, key + KEY_TOLERANCE].map(cell);
         places = places
             .into_iter()
             .flat_map(|place| {

@@ -295,7 +295,8 @@ pub fn evaluate_samples(
     let part = options.split.of(dataset);
     let pictures = chosen(part, options.pictures);
     let count = pictures.count();
-    for (count, what) in [(samples.count(), "samples"), (count, "pictures to compare with")] {
+    let compared = format!("{} pictures to compare with", options.split.word());
+    for (count, what) in [(samples.count(), "samples"), (count, &compared)] {
         if count < 2 {
             return Err(Error::Config(format!("{count} {what} are too few: at least 2 are needed")));
         }
