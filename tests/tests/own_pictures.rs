@@ -1,192 +1,124 @@
-//! A user's own folder: few pictures, any names, any proportions, through the programs alone.
+//! A user's own pictures: `auto` from a folder to a model, and fine-tuning from a shipped model.
 
 use std::fs;
 use std::path::Path;
 
-use edgegen_tests::{command, refused, succeeds};
-use image::{Rgb, RgbImage};
+use edgegen_tests::{command, files_below, refused, root, succeeds};
+use serde_json::Value;
 
-/// A picture like no other: soft waves.
-fn photo(index: u32) -> RgbImage {
-    let s = 7.0 * index as f32;
-    RgbImage::from_fn(40, 30, |x, y| {
-        let (x, y) = (0.3 * x as f32, 0.4 * y as f32);
-        let wave = |fx: f32, fy: f32, phase: f32| (fx * x + fy * y + phase).sin();
-        let level = |phase: f32| {
-            128.0
-                + 50.0 * wave(0.5, 0.3, s + phase)
-                + 40.0 * wave(1.1, -0.6, 2.3 * s)
-                + 30.0 * wave(-0.4, 0.9, 3.1 * s)
-        };
-        Rgb([level(0.0) as u8, level(1.0) as u8, level(2.0) as u8])
-    })
-}
-
-/// `count` pictures in each of `classes`.
-fn class_folders(folder: &Path, classes: &[&str], count: u32) {
-    for (number, class) in classes.iter().enumerate() {
-        fs::create_dir_all(folder.join(class)).unwrap();
-        for index in 0..count {
-            let picture = photo(1000 * number as u32 + index);
-            picture.save(folder.join(class).join(format!("{class}_{index}.png"))).unwrap();
-        }
-    }
-}
-
-#[test]
-fn ten_pictures_are_enough_for_everything() {
-    let folder = tempfile::tempdir().unwrap();
-    let folder = folder.path();
-    class_folders(&folder.join("data"), &["cat", "dog"], 5);
-    let train = |arguments: &str| succeeds(folder, "edgegen-train", arguments);
-    let shown = train("data data");
-    assert!(shown.contains("cat") && shown.contains("8 pictures") && shown.contains("2 pictures"), "{shown}");
-    train("train classifier --data data --size 32 --steps 3 --set network.base=4 --out judge-run");
-    assert!(train("eval judge-run").contains("2 validation pictures"));
-    train("export judge-run --out judge --least-quality 0");
-    let features = "--features judge/classifier.fp32.onnx --resamples 2 --no-cache";
-    for (preset, size) in [("vae-conv", 32), ("gan-64-slim", 32), ("dcgan-32", 32), ("vae-mlp", 16)] {
-        train(&format!(
-            "train {preset} --data data --size {size} --steps 3 --latent 4 --set network.base=4 --out run-{preset}"
-        ));
-        train(&format!("sample run-{preset} --count 4"));
-        let told = train(&format!("eval run-{preset} --samples 2 --count 20 {features}"));
-        let (part, count) = if preset.contains("gan") { ("training", 10) } else { ("validation", 2) };
-        assert!(told.contains(&format!("{count} {part} pictures")), "{preset}: {told}");
-        train(&format!("export run-{preset} --out model-{preset} --least-quality 0"));
-        train(&format!("quantize model-{preset} --out small-{preset} --data data --least-quality 0"));
-        train(&format!("compare --samples model-{preset} --count 20 --data data {features}"));
-        succeeds(folder, "edgegen", &format!("generate model-{preset} --count 2 --out {preset}.png"));
-    }
-    // nothing held out at all: the last weights stand for the best
-    train("train vae-conv --data data --size 32 --steps 3 --held-out 0 --set network.base=4 --out all");
-    assert!(train("eval all --samples 2").contains("10 training pictures"));
-    train("export all --out all-model --precision fp32");
-    let card = fs::read_to_string(folder.join("all-model/README.md")).unwrap();
-    assert!(
-        card.contains("Training pictures (none are held out)") && card.contains("--held-out 0"),
-        "{card}"
-    );
-    // nine are not
-    fs::remove_file(folder.join("data/cat/cat_0.png")).unwrap();
-    let line = "train vae-conv --data data --out x";
-    refused(&mut command(folder, "edgegen-train", line), &["9 usable pictures", "at least 10"]);
-}
-
-#[test]
-fn every_preset_takes_sides_that_differ() {
-    let folder = tempfile::tempdir().unwrap();
-    let folder = folder.path();
-    class_folders(&folder.join("data"), &["cat", "dog"], 8);
-    for preset in ["vae-conv", "vae-mlp", "vae-mlp-50", "gan-64-slim", "dcgan-64", "dcgan-28", "classifier"] {
-        let (run, model) = (format!("run-{preset}"), format!("model-{preset}"));
-        let options = "--size 32x16 --fit pad --steps 3 --batch 8 --latent 4 --set network.base=4";
-        succeeds(folder, "edgegen-train", &format!("train {preset} --data data {options} --out {run}"));
-        // the exported file is compared with the trained network by the runtime
-        let export = format!("export {run} --out {model} --least-quality 0");
-        succeeds(folder, "edgegen-train", &export);
-        if preset != "classifier" {
-            let picture = format!("{preset}.png");
-            succeeds(folder, "edgegen", &format!("generate {model} --count 1 --out {picture}"));
-            let picture = image::open(folder.join(picture)).unwrap();
-            assert_eq!((picture.width(), picture.height()), (32, 16), "{preset}");
-        }
-    }
-    for (size, expected) in [("36x20", "not 3x20x36"), ("0x64", "8 to 512"), ("64by64", "WIDTHxHEIGHT")] {
-        let call = format!("train gan-64-slim --data data --size {size} --out x");
-        let output = command(folder, "edgegen-train", &call).output().unwrap();
-        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(!output.status.success() && errors.contains(expected), "{size}: {errors}");
-    }
-}
-
-#[test]
-fn the_data_command_says_what_became_of_each_file() {
-    let folder = tempfile::tempdir().unwrap();
-    let folder = folder.path();
-    class_folders(&folder.join("data"), &["one", "two", "three", "four", "five"], 20);
-    fs::copy(folder.join("data/one/one_3.png"), folder.join("data/one/copy.png")).unwrap();
-    fs::write(folder.join("data/one/notes.txt"), "x").unwrap();
-    fs::write(folder.join("data/two/phone.heic"), [&[0, 0, 0, 24][..], b"ftypheic", &[0; 12]].concat())
-        .unwrap();
-    let first = succeeds(folder, "edgegen-train", "data data --size 16 --cache cache");
-    for text in [
-        "in files of 40x30 to 40x30 pixels",
-        "1 exact and 0 near copies",
-        "1 of .txt",
-        "phone.heic: HEIC",
-        "102 files decoded",
-        "mirrored in training: yes",
-        "test          none",
-    ] {
-        assert!(first.contains(text), "{text:?} is missing:\n{first}");
-    }
-    // every class is on both sides
-    for class in ["one", "two", "three", "four", "five"] {
-        let line = first.lines().find(|line| line.trim_start().starts_with(&format!("{class} "))).unwrap();
-        let counts: Vec<usize> = line.split_whitespace().skip(1).map(|word| word.parse().unwrap()).collect();
-        assert!(counts[0] > 0 && counts[1] > 0, "{line}");
-    }
-    let second = succeeds(folder, "edgegen-train", "data data --size 16 --cache cache");
-    assert!(second.contains("all decoded before"), "{second}");
-    let grouped = succeeds(folder, "edgegen-train", "data data --size 16 --no-cache --group-by folder");
-    assert!(grouped.contains("no pictures are held out of"), "{grouped}");
-    for (call, expected) in [
-        ("data data --group-by name", "prefix:_"),
-        ("data data --held-out 0.9", "0 to 0.5"),
-        ("data data --fit squeeze", "crop, pad or stretch"),
-        ("data data --mirror maybe", "yes, no or auto"),
-    ] {
-        let output = command(folder, "edgegen-train", call).output().unwrap();
-        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(!output.status.success() && errors.contains(expected), "{call}: {errors}");
-    }
-}
-
-#[test]
-fn mirroring_and_balance_are_said_and_kept_in_the_configuration() {
-    let folder = tempfile::tempdir().unwrap();
-    let folder = folder.path();
-    class_folders(&folder.join("data"), &["cat", "dog"], 10);
-    (0..8).for_each(|index| fs::remove_file(folder.join(format!("data/dog/dog_{index}.png"))).unwrap());
-    let summary = |arguments: &str| {
-        let output = command(folder, "edgegen-train", arguments).output().unwrap();
-        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(output.status.success(), "{arguments}: {errors}");
-        errors
+/// Discs of random colour, size and place, as a phone would name them.
+fn photos(folder: &Path, count: usize, side: u32) {
+    fs::create_dir_all(folder).unwrap();
+    let mut state = 3u32;
+    let mut next = |below: u32| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 8) % below
     };
-    let small = "--data data --size 16 --steps 2 --set network.base=4";
-    assert!(
-        summary(&format!("train gan-64-slim {small} --out a")).contains("mirrored at random: yes, colour")
-    );
-    assert!(
-        summary(&format!("train gan-64-slim {small} --gray --out b"))
-            .contains("mirrored at random: no, grey")
-    );
-    assert!(
-        summary("train dcgan-28 --steps 2 --set network.base=4 --out c").contains("mirrored at random: no")
-    );
-    summary(&format!(
-        "train gan-64-slim {small} --balance --mirror no --group-by prefix:_ --held-out 0.2 --out d"
-    ));
-    let config = fs::read_to_string(folder.join("d/config.toml")).unwrap();
-    for line in
-        ["size = 16", "balance = true", "mirror = \"no\"", "group_by = \"prefix:_\"", "held_out = 0.2"]
-    {
-        assert!(config.contains(line), "{line:?} is missing:\n{config}");
+    for index in 0..count {
+        let (x, y, radius) = (next(side), next(side), 4 + next(side / 3));
+        let color = [0; 3].map(|_: u8| next(256) as u8);
+        let picture = image::RgbImage::from_fn(side, side, |px, py| {
+            let inside = px.abs_diff(x).pow(2) + py.abs_diff(y).pow(2) < radius.pow(2);
+            image::Rgb(if inside { color } else { [255; 3] })
+        });
+        picture.save(folder.join(format!("IMG_{index:04}.JPG"))).unwrap();
     }
-    // a configuration of an earlier version
-    let old = config.replace("size = 16", "side = 16");
-    let kept: Vec<&str> = old
-        .lines()
-        .filter(|line| {
-            !["balance", "mirror", "group_by", "held_out", "fit"].iter().any(|key| line.starts_with(key))
-        })
-        .collect();
-    fs::write(folder.join("old.toml"), kept.join("\n")).unwrap();
-    summary("train gan-64-slim --config old.toml --steps 2 --out e");
-    fs::create_dir(folder.join("flat")).unwrap();
-    (0..12).for_each(|index| photo(index).save(folder.join(format!("flat/{index}.png"))).unwrap());
-    let call = "train gan-64-slim --data flat --size 16 --steps 2 --balance --out x";
-    refused(&mut command(folder, "edgegen-train", call), &["--balance needs pictures of two classes"]);
+}
+
+fn metrics(run: &Path) -> Vec<Value> {
+    let text = fs::read_to_string(run.join("metrics.jsonl")).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[test]
+fn auto_goes_from_a_folder_to_a_model_on_a_panel() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    photos(&folder.join("many"), 210, 72);
+    photos(&folder.join("few"), 40, 40);
+    for (data, preset, size, settings) in [
+        ("many", "gan-64-slim", "64x64", "--set network.base=4 --set objective.discriminator_base=4"),
+        ("few", "vae-conv", "32x32", "--set network.base=4"),
+    ] {
+        let auto = format!("auto --data {data} --out model-{data} {settings} --steps 30");
+        let plan = succeeds(folder, "edgegen-train", &format!("{auto} --plan"));
+        for text in [preset, size, "RGB", "mirror"] {
+            assert!(plan.contains(text), "{text} is missing from {plan}");
+        }
+        assert!(!folder.join(format!("model-{data}-run")).exists(), "--plan does nothing");
+        let told = succeeds(folder, "edgegen-train", &auto);
+        assert!(told.contains(&format!("edgegen-sim --model model-{data} --seed 7")), "{told}");
+        succeeds(folder, "edgegen-sim", &format!("--model model-{data} --seed 7 --out panel-{data}.png"));
+        let run = folder.join(format!("model-{data}-run"));
+        let progress = image::open(run.join("progress.png")).unwrap();
+        let side = size[..2].parse::<u32>().unwrap();
+        assert_eq!(progress.width(), 8 * (side + 2) - 2, "a row of eight a report");
+        let config = fs::read_to_string(run.join("config.toml")).unwrap();
+        assert!(config.contains(&format!("preset = \"{preset}\"")) && config.contains("# "), "{config}");
+        let files = files_below(&folder.join(format!("model-{data}")));
+        for precision in ["fp32", "fp16", "int8"] {
+            let written = files.iter().any(|file| file.display().to_string().contains(precision));
+            assert!(written, "{precision} is missing from {files:?}");
+        }
+        refused(&mut command(folder, "edgegen-train", &auto), &["exists", "--force"]);
+        // a run that is there goes on, and a finished one is only exported
+        succeeds(folder, "edgegen-train", &format!("{auto} --force"));
+        assert_eq!(metrics(&run).last().unwrap()["step"], 30);
+    }
+}
+
+#[test]
+fn a_shipped_generator_and_an_own_gan_are_fine_tuned() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    photos(&folder.join("data"), 24, 64);
+    let told = |arguments: &str| {
+        let output = command(folder, "edgegen-train", arguments).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{arguments}: {text}");
+        text
+    };
+    let shipped = root().join("models/emoji64-gan").canonicalize().unwrap();
+    let train = "train gan-64-slim --data data --batch 8";
+    let text = told(&format!("{train} --steps 2 --init-from {} --out shipped", shipped.display()));
+    // all of the generator, with its folded norms, and nothing of a discriminator that is not in the folder
+    assert!(text.contains("not taken over: the discriminator"), "{text}");
+    assert!(!text.contains("not taken over: generator"), "{text}");
+    let config = fs::read_to_string(folder.join("shipped/config.toml")).unwrap();
+    assert!(config.contains("generator_delay = 200"), "a new discriminator learns alone first: {config}");
+    // before the first step of the generator it draws what the shipped model draws, nearly
+    succeeds(folder, "edgegen-train", "sample shipped --seed 3 --count 16 --out tuned.png");
+    let model = shipped.display();
+    let generate = format!("generate {model} --seed 3 --count 16 --out shipped.png");
+    succeeds(folder, "edgegen", &generate);
+    let pixels = |file: &str| image::open(folder.join(file)).unwrap().to_rgb8().into_raw();
+    let (tuned, shipped) = (pixels("tuned.png"), pixels("shipped.png"));
+    let differences = tuned.iter().zip(&shipped).map(|(a, b)| f64::from(a.abs_diff(*b)));
+    let mean = differences.sum::<f64>() / tuned.len() as f64;
+    assert!(mean < 12.0, "{mean} levels apart");
+
+    // an own run, and the model folder that is made of it, hold the discriminator as well
+    told(&format!("{train} --steps 4 --out own"));
+    succeeds(folder, "edgegen-train", "export own --out model --precision fp32");
+    assert!(folder.join("model/weights.safetensors").is_file());
+    for (from, name) in [("own", "from-run"), ("model", "from-model")] {
+        let freeze = "--set objective.discriminator_frozen=2";
+        let text = told(&format!("{train} --steps 2 --init-from {from} {freeze} --out {name}"));
+        assert!(!text.contains("not taken over"), "{text}");
+    }
+    // other classes, and pictures of another size
+    photos(&folder.join("classes/a"), 12, 32);
+    photos(&folder.join("classes/b"), 12, 32);
+    let other =
+        "train gan-64-slim --data classes --conditional --size 32 --batch 8 --steps 2 --init-from own";
+    let text = told(&format!("{other} --out other"));
+    assert!(text.contains("not taken over: generator.0.weight"), "{text}");
+    for (arguments, expected) in [
+        (format!("{train} --steps 2 --init-from nowhere --out x"), "nowhere"),
+        (format!("{train} --steps 2 --init-from data --out x"), "neither a model folder nor a run"),
+        (format!("{train} --steps 2 --set objective.discriminator_frozen=1 --out x"), "--init-from"),
+    ] {
+        refused(&mut command(folder, "edgegen-train", &arguments), &[expected]);
+        assert!(!folder.join("x").exists());
+    }
 }

@@ -335,7 +335,7 @@ fn bad_input_is_one_line_and_nothing_is_written() {
         ("--samples float.npy --features f.onnx", "float.npy: holds float32; pictures are uint8"),
         ("--samples flat.npy --features f.onnx", "flat.npy: has shape [64]"),
         ("--samples f.onnx --features f.onnx", "f.onnx"),
-        ("--samples small.npy --features f.onnx", "--size (the samples') is 3x2"),
+        ("--samples small.npy --features f.onnx", "--size (the samples') is 2;"),
         ("--samples good.npy --features f.onnx --count 4", "holds 3 samples; --count 4"),
         ("--samples good.npy --features f.onnx --count 0", "--count 0"),
         ("--samples one.npy --features f.onnx", "1 samples are too few"),
