@@ -9,7 +9,7 @@
 //! - [`classifier`]: what samples are judged by
 //! - [`device`]: the same steps on candle's tensors, for CUDA
 //! - [`evaluate`]: likelihoods of held-out pictures; samples against pictures, on the features of any network
-//! - [`train`]: configuration, presets, loop, run folder, checkpoints, pictures
+//! - [`train`]: configuration, presets, plan, loop, run folder, checkpoints, reports, first weights
 //! - [`graph`]: a network with its values as files hold it, from a trained module or an ONNX file
 //! - [`quantize`]: a graph in float32 → the same in integers of 8 bits, and a report of what that costs
 //! - [`export`]: graph → ONNX → compared with the trainer's own through the runtime
