@@ -9,7 +9,7 @@ glibc=2.31 target=aarch64-unknown-linux-gnu
 folder=${CARGO_TARGET_DIR:-$PWD/target}
 export CARGO_TARGET_DIR="$folder"
 
-lean=(--no-default-features --features edgegen-runtime/program)
+lean=(--no-default-features --features edgegen-runtime/program,edgegen-firmware-sim/panel)
 programs=(-p edgegen-runtime -p edgegen-firmware-sim --bin edgegen --bin edgegen-panel)
 # man pages and completions come out of the programs, built for this machine
 cargo build "${programs[@]}" "${lean[@]}" --features edgegen-runtime/manual,edgegen-firmware-sim/manual

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Parser, ValueEnum};
 use edgegen_firmware_sim::names::{DitherName, ScalingName};
 use edgegen_firmware_sim::script::{MOST_PICTURES, Script};
+use edgegen_runtime::arguments::Foreign;
 use edgegen_runtime::model::{Part, Precision};
 
 /// Show what a small display would show
@@ -27,6 +28,8 @@ pub(crate) struct Arguments {
     /// single pictures and walks the first]
     #[arg(long, value_name = "NAME|NUMBER", requires = "model")]
     pub(crate) class: Option<String>,
+    #[command(flatten)]
+    pub(crate) foreign: Foreign,
     /// Show this PNG file instead of a model's pictures
     #[arg(long, value_name = "FILE", conflicts_with_all = ["model", "seed", "walk_to"])]
     pub(crate) frame: Option<PathBuf>,

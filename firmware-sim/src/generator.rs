@@ -70,8 +70,9 @@ impl ModelGenerator {
     /// Pictures of `class`; without one, where the network is told one, a gallery shows each in turn and single
     /// pictures and walks the first.
     ///
-    /// An error when its pictures are too large.
+    /// An error when its pictures are too large, or their range is not known.
     pub fn new(network: generate::Generator, class: Option<u32>) -> Result<Self, SourceError> {
+        network.range()?;
         let image = network.image_shape();
         let shape = bounded(image.channels, image.width, image.height)?;
         Ok(Self { network, shape, class, walk: None })
@@ -150,5 +151,38 @@ impl Generator for StoredPicture {
     fn generate(&mut self, _: Request, pixels: &mut [u8]) -> Result<(), SourceError> {
         pixels.copy_from_slice(&self.pixels);
         Ok(())
+    }
+}
+
+/// Whichever of the two the user asks for: one type, so that everything behind it is compiled once.
+pub enum Source {
+    /// A model's pictures.
+    Model(Box<ModelGenerator>),
+    /// One stored picture.
+    Stored(StoredPicture),
+}
+
+impl Generator for Source {
+    type Error = SourceError;
+
+    fn latent_dim(&self) -> usize {
+        match self {
+            Self::Model(model) => model.latent_dim(),
+            Self::Stored(picture) => picture.latent_dim(),
+        }
+    }
+
+    fn shape(&self) -> PictureShape {
+        match self {
+            Self::Model(model) => model.shape(),
+            Self::Stored(picture) => picture.shape(),
+        }
+    }
+
+    fn generate(&mut self, request: Request, pixels: &mut [u8]) -> Result<(), SourceError> {
+        match self {
+            Self::Model(model) => model.generate(request, pixels),
+            Self::Stored(picture) => picture.generate(request, pixels),
+        }
     }
 }

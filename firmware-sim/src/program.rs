@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use edgegen_firmware::{Button, DisplaySettings, Dither, Generator, GeneratorSettings, Grid};
 use edgegen_firmware_sim::builtin;
-use edgegen_firmware_sim::generator::{ModelGenerator, SourceError, StoredPicture};
+use edgegen_firmware_sim::generator::{ModelGenerator, Source, StoredPicture};
 use edgegen_firmware_sim::names::DitherName;
 use edgegen_firmware_sim::panel::device::SPI_BUFFER;
 use edgegen_firmware_sim::panel::{Device, Ssd1306Device, St7789Device};
@@ -38,9 +38,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         show::format_of(path)?;
         check_writable(path)?;
     }
+    if arguments.foreign.is_given() && arguments.model.is_none() {
+        bail!(
+            "--range, --input, --output and --shape are for the file of another program: give it with --model"
+        );
+    }
     let view = View { out, terminal: nothing_said || arguments.terminal };
     if let Some(path) = &arguments.frame {
-        let source = StoredPicture::read(path)?;
+        let source = Source::Stored(StoredPicture::read(path)?);
         return on_panel(source, &format!("the picture {}", path.display()), arguments, &view);
     }
     let (model, name) = open_model(arguments)?;
@@ -52,7 +57,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let network = model.into_generator(1)?;
     let class = arguments.class.as_ref().map(|class| network.class_named(class)).transpose()?;
     let source = ModelGenerator::new(network, class).with_context(|| name)?;
-    on_panel(source, &about, arguments, &view)
+    on_panel(Source::Model(Box::new(source)), &about, arguments, &view)
 }
 
 /// Where pictures go.
@@ -63,19 +68,16 @@ struct View {
 
 /// The model and what to call it.
 fn open_model(arguments: &Arguments) -> Result<(Model, String)> {
-    let options = OpenOptions::default();
     let Some(path) = &arguments.model else {
         let name = format!("{} (built in)", builtin::NAME);
-        return Ok((Model::from_bytes(builtin::MODEL, &name, &options)?, name));
+        return Ok((Model::from_bytes(builtin::MODEL, &name, &OpenOptions::default())?, name));
     };
     let name = path.display().to_string();
+    let options = arguments.foreign.options();
     Ok((Model::open_named(path, arguments.part, arguments.precision, &options)?, name))
 }
 
-fn on_panel<G>(source: G, about: &str, arguments: &Arguments, view: &View) -> Result<()>
-where
-    G: Generator<Error = SourceError> + Send,
-{
+fn on_panel(source: Source, about: &str, arguments: &Arguments, view: &View) -> Result<()> {
     match arguments.panel {
         PanelName::St7789 => {
             let hertz = arguments.bus_hz.unwrap_or(SPI_HZ);
@@ -111,18 +113,14 @@ struct Panel {
     dither: Dither,
 }
 
-fn play<G, D>(
-    source: G,
+fn play<D: Device>(
+    source: Source,
     about: &str,
     device: &mut D,
     panel: &Panel,
     arguments: &Arguments,
     view: &View,
-) -> Result<()>
-where
-    G: Generator<Error = SourceError> + Send,
-    D: Device,
-{
+) -> Result<()> {
     let steps = match (arguments.walk_to, arguments.frames) {
         (Some(_), Some(1)) => bail!("a walk takes at least 2 pictures: give --frames 2 or more"),
         (Some(_), frames) => frames.unwrap_or(LEG),

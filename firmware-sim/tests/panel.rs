@@ -6,6 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
+#[path = "../../runtime/tests/common/mod.rs"]
+mod foreign;
+
 const WIDTH: usize = 80;
 const HEIGHT: usize = 64;
 
@@ -146,6 +149,9 @@ fn a_bad_configuration_is_one_line_with_its_place() {
         ("panel = \"st7789\"\n", vec!["st7789", "framebuffer"]),
         ("device = \"/dev/fb7\"\n", vec!["/dev/fb7", "no framebuffer"]),
         ("class = \"7\"\n", vec!["class"]),
+        ("range = \"dark\"\n", vec!["edgegen.toml", "dark", "unit, signed or auto"]),
+        ("shape = \"100\"\n", vec!["edgegen.toml", "100", "N,100"]),
+        ("output = \"y\"\n", vec!["no output is called \"y\""]),
         ("show = \"film\"\n", vec!["line 3", "film", "walk"]),
         ("seed =\n", vec!["line 3"]),
     ] {
@@ -158,6 +164,33 @@ fn a_bad_configuration_is_one_line_with_its_place() {
     std::fs::remove_file(folder.path().join("edgegen.toml")).unwrap();
     let output = run(folder.path(), &["--check"]);
     assert!(String::from_utf8(output.stderr).unwrap().contains("cannot read"));
+}
+
+/// The configuration says what the file of another program does not, and messages name its keys, not flags.
+#[test]
+fn keys_say_what_a_foreign_file_does_not() {
+    for (model, expected, key) in [
+        (foreign::foreign_generator(-1, "Identity"), "range = \"unit\"", "range = \"unit\"\n"),
+        (
+            foreign::foreign_generator(-1, "Tanh").output("b", &[-1, 8, 4, 4]),
+            "the key output",
+            "output = \"picture\"\n",
+        ),
+    ] {
+        let folder = tree(32, "");
+        std::fs::write(folder.path().join("foreign.onnx"), model.bytes()).unwrap();
+        let file = folder.path().join("foreign.onnx");
+        let write = |more: &str| {
+            let text = format!("model = {:?}\n{more}", file.display().to_string());
+            std::fs::write(folder.path().join("edgegen.toml"), text).unwrap();
+            run(folder.path(), &["--check"])
+        };
+        let refused = write("");
+        let text = String::from_utf8(refused.stderr).unwrap();
+        assert!(!refused.status.success() && text.contains(expected) && !text.contains("--"), "{text}");
+        let accepted = write(key);
+        assert!(accepted.status.success(), "{accepted:?}");
+    }
 }
 
 #[test]

@@ -13,13 +13,20 @@ use image::AnimationDecoder;
 use image::codecs::gif::GifDecoder;
 use tract_onnx::pb::tensor_proto::DataType;
 
-/// A folder with a small VAE in `vae` and a small colour generator in `foreign.onnx`.
+/// A folder with a small VAE in `vae`, and small generators of other programs: one that says all (`foreign.onnx`), one
+/// whose range is not known, one with two outputs, one with classes that have no names.
 fn folder() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     fs::create_dir(folder.path().join("vae")).unwrap();
     models::write_folder(&folder.path().join("vae"));
-    let generator = models::foreign_generator(-1, "Tanh");
-    fs::write(folder.path().join("foreign.onnx"), generator.bytes()).unwrap();
+    for (name, model) in [
+        ("foreign.onnx", models::foreign_generator(-1, "Tanh")),
+        ("raw.onnx", models::foreign_generator(-1, "Identity")),
+        ("two.onnx", models::foreign_generator(-1, "Tanh").output("b", &[-1, 8, 4, 4])),
+        ("conditional.onnx", models::conditional(4)),
+    ] {
+        fs::write(folder.path().join(name), model.bytes()).unwrap();
+    }
     five().save(folder.path().join("five.png")).unwrap();
     folder
 }
@@ -92,6 +99,17 @@ fn foreign_models_and_large_pictures_are_shown() {
     for panel in ["st7789", "ssd1306"] {
         sim_ok(folder.path(), &["--frame", "large.png", "--panel", panel, "--out", "out.png"]);
     }
+}
+
+#[test]
+fn flags_say_what_a_foreign_file_does_not() {
+    let folder = folder();
+    let picture = |arguments: &[&str]| bytes(folder.path(), arguments, "out.png");
+    let signed = picture(&["--model", "raw.onnx", "--range", "signed"]);
+    assert!(signed != picture(&["--model", "raw.onnx", "--range", "unit"]));
+    picture(&["--model", "two.onnx", "--output", "picture"]);
+    picture(&["--model", "foreign.onnx", "--input", "z", "--shape", "N,6,1,1", "--range", "auto"]);
+    picture(&["--model", "conditional.onnx", "--class", "3"]);
 }
 
 #[test]
@@ -186,6 +204,14 @@ fn what_is_wrong_is_said_in_one_line() {
         (vae(&["--out", "nowhere/out.png"]), 1, "nowhere/out.png"),
         (vae(&["--walk-to", "3", "--frames", "1", "--out", "out.png"]), 1, "at least 2"),
         (vae(&["--script", "hold", "--out", "out.png"]), 1, "no picture"),
+        (model("raw.onnx"), 1, "raw.onnx: the range of its pictures is not known: give --range unit"),
+        (model("two.onnx"), 1, "choose one with --output from"),
+        (model("conditional.onnx"), 1, "choose one"),
+        ([&model("conditional.onnx")[..], &["--class", "99999999999"]].concat(), 1, "from 0 to 3"),
+        ([&model("two.onnx")[..], &["--output", "c"]].concat(), 1, "no output is called \"c\""),
+        ([&model("foreign.onnx")[..], &["--shape", "N,7,1,1"]].concat(), 1, "N,6,1,1"),
+        ([&model("foreign.onnx")[..], &["--range", "dark"]].concat(), 2, "unit, signed or auto"),
+        (vec!["--range", "unit", "--out", "out.png"], 1, "--model"),
         (vae(&["--panel", "crt"]), 2, "crt"),
         (vae(&["--dither", "random"]), 2, "random"),
         (vae(&["--frames", "0"]), 2, "0"),

@@ -13,6 +13,7 @@
 //! - [`generate`]: latents, decoders and generators, encoders, frames.
 //! - `pictures` (feature `pictures`): PNG grids, GIF animations, `.npy` arrays.
 //! - [`measure`]: times, memory, instruction sets, threads.
+//! - `arguments` (feature `arguments`): the command-line arguments that programs share that open a model.
 //! - `manual` (feature `manual`): man pages and completions of the programs.
 //!
 //! The program `edgegen` (feature `program`) is a thin layer of commands on top.
@@ -47,6 +48,8 @@
 //! # }
 //! ```
 
+#[cfg(feature = "arguments")]
+pub mod arguments;
 pub mod files;
 pub mod generate;
 #[cfg(feature = "manual")]

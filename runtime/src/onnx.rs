@@ -440,7 +440,8 @@ mod tests {
             }],
             initializer: vec![tensor],
             input: vec![ValueInfoProto { name: "x".into(), r#type: Some(TypeProto { tensor_type }) }],
-            sparse_initializer: vec![Bytes::from_static(b"sparse")],
+            // a SparseTensorProto with one dimension, of 5
+            sparse_initializer: vec![Bytes::from_static(&[0x1a, 1, 5])],
             ..GraphProto::default()
         };
         let opset = OperatorSetIdProto { domain: String::new(), version: 17 };
@@ -482,6 +483,6 @@ mod tests {
             outer.extend(&nested);
             nested = outer;
         }
-        assert!(AttributeProto::decode(&*nested).is_err() && GraphProto::decode(&*nested).is_err());
+        assert!(GraphProto::decode(&*nested).is_err());
     }
 }

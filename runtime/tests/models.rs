@@ -6,6 +6,7 @@ use common::{Builder, LATENT, decoder, encoder, foreign_generator, int};
 use edgegen_runtime::generate::Latents;
 use edgegen_runtime::model::{
     ImageShape, Kind, Metadata, Model, ModelFolder, OpenOptions, Part, PixelFormat, Precision, Range,
+    Spelling,
 };
 use edgegen_runtime::{Error, Result};
 use tract_onnx::pb::tensor_proto::DataType;
@@ -37,7 +38,7 @@ fn facts_come_from_metadata_and_graph() {
     assert_eq!(facts.image, ImageShape { channels: 1, height: 28, width: 28 });
     assert_eq!(
         (facts.range, facts.pixel_format, facts.precision),
-        (Range::Unit, PixelFormat::Gray8, Precision::Fp32)
+        (Some(Range::Unit), PixelFormat::Gray8, Precision::Fp32)
     );
     assert_eq!(facts.metadata.kind, Some(Kind::Vae));
     assert_eq!((facts.opset, facts.ir_version), (17, 8));
@@ -55,15 +56,58 @@ fn facts_come_from_metadata_and_graph() {
 fn a_foreign_generator_is_known_by_its_shapes() {
     let model = open(&foreign_generator(-1, "Tanh")).unwrap();
     let facts = model.facts();
-    assert_eq!((facts.part, facts.latent_dim, facts.range), (Part::Generator, 6, Range::Signed));
+    assert_eq!((facts.part, facts.latent_dim, facts.range), (Part::Generator, 6, Some(Range::Signed)));
     assert_eq!(facts.image.to_string(), "3x8x8");
     assert_eq!((facts.precision, facts.metadata.kind), (Precision::Fp32, None));
     assert_eq!(facts.macs, Some(6 * 8 * 16 + 16 * 8 * 3 * 16));
-    assert_eq!(open(&foreign_generator(-1, "Sigmoid")).unwrap().facts().range, Range::Unit);
+    assert_eq!(open(&foreign_generator(-1, "Sigmoid")).unwrap().facts().range, Some(Range::Unit));
 
-    refused(open(&foreign_generator(-1, "Identity")), "--range");
     let options = OpenOptions { range: Some(Range::Unit), ..Default::default() };
-    assert_eq!(open_with(&foreign_generator(-1, "Identity"), options).unwrap().facts().range, Range::Unit);
+    let known = open_with(&foreign_generator(-1, "Identity"), options).unwrap();
+    assert_eq!(known.facts().range, Some(Range::Unit));
+}
+
+#[test]
+fn a_network_without_a_range_has_values_and_no_pictures() {
+    let latents = Latents::from_seed(1, 0, 2, 6, 1.0);
+    for (spelling, expected) in [(Spelling::Flags, "--range signed"), (Spelling::Keys, "range = \"signed\"")]
+    {
+        let options = OpenOptions { spelling, ..Default::default() };
+        let model = open_with(&foreign_generator(-1, "Identity"), options).unwrap();
+        assert_eq!(model.facts().range, None);
+        let mut generator = model.into_generator(1).unwrap();
+        assert_eq!(generator.run(latents.values(), &[]).unwrap().len(), 2 * 3 * 8 * 8);
+        let mut pixels = [0; 3 * 8 * 8];
+        for error in [
+            generator.range().unwrap_err(),
+            generator.frames(&latents, &[]).unwrap_err(),
+            generator.frame_into(latents.row(0), None, &mut pixels).unwrap_err(),
+        ] {
+            assert!(error.to_string().contains(expected), "{error}");
+        }
+    }
+}
+
+#[test]
+fn the_user_tells_a_shape_that_the_file_leaves_open() {
+    let open_input = |dims: &[i64], shape: Option<&str>| {
+        let mut model = foreign_generator(-1, "Tanh");
+        let graph = model.proto.graph.as_mut().unwrap();
+        graph.input[0] =
+            Builder::new().input("z", dims, DataType::Float).proto.graph.unwrap().input.remove(0);
+        let shape = shape.map(|shape| shape.parse().unwrap());
+        open_with(&model, OpenOptions { shape, ..Default::default() })
+    };
+    refused(open_input(&[-1, -1, 1, 1], None), "--shape");
+    refused(open_input(&[-1, -1, -1, -1], None), "--shape");
+    for shape in ["N,6,1,1", "1,6,1,1"] {
+        let model = open_input(&[-1, -1, -1, -1], Some(shape)).unwrap();
+        assert_eq!((model.facts().latent_dim, model.facts().part), (6, Part::Generator), "{shape}");
+        assert!(model.into_generator(1).is_ok());
+    }
+    refused(open_input(&[-1, 6, 1, 1], Some("N,7,1,1")), "not (N,7,1,1)");
+    refused(open_input(&[-1, 6, 1, 1], Some("N,6")), "not (N,6)");
+    assert_eq!(open_input(&[2, 6, 1, 1], Some("N,6,1,1")).unwrap().into_generator(1).unwrap().batch(), 2);
 }
 
 #[test]
@@ -167,7 +211,8 @@ fn of_several_outputs_one_is_chosen() {
     let model = foreign_generator(-1, "Tanh").output("c", &[-1, 3, 8, 8]);
     refused(open(&model), "--output");
     let choose = |name: &str| {
-        open_with(&model, OpenOptions { output: Some(name.into()), range: Some(Range::Signed), input: None })
+        let range = Some(Range::Signed);
+        open_with(&model, OpenOptions { output: Some(name.into()), range, ..OpenOptions::default() })
     };
     assert_eq!(choose("picture").unwrap().facts().operators.len(), 3);
     assert_eq!(choose("c").unwrap().facts().operators.len(), 2, "Tanh is not needed");
@@ -276,7 +321,10 @@ fn metadata_has_to_agree_with_the_graph() {
     refused(with(Metadata { latent_dim: Some(7), ..metadata() }), "edgegen.latent_dim is 7");
     refused(with(Metadata { pixel_format: Some(PixelFormat::Gray8), ..metadata() }), "edgegen.pixel_format");
     refused(with(Metadata { part: Some(Part::Encoder), ..metadata() }), "neither a latent");
-    assert_eq!(with(Metadata { range: Some(Range::Unit), ..metadata() }).unwrap().facts().range, Range::Unit);
+    assert_eq!(
+        with(Metadata { range: Some(Range::Unit), ..metadata() }).unwrap().facts().range,
+        Some(Range::Unit)
+    );
     let mut bad = foreign_generator(-1, "Tanh").metadata(&Metadata { seed: Some(1), ..metadata() });
     bad.proto.metadata_props[0].value = "one".into();
     refused(open(&bad), "edgegen.seed");

@@ -15,7 +15,8 @@ const SAME: f32 = 0.0;
 struct Place(tempfile::TempDir);
 
 impl Place {
-    /// A folder with `model/` (the small VAE), `decoder.onnx` and `foreign.onnx`.
+    /// A folder with `model/` (the small VAE), `decoder.onnx`, `foreign.onnx`, whose range is not known, and
+    /// `conditional.onnx`, whose 4 classes have no names.
     fn new() -> Self {
         let place = Self(tempfile::tempdir().unwrap());
         std::fs::create_dir(place.path("model")).unwrap();
@@ -23,6 +24,7 @@ impl Place {
         std::fs::write(place.path("decoder.onnx"), common::decoder().bytes()).unwrap();
         std::fs::write(place.path("foreign.onnx"), common::foreign_generator(-1, "Identity").bytes())
             .unwrap();
+        std::fs::write(place.path("conditional.onnx"), common::conditional(4).bytes()).unwrap();
         place
     }
 
@@ -97,6 +99,45 @@ fn given_latents_are_drawn_like_those_of_a_seed() {
     write_npy(&place.path("z.npy"), &[LATENT], latents.row(0)).unwrap();
     place.succeed("generate model --latent z.npy --out one.npy");
     assert_eq!(read_npy(&place.path("one.npy")).unwrap().0, [1, 1, 28, 28]);
+}
+
+#[test]
+fn arrays_of_other_layouts_are_latents_too() {
+    let place = Place::new();
+    let latents = Latents::from_seed(7, 0, 3, LATENT, 1.0);
+    write_npy(&place.path("z.npy"), &[3, LATENT], latents.values()).unwrap();
+    place.succeed("generate model --latent z.npy --out plain.npy");
+    // the same as numpy.save would write it: float64, in Fortran order, format version 2.0
+    let text = format!("{{'descr': '<f8', 'fortran_order': True, 'shape': (3, {LATENT}), }}\n");
+    let mut bytes = b"\x93NUMPY\x02\x00".to_vec();
+    bytes.extend((text.len() as u32).to_le_bytes());
+    bytes.extend(text.bytes());
+    for column in 0..LATENT {
+        bytes.extend((0..3).flat_map(|row| f64::from(latents.row(row)[column]).to_le_bytes()));
+    }
+    std::fs::write(place.path("double.npy"), bytes).unwrap();
+    place.succeed("generate model --latent double.npy --out double-out.npy");
+    assert_eq!(place.bytes("double-out.npy"), place.bytes("plain.npy"));
+}
+
+#[test]
+fn what_needs_no_range_is_not_asked_for_one() {
+    let place = Place::new();
+    place.succeed("generate foreign.onnx --seed 7 --count 2 --out raw.npy");
+    place.succeed("walk foreign.onnx --seed 1 --to 2 --frames 3 --out walk.npy");
+    place.succeed("bench foreign.onnx --runs 3");
+    place.succeed("profile foreign.onnx --runs 3");
+    let text = place.succeed("info foreign.onnx");
+    assert!(text.contains("not known: pictures need --range"), "{text}");
+    let json: serde_json::Value = serde_json::from_str(&place.succeed("info foreign.onnx --json")).unwrap();
+    assert_eq!(json["range"], serde_json::Value::Null);
+    // the range decides what pictures look like, and no value
+    place.succeed("generate foreign.onnx --range signed --seed 7 --count 2 --out signed.npy");
+    assert_eq!(place.bytes("signed.npy"), place.bytes("raw.npy"));
+    place.succeed("generate foreign.onnx --range signed --seed 7 --out signed.png");
+    place.succeed("generate foreign.onnx --range unit --seed 7 --out unit.png");
+    assert_ne!(place.bytes("signed.png"), place.bytes("unit.png"));
+    place.succeed("compare foreign.onnx foreign.onnx --range signed --count 2 --runs 10");
 }
 
 #[test]
@@ -218,7 +259,16 @@ fn bad_input_is_refused_in_one_line() {
         ("info decoder.onnx --part encoder", "decoder.onnx"),
         ("info decoder.onnx --precision int8", "decoder.onnx"),
         ("info decoder.onnx --output nothing", "nothing"),
-        ("info foreign.onnx", "--range"),
+        ("generate foreign.onnx --out x.png", "--range signed"),
+        ("generate foreign.onnx --out x.gif", "--range signed"),
+        ("walk foreign.onnx --seed 1 --to 2 --out x.gif", "--range signed"),
+        ("compare foreign.onnx foreign.onnx", "--range signed"),
+        ("generate foreign.onnx --shape N,7,1,1 --out x.npy", "N,6,1,1"),
+        ("generate decoder.onnx --class 99999999999 --out x.png", "not conditioned on a class"),
+        ("generate conditional.onnx --class 99999999999 --out x.png", "from 0 to 3"),
+        ("generate conditional.onnx --class 4 --out x.npy", "from 0 to 3"),
+        ("generate conditional.onnx --class seven --out x.png", "from 0 to 3"),
+        ("generate conditional.onnx --out x.png", "--class"),
         ("generate cut.onnx --out x.png", "cut.onnx"),
         ("generate model --part encoder --out x.png", "encoder"),
         ("generate model --out x.jpg", ".png, .gif or .npy"),
@@ -271,6 +321,8 @@ fn wrong_usage_is_told_by_the_command_line() {
         "walk model --out x.gif",
         "info decoder.onnx --range dark",
         "info model --precision fp8",
+        "info decoder.onnx --shape 8",
+        "generate model --out x.png --seed 99999999999999999999999",
     ] {
         let output = place.run(arguments);
         assert_eq!(output.status.code(), Some(2), "{arguments}");

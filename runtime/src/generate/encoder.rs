@@ -1,7 +1,7 @@
 //! An encoder that is ready to run.
 
 use crate::model::limits::check_count;
-use crate::model::{Facts, ImageShape, Network, Range};
+use crate::model::{Facts, ImageShape, Network, Range, Spelling};
 use crate::{Error, Result};
 
 /// Turns pictures into posteriors. Made by [`Model::into_encoder`](crate::model::Model::into_encoder).
@@ -10,8 +10,9 @@ pub struct Encoder {
     network: Network,
     latent_dim: usize,
     image: ImageShape,
-    range: Range,
+    range: Option<Range>,
     batch: usize,
+    spelling: Spelling,
 }
 
 /// The posterior of some pictures: normal and independent per value.
@@ -24,8 +25,15 @@ pub struct Posterior {
 }
 
 impl Encoder {
-    pub(crate) fn new(name: String, facts: &Facts, network: Network, batch: usize) -> Self {
-        Self { name, network, latent_dim: facts.latent_dim, image: facts.image, range: facts.range, batch }
+    pub(crate) fn new(
+        name: String,
+        facts: &Facts,
+        network: Network,
+        batch: usize,
+        spelling: Spelling,
+    ) -> Self {
+        let Facts { latent_dim, image, range, .. } = *facts;
+        Self { name, network, latent_dim, image, range, batch, spelling }
     }
 
     /// Values of one latent.
@@ -39,8 +47,11 @@ impl Encoder {
     }
 
     /// Range that pictures are expected in.
-    pub fn range(&self) -> Range {
-        self.range
+    ///
+    /// # Errors
+    /// If neither the file nor the options that it was opened with tell it.
+    pub fn range(&self) -> Result<Range> {
+        self.range.ok_or_else(|| self.spelling.no_range(&self.name))
     }
 
     /// Pictures of one run of the network.
@@ -48,7 +59,7 @@ impl Encoder {
         self.batch
     }
 
-    /// Encodes `images`, (n, C, H, W) in [`Self::range`] with any n from 1.
+    /// Encodes `images`, (n, C, H, W) in the range that it was trained on with any n from 1.
     ///
     /// # Errors
     /// If the length is not a multiple of a picture's, or exceeds the

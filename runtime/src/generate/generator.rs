@@ -3,7 +3,7 @@
 use super::latents::check_finite;
 use super::{Frame, Latents, to_pixels};
 use crate::model::limits::check_count;
-use crate::model::{Facts, ImageShape, Network, PixelFormat, Range};
+use crate::model::{Facts, ImageShape, Network, PixelFormat, Range, Spelling};
 use crate::{Error, Result};
 
 /// The number of a class among `names`, by its name or number.
@@ -32,8 +32,9 @@ pub struct Generator {
     latent_dim: usize,
     image: ImageShape,
     format: PixelFormat,
-    range: Range,
+    range: Option<Range>,
     batch: usize,
+    spelling: Spelling,
     /// Names of the classes, as far as the file tells them.
     classes: Vec<String>,
     /// The input that tells each picture's class, if there is one.
@@ -45,9 +46,15 @@ pub struct Generator {
 }
 
 impl Generator {
-    pub(crate) fn new(name: String, facts: &Facts, network: Network, batch: usize) -> Self {
+    pub(crate) fn new(
+        name: String,
+        facts: &Facts,
+        network: Network,
+        batch: usize,
+        spelling: Spelling,
+    ) -> Self {
         let pixels = match &network {
-            Network::Kernels(program) => program.pixel_table(facts.range),
+            Network::Kernels(program) => facts.range.and_then(|range| program.pixel_table(range)),
             Network::Stock(_) => None,
         };
         Self {
@@ -59,6 +66,7 @@ impl Generator {
             format: facts.pixel_format,
             range: facts.range,
             batch,
+            spelling,
             classes: facts.metadata.classes.clone(),
             class_input: facts.class_input.clone(),
             values: Vec::new(),
@@ -76,8 +84,11 @@ impl Generator {
     }
 
     /// Range of [`Self::run`]'s values.
-    pub fn range(&self) -> Range {
-        self.range
+    ///
+    /// # Errors
+    /// If neither the file nor the options that it was opened with tell it: then there are values, and no pictures.
+    pub fn range(&self) -> Result<Range> {
+        self.range.ok_or_else(|| self.spelling.no_range(&self.name))
     }
 
     /// Whether it is to be told the class of each picture.
@@ -102,18 +113,25 @@ impl Generator {
     /// # Errors
     /// [`Error::Invalid`] if the network is told no class, or has no such class.
     pub fn class_named(&self, class: &str) -> Result<u32> {
+        let name = &self.name;
         if !self.is_conditional() {
-            return Err(Error::invalid(format_args!("class {class}: {} is told no class", self.name)));
+            return Err(Error::invalid(format_args!(
+                "class {class}: {name} is not conditioned on a class; leave it out"
+            )));
         }
-        if self.classes.is_empty() {
-            return class.parse().map_err(|_| {
-                let name = &self.name;
-                Error::invalid(format_args!(
-                    "class {class}: {name} does not tell its classes' names; give a number"
-                ))
-            });
+        if !self.classes.is_empty() {
+            return class_named(&self.classes, class);
         }
-        class_named(&self.classes, class)
+        let last = match &self.network {
+            Network::Kernels(program) => program.classes().and_then(|classes| u32::try_from(classes).ok()),
+            Network::Stock(_) => None,
+        };
+        let last = last.map_or(u32::MAX, |classes| classes.saturating_sub(1));
+        class.parse().ok().filter(|class| *class <= last).ok_or_else(|| {
+            Error::invalid(format_args!(
+                "there is no class {class}: {name} has numbers for its classes, no names; give one from 0 to {last}"
+            ))
+        })
     }
 
     /// Latents of one run of the network.
@@ -162,12 +180,12 @@ impl Generator {
     /// The pictures of some latents, ready to be seen; `classes` as in [`Self::run`].
     ///
     /// # Errors
-    /// As [`Self::run`].
+    /// As [`Self::run`] and [`Self::range`].
     pub fn frames(&mut self, latents: &Latents, classes: &[u32]) -> Result<Vec<Frame>> {
         self.check_dim(latents.dim())?;
         check_count(latents.count(), self.image.values())?;
         self.check_classes(latents.count(), classes)?;
-        let (image, format, range) = (self.image, self.format, self.range);
+        let (image, format, range) = (self.image, self.format, self.range()?);
         let black = || Frame::black(image.width, image.height, format);
         let mut frames: Vec<Frame> = (0..latents.count()).map(|_| black()).collect();
         let rows = latents.values().chunks(self.batch * self.latent_dim);
@@ -193,7 +211,7 @@ impl Generator {
     /// lasts. Fastest with a batch of 1.
     ///
     /// # Errors
-    /// As [`Self::run`], and if `pixels` does not have the size of a picture.
+    /// As [`Self::run`] and [`Self::range`], and if `pixels` does not have the size of a picture.
     pub fn frame_into(&mut self, latent: &[f32], class: Option<u32>, pixels: &mut [u8]) -> Result<()> {
         self.check_dim(latent.len())?;
         if pixels.len() != self.image.values() {
@@ -213,7 +231,7 @@ impl Generator {
             let drawn = program.pixels(latent, class, table, pixels);
             return drawn.map_err(|reason| Error::run(&self.name, reason));
         }
-        let (image, range) = (self.image, self.range);
+        let (image, range) = (self.image, self.range()?);
         to_pixels(range, image, self.run(latent, class.as_slice())?, pixels);
         Ok(())
     }

@@ -213,13 +213,18 @@ impl Program {
         Ok(())
     }
 
-    /// Whether there is a row for a class.
-    pub(crate) fn check_class(&self, class: u32) -> Result<(), String> {
+    /// How many classes there are, if the network has a row for each.
+    pub(crate) fn classes(&self) -> Option<usize> {
         let known = self.steps.iter().filter_map(|step| match step {
             Step::ClassFloats { classes, .. } | Step::ClassLevels { classes, .. } => Some(*classes),
             _ => None,
         });
-        match known.min() {
+        known.min()
+    }
+
+    /// Whether there is a row for a class.
+    pub(crate) fn check_class(&self, class: u32) -> Result<(), String> {
+        match self.classes() {
             Some(known) if class as usize >= known => {
                 Err(format!("there is no class {class}: there are {known}"))
             }

@@ -6,7 +6,7 @@ use super::kinds::{ImageShape, Part, PixelFormat, Precision, Range};
 use super::metadata::{Metadata, keys};
 use super::network::Reason;
 use super::stock::Typed;
-use super::{OpenOptions, limits};
+use super::{OpenOptions, Spelling, limits};
 use crate::lower::Done;
 use crate::measure::Arithmetic;
 use crate::onnx::{GraphProto, ModelProto, NodeProto};
@@ -24,8 +24,8 @@ pub struct Facts {
     pub latent_dim: usize,
     /// Size of a picture.
     pub image: ImageShape,
-    /// Range of the network's pictures.
-    pub range: Range,
+    /// Range of the network's pictures, if the file or its opener tells it: raw values do without.
+    pub range: Option<Range>,
     /// Meaning of the picture's channels.
     pub pixel_format: PixelFormat,
     /// Numbers that the weights are stored in.
@@ -147,13 +147,15 @@ pub(super) struct Input {
 }
 
 impl Input {
-    pub(super) fn of(port: &Port, metadata: &Metadata, file: &str) -> Result<Self> {
+    pub(super) fn of(port: &Port, metadata: &Metadata, spelling: Spelling, file: &str) -> Result<Self> {
         let shape = port.shape_text();
         let unusable = |hint: &str| {
             let problem = format!("input {:?} has shape ({shape}): {hint}", port.name);
             Err(Error::unsupported(file, problem))
         };
-        let Some(dims) = &port.dims else { return unusable("the file has to tell it") };
+        let Some(dims) = &port.dims else {
+            return unusable(&format!("the file leaves it out; give it with {}", spelling.name("shape")));
+        };
         let fixed_batch = match dims.first().map(|dim| (dim, dim.size())) {
             Some((graph::Dim::Symbol(_), _)) => None,
             Some((_, Some(batch))) if (1..=limits::MAX_BATCH).contains(&batch) => Some(batch),
@@ -172,14 +174,19 @@ impl Input {
             }
             (false, [Some(1 | 3), Some(_), Some(_)]) => {}
             (true, _) => return unusable("a latent should be (N, L) or (N, L, 1, 1)"),
-            (false, _) => {
-                return unusable(
-                    "this is neither a latent, (N, L) or (N, L, 1, 1), nor a picture, (N, 1 or 3, H, W)",
-                );
+            (false, row) => {
+                let open = format!("; give sizes that it leaves open with {}", spelling.name("shape"));
+                return unusable(&format!(
+                    "this is neither a latent, (N, L) or (N, L, 1, 1), nor a picture, (N, 1 or 3, H, W){}",
+                    if row.contains(&None) { &open } else { "" }
+                ));
             }
         }
         let Some(row) = row.into_iter().collect::<Option<Vec<usize>>>() else {
-            return unusable("the size of a latent is told neither here nor in the metadata");
+            return unusable(&format!(
+                "the size of a latent is told neither here nor in the metadata; give it with {}",
+                spelling.name("shape")
+            ));
         };
         Ok(Self { fixed_batch, row, is_latent })
     }
@@ -235,11 +242,7 @@ impl Evidence<'_> {
 
         let graph = self.proto.graph.as_ref().ok_or_else(|| Error::malformed(file, "it holds no graph"))?;
         let last_node = part.draws().then(|| graph::range_of_last_node(graph, &selection.outputs[0].name));
-        let range = self.options.range.or(self.metadata.range).or(last_node.flatten()).ok_or_else(|| {
-            let problem =
-                "the range of its pictures is not known: give --range unit (0 to 1) or signed (-1 to 1)";
-            Error::unsupported(file, problem)
-        })?;
+        let range = self.options.range.or(self.metadata.range).or(last_node.flatten());
         let macs = self.macs.map(|macs| macs / self.batch as u64);
         Ok(Facts {
             part,

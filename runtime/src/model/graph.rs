@@ -5,7 +5,7 @@
 //! chosen outputs need: what is left has one float32 input and, if it is told classes, an int64 one behind it.
 
 use super::kinds::{Precision, Range};
-use super::{Metadata, OpenOptions, limits, stock};
+use super::{InputShape, Metadata, OpenOptions, limits, stock};
 use crate::error::one_line;
 use crate::onnx::{DataType, EXTERNAL, GraphProto, ModelProto, NodeProto, Size, TensorProto, ValueInfoProto};
 use crate::{Error, Result};
@@ -31,6 +31,13 @@ pub(super) enum Dim {
 }
 
 impl Dim {
+    fn of(size: Option<usize>) -> Self {
+        match size.and_then(|size| i64::try_from(size).ok()) {
+            Some(size) => Self::Fixed(size),
+            None => Self::Symbol("N".into()),
+        }
+    }
+
     /// The size, if it is fixed and not negative.
     pub(super) fn size(&self) -> Option<usize> {
         match self {
@@ -62,6 +69,26 @@ impl Port {
             Dim::Symbol(symbol) => symbol.clone(),
         });
         texts.collect::<Vec<_>>().join(",")
+    }
+
+    /// Takes a shape from the user where the file leaves sizes open.
+    fn settle(&mut self, shape: &InputShape, file: &str) -> Result<()> {
+        let said = std::iter::once(shape.batch).chain(shape.row.iter().copied().map(Some));
+        let mut said: Vec<Dim> = said.map(Dim::of).collect();
+        let known = self.dims.as_deref().unwrap_or(&said);
+        let agree =
+            |(known, said): (&Dim, &Dim)| known == said || known.size().is_none() || said.size().is_none();
+        if known.len() != said.len() || !known.iter().zip(&said).all(agree) {
+            let problem = format!("input {:?} has shape ({}), not ({shape})", self.name, self.shape_text());
+            return Err(Error::unsupported(file, problem));
+        }
+        for (said, known) in said.iter_mut().zip(self.dims.iter().flatten()) {
+            if said.size().is_none() {
+                *said = known.clone();
+            }
+        }
+        self.dims = Some(said);
+        Ok(())
     }
 
     pub(super) fn dtype_text(&self) -> String {
@@ -211,7 +238,8 @@ fn choose_outputs(
         0 => Err(Error::malformed(file, "it has no output")),
         1 => Ok(ports),
         _ => {
-            let problem = format!("it has several outputs: choose one with --output from {}", list(&ports));
+            let choice = options.spelling.name("output");
+            let problem = format!("it has several outputs: choose one with {choice} from {}", list(&ports));
             Err(Error::unsupported(file, problem))
         }
     }
@@ -341,8 +369,9 @@ fn choose_inputs(
     };
     if ports.len() > 1 {
         let problem = format!(
-            "its output needs several inputs, {}: only one, and one int64 (N) called class, are supported; try another --output",
-            list(&ports)
+            "its output needs several inputs, {}: only one, and one int64 (N) called class, are supported; choose another output with {}",
+            list(&ports),
+            options.spelling.name("output")
         );
         return Err(Error::unsupported(file, problem));
     }
@@ -351,7 +380,11 @@ fn choose_inputs(
             format!("input {:?} is {}: only float32 is supported", chosen.name, chosen.dtype_text());
         return Err(Error::unsupported(file, problem));
     }
-    Ok((chosen.clone(), class))
+    let mut chosen = chosen.clone();
+    if let Some(shape) = &options.shape {
+        chosen.settle(shape, file)?;
+    }
+    Ok((chosen, class))
 }
 
 /// `"mean" (N,32), "log_variance" (N,32)`.

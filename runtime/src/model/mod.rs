@@ -13,6 +13,7 @@ mod kinds;
 pub mod limits;
 mod metadata;
 mod network;
+mod options;
 #[cfg_attr(not(feature = "tract"), path = "no_stock.rs")]
 pub(crate) mod stock;
 
@@ -22,6 +23,7 @@ pub use folder::{MANIFEST, Manifest, ManifestFile, ModelFolder, file_name, sha25
 pub use kinds::{ImageShape, Kind, Part, PixelFormat, Precision, Range};
 pub use metadata::{Metadata, keys};
 pub(crate) use network::Network;
+pub use options::{InputShape, OpenOptions, RangeChoice, Spelling};
 
 use crate::error::one_line;
 use crate::generate::{Encoder, Generator};
@@ -33,17 +35,6 @@ use prost::bytes::Bytes;
 use std::path::Path;
 use stock::Typed;
 
-/// What the user knows about a file and the file does not say.
-#[derive(Clone, Debug, Default)]
-pub struct OpenOptions {
-    /// Range of the network's pictures; `None`: metadata, or else the last node tells.
-    pub range: Option<Range>,
-    /// Name of the input to feed. It has to be the only one that the output needs.
-    pub input: Option<String>,
-    /// Name of the output to read, where there are several.
-    pub output: Option<String>,
-}
-
 /// A checked ONNX model, not yet bound to a batch size.
 pub struct Model {
     name: String,
@@ -51,6 +42,7 @@ pub struct Model {
     engine: Engine,
     /// The only batch size that the file allows, if it fixes one.
     fixed_batch: Option<usize>,
+    spelling: Spelling,
 }
 
 /// What will run a model.
@@ -143,7 +135,7 @@ impl Model {
             return Err(Error::unsupported(name, problem));
         }
         let selection = graph::select(&mut proto, options, &metadata, name)?;
-        let input = facts::Input::of(&selection.input, &metadata, name)?;
+        let input = facts::Input::of(&selection.input, &metadata, options.spelling, name)?;
         let graph = proto.graph.as_mut().ok_or_else(|| Error::malformed(name, "it holds no graph"))?;
         let stored = graph::Stored::of(graph);
         let class = selection.class.as_ref().map(|port| port.name.as_str());
@@ -203,12 +195,20 @@ impl Model {
             Ok(program) => Engine::Kernels(Box::new(program)),
             Err(typed) => Engine::Stock(Box::new(Stock { proto, typed, typed_batch: batch, row })),
         };
-        Ok(Self { name: name.to_string(), facts, engine, fixed_batch })
+        Ok(Self { name: name.to_string(), facts, engine, fixed_batch, spelling: options.spelling })
     }
 
     /// What the file is.
     pub fn facts(&self) -> &Facts {
         &self.facts
+    }
+
+    /// Range of the network's pictures.
+    ///
+    /// # Errors
+    /// If neither the file nor the options that it was opened with tell it.
+    pub fn range(&self) -> Result<Range> {
+        self.facts.range.ok_or_else(|| self.spelling.no_range(&self.name))
     }
 
     /// Makes the decoder or generator ready to run `batch` latents at once, or as many as the file
@@ -220,8 +220,9 @@ impl Model {
         if !self.facts.part.draws() {
             return Err(Error::unsupported(&self.name, "this is an encoder: it turns pictures into latents"));
         }
+        let spelling = self.spelling;
         let (name, facts, network, batch) = self.into_network(batch)?;
-        Ok(Generator::new(name, &facts, network, batch))
+        Ok(Generator::new(name, &facts, network, batch, spelling))
     }
 
     /// Makes the encoder ready to run `batch` pictures at once, or as many as the file fixes.
@@ -234,12 +235,13 @@ impl Model {
             let problem = format!("this is a {}: it turns latents into pictures", self.facts.part);
             return Err(Error::unsupported(&self.name, problem));
         }
+        let spelling = self.spelling;
         let (name, facts, network, batch) = self.into_network(batch)?;
-        Ok(Encoder::new(name, &facts, network, batch))
+        Ok(Encoder::new(name, &facts, network, batch, spelling))
     }
 
     fn into_network(self, batch: usize) -> Result<(String, Facts, Network, usize)> {
-        let Self { name, facts, engine, fixed_batch } = self;
+        let Self { name, facts, engine, fixed_batch, .. } = self;
         if batch == 0 || batch > limits::MAX_BATCH {
             return Err(Error::invalid(format_args!("a batch of {batch}: give 1 to {}", limits::MAX_BATCH)));
         }
@@ -276,7 +278,9 @@ fn refused(graph: &GraphProto, refusal: &Refusal) -> String {
 }
 
 fn without_tract(reason: &str) -> String {
-    format!("{reason}; a build with the feature tract may run it")
+    format!(
+        "{reason}; this program was built without tract, which may run it: build it with --features tract"
+    )
 }
 
 fn metadata_of(proto: &ModelProto, name: &str) -> Result<Metadata> {

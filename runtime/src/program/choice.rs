@@ -2,8 +2,9 @@
 
 use anyhow::{Result, bail};
 use clap::Args;
+use edgegen_runtime::arguments::Foreign;
 use edgegen_runtime::generate::Generator;
-use edgegen_runtime::model::{Model, ModelFolder, OpenOptions, Part, Precision, Range};
+use edgegen_runtime::model::{Model, ModelFolder, Part, Precision};
 use std::path::PathBuf;
 
 /// Which file, and what it does not say itself.
@@ -16,39 +17,6 @@ pub(super) struct Choice {
     precision: Option<Precision>,
     #[command(flatten)]
     foreign: Foreign,
-}
-
-const FOREIGN: &str = "For ONNX files of other programs";
-
-#[derive(Args)]
-struct Foreign {
-    /// Values of black and white: 0 and 1, -1 and 1, or as the file's last node tells
-    #[arg(long, help_heading = FOREIGN, value_name = "unit|signed|auto", default_value = "auto", hide_default_value = true)]
-    range: RangeChoice,
-    /// The input to feed
-    #[arg(long, help_heading = FOREIGN, value_name = "NAME")]
-    input: Option<String>,
-    /// The output to read
-    #[arg(long, help_heading = FOREIGN, value_name = "NAME")]
-    output: Option<String>,
-}
-
-/// A range, or `auto`.
-#[derive(Clone, Copy)]
-struct RangeChoice(Option<Range>);
-
-impl std::str::FromStr for RangeChoice {
-    type Err = String;
-
-    fn from_str(word: &str) -> Result<Self, String> {
-        match word {
-            "auto" => Ok(Self(None)),
-            _ => word
-                .parse()
-                .map(|range| Self(Some(range)))
-                .map_err(|_| "use unit, signed or auto".to_string()),
-        }
-    }
 }
 
 /// Which class, where the network is told one.
@@ -83,21 +51,15 @@ impl ClassChoice {
 }
 
 impl Choice {
-    /// A file or folder, and a precision of a folder, with nothing else said.
-    pub(super) fn of(model: PathBuf, precision: Option<Precision>) -> Self {
-        let foreign = Foreign { range: RangeChoice(None), input: None, output: None };
+    /// A file or folder, a precision of a folder, and what a file does not say.
+    pub(super) fn of(model: PathBuf, precision: Option<Precision>, foreign: Foreign) -> Self {
         Self { model, precision, foreign }
-    }
-
-    fn options(&self) -> OpenOptions {
-        let Foreign { range, input, output } = &self.foreign;
-        OpenOptions { range: range.0, input: input.clone(), output: output.clone() }
     }
 
     /// Opens a part of a model folder, or the file, whatever part it is. Without `part` it is the
     /// one that draws.
     pub(super) fn open(&self, part: Option<Part>) -> Result<Model> {
-        Ok(Model::open_named(&self.model, part, self.precision, &self.options())?)
+        Ok(Model::open_named(&self.model, part, self.precision, &self.foreign.options())?)
     }
 
     /// Opens both parts of a model folder: encoder, then decoder.
@@ -109,7 +71,7 @@ impl Choice {
             );
         }
         let folder = ModelFolder::open(&self.model)?;
-        let open = |part| folder.open_part(part, self.precision, &self.options());
+        let open = |part| folder.open_part(part, self.precision, &self.foreign.options());
         Ok((open(Part::Encoder)?, open(Part::Decoder)?))
     }
 

@@ -4,6 +4,7 @@ use super::choice::Choice;
 use super::{print, printable};
 use anyhow::{Result, bail};
 use clap::Args;
+use edgegen_runtime::arguments::Foreign;
 use edgegen_runtime::files::check_writable;
 use edgegen_runtime::generate::{Frame, Generator, Latents};
 use edgegen_runtime::measure::{set_threads, time_runs};
@@ -34,6 +35,9 @@ pub(super) struct Compare {
     /// Write the pictures that are furthest apart: a row of A's above a row of B's
     #[arg(long, value_name = "F.png")]
     out: Option<PathBuf>,
+    /// What A and B do not say; model folders say all.
+    #[command(flatten)]
+    foreign: Foreign,
 }
 
 /// Runs of one before the other's turn.
@@ -48,7 +52,7 @@ struct Side {
 }
 
 impl Side {
-    fn open(name: &str) -> Result<Self> {
+    fn open(name: &str, foreign: &Foreign) -> Result<Self> {
         let (path, precision) = match name.rsplit_once(':') {
             Some((path, precision)) if !Path::new(name).exists() => {
                 (path, Some(precision.parse::<Precision>()))
@@ -60,7 +64,10 @@ impl Side {
         if precision.is_some() && !path.is_dir() {
             bail!("{name}: only a model folder has precisions to name");
         }
-        let model = Choice::of(path, precision).open(None)?;
+        // a folder's own range is the right one, whatever the other side needs
+        let foreign = if path.is_dir() { Foreign::default() } else { foreign.clone() };
+        let model = Choice::of(path, precision, foreign).open(None)?;
+        model.range()?;
         let facts = model.facts().clone();
         Ok(Self { name: name.to_string(), facts, generator: model.into_generator(1)? })
     }
@@ -72,7 +79,7 @@ impl Compare {
             check_writable(path)?;
         }
         set_threads(1)?;
-        let (mut a, mut b) = (Side::open(&self.a)?, Side::open(&self.b)?);
+        let (mut a, mut b) = (Side::open(&self.a, &self.foreign)?, Side::open(&self.b, &self.foreign)?);
         let (dim, image) = (a.facts.latent_dim, a.facts.image);
         if dim != b.facts.latent_dim || image != b.facts.image {
             bail!(
@@ -84,7 +91,7 @@ impl Compare {
             );
         }
         if a.generator.is_conditional() != b.generator.is_conditional() {
-            bail!("only one of {} and {} is told a class", a.name, b.name);
+            bail!("only one of {} and {} is conditioned on a class", a.name, b.name);
         }
         let latents = Latents::from_seed(self.seed, 0, self.count as usize, dim, 1.0);
         let class = |generator: &Generator, index: usize| {

@@ -72,11 +72,12 @@ fn to_text(name: &str, facts: &Facts) -> String {
     line("part", format!("{} {kind}", facts.part));
     line("latent", format!("{} values", facts.latent_dim));
     line("picture", format!("{} (channels x height x width), {}", facts.image, facts.pixel_format));
-    let ends = match facts.range {
-        Range::Unit => "0 to 1",
-        Range::Signed => "-1 to 1",
+    let range = match facts.range {
+        Some(range @ Range::Unit) => format!("{range} (0 to 1)"),
+        Some(range @ Range::Signed) => format!("{range} (-1 to 1)"),
+        None => "not known: pictures need --range unit (0 to 1) or --range signed (-1 to 1)".into(),
     };
-    line("range", format!("{} ({ends})", facts.range));
+    line("range", range);
     line("precision", facts.precision.to_string());
     line(
         "weights",

@@ -32,7 +32,7 @@ impl Reconstruct {
         }
         let (encoder, decoder) = self.choice.open_both()?;
         let (facts, drawn) = (encoder.facts(), decoder.facts());
-        let (image, range) = (facts.image, facts.range);
+        let (image, range) = (facts.image, encoder.range()?);
         if (image, facts.latent_dim) != (drawn.image, drawn.latent_dim) {
             bail!(
                 "{}: its encoder ({image}, latent {}) and its decoder ({}, latent {}) do not go together",

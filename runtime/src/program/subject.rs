@@ -36,13 +36,13 @@ impl Subject {
         }
     }
 
-    /// One run up to what a user gets: frames, or a posterior.
+    /// One run up to what a user gets: frames, or values if their range is not known, or a posterior.
     pub(super) fn first(&mut self) -> edgegen_runtime::Result<()> {
         match self {
-            Self::Draws { generator, latents, classes } => {
+            Self::Draws { generator, latents, classes } if generator.range().is_ok() => {
                 generator.frames(latents, classes).map(|frames| drop(black_box(frames)))
             }
-            Self::Encodes { .. } => self.run(),
+            Self::Draws { .. } | Self::Encodes { .. } => self.run(),
         }
     }
 

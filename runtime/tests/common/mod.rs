@@ -240,6 +240,23 @@ pub(crate) fn foreign_generator(batch: i64, last: &str) -> Builder {
         .output("picture", &[batch, 3, 8, 8])
 }
 
+/// A conditional generator of another program: z (N, 6) and class (N) → picture (N, 1, 4, 4). Its classes have no names.
+pub(crate) fn conditional(classes: i64) -> Builder {
+    Builder::new()
+        .input("z", &[-1, 6], DataType::Float)
+        .input("class", &[-1], DataType::Int64)
+        .random("table", &[classes, 2], 1.0)
+        .node("Gather", &["table", "class"], &["row"], vec![int("axis", 0)])
+        .node("Concat", &["z", "row"], &["both"], vec![int("axis", 1)])
+        .random("w", &[16, 8], 0.5)
+        .random("b", &[16], 0.5)
+        .node("Gemm", &["both", "w", "b"], &["flat"], vec![int("transB", 1)])
+        .shape("planes", &[-1, 1, 4, 4])
+        .node("Reshape", &["flat", "planes"], &["planar"], vec![])
+        .node("Tanh", &["planar"], &["picture"], vec![])
+        .output("picture", &[-1, 1, 4, 4])
+}
+
 /// Writes `encoder.fp32.onnx`, `decoder.fp32.onnx` and `model.json`.
 pub(crate) fn write_folder(folder: &Path) {
     let mut files = Vec::new();

@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use edgegen_runtime::generate::{Generator, Latents};
-use edgegen_runtime::model::{ImageShape, Model, ModelFolder, OpenOptions, Precision, Range, limits};
+use edgegen_runtime::model::{ImageShape, Model, ModelFolder, OpenOptions, Precision, limits};
 use edgegen_runtime::pictures::{NpyValues, picture_dimensions, read_npy_values, read_picture};
 use rayon::prelude::*;
 
@@ -41,8 +41,8 @@ pub struct SampleOptions {
     pub count: Option<usize>,
     /// Which latents a generator is given: sample i depends on the seed and i alone.
     pub seed: u64,
-    /// Range of a generator's pictures, if its file does not tell.
-    pub range: Option<Range>,
+    /// What a generator's file does not tell.
+    pub open: OpenOptions,
     /// Which of the precisions in a model folder; `None`: its default.
     pub precision: Option<Precision>,
     /// The class that a conditional generator draws, by name or number; `None`: each in turn.
@@ -202,13 +202,13 @@ impl Samples {
     /// The pictures that `edgegen generate` draws from the same seed: one latent at a time.
     fn drawn(path: &Path, options: &SampleOptions) -> Result<Self> {
         let open = || -> Result<Generator> {
-            let open = OpenOptions { range: options.range, ..OpenOptions::default() };
             let model = if path.is_dir() {
                 let folder = ModelFolder::open(path)?;
-                folder.open_part(folder.drawing_part()?, options.precision, &open)?
+                folder.open_part(folder.drawing_part()?, options.precision, &options.open)?
             } else {
-                Model::open(path, &open)?
+                Model::open(path, &options.open)?
             };
+            model.range()?;
             if let Some(precision) =
                 options.precision.filter(|precision| *precision != model.facts().precision)
             {

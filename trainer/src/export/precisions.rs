@@ -165,10 +165,10 @@ impl Source {
         }
         drop(proto);
         let model = Model::from_bytes(&bytes, name, options)?;
-        let facts = model.facts().clone();
+        let (facts, range) = (model.facts().clone(), model.range()?);
         drop(model);
         let graph = import::graph(&bytes, name, &Ports::of(&facts)?)?;
-        let (part, image, range) = (facts.part, facts.image, facts.range);
+        let (part, image) = (facts.part, facts.image);
         Ok(Self { name: name.into(), bytes, part, image, range, options: options.clone(), graph })
     }
 

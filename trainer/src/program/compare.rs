@@ -4,8 +4,9 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use anyhow::{Result, bail};
+use edgegen_runtime::arguments::Foreign;
 use edgegen_runtime::files::{check_writable, write_atomically};
-use edgegen_runtime::model::{Precision, Range};
+use edgegen_runtime::model::Precision;
 use edgegen_trainer::data::Size;
 use edgegen_trainer::evaluate::samples::{SampleOptions, Samples};
 
@@ -32,9 +33,8 @@ pub(super) struct Arguments {
     /// Decides a generator's latents, and subsets and resamples.
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
-    /// Range of a generator's pictures, if its file doesn't tell.
-    #[arg(long, value_name = "unit|signed")]
-    range: Option<Range>,
+    #[command(flatten)]
+    foreign: Foreign,
     /// Class that a conditional generator draws, by its name or number [default: each in turn].
     #[arg(long = "class", value_name = "NAME|NUMBER")]
     class: Option<String>,
@@ -64,7 +64,7 @@ pub(super) fn run(arguments: Arguments) -> Result<()> {
         &SampleOptions {
             count: arguments.count,
             seed: arguments.seed,
-            range: arguments.range,
+            open: arguments.foreign.options(),
             precision: arguments.precision,
             class: arguments.class,
         },

@@ -4,8 +4,9 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use edgegen_runtime::arguments::Foreign;
 use edgegen_runtime::files::{check_writable, write_atomically};
-use edgegen_runtime::model::{ImageShape, ModelFolder, OpenOptions, Precision, Range, limits};
+use edgegen_runtime::model::{ImageShape, ModelFolder, OpenOptions, Precision, limits};
 use edgegen_runtime::pictures::write_npy;
 use edgegen_trainer::data::{Dataset, Fit, LoadOptions, Size};
 use edgegen_trainer::evaluate::cache;
@@ -32,15 +33,8 @@ pub(super) struct Arguments {
     /// How pictures of other proportions come to the network's: crop the centre, pad with white, or stretch.
     #[arg(long, value_name = "crop|pad|stretch", default_value_t = Fit::Crop)]
     fit: Fit,
-    /// Range of a file's pictures, if the file doesn't tell.
-    #[arg(long, value_name = "unit|signed")]
-    range: Option<Range>,
-    /// Name of a file's input to feed, where there are several.
-    #[arg(long, value_name = "NAME")]
-    input: Option<String>,
-    /// Name of a file's output to read, where there are several.
-    #[arg(long, value_name = "NAME")]
-    output: Option<String>,
+    #[command(flatten)]
+    foreign: Foreign,
     /// Keep what an ONNX file is calibrated and compared on, for other tools: .npy arrays in this folder.
     #[arg(long, value_name = "FOLDER")]
     inputs: Option<PathBuf>,
@@ -98,8 +92,7 @@ fn file(arguments: &Arguments, request: &Request) -> Result<()> {
     check_writable(&arguments.out)?;
     let path = &arguments.model;
     let bytes = limits::read_bounded(path, limits::MAX_MODEL_BYTES)?;
-    let (input, output) = (arguments.input.clone(), arguments.output.clone());
-    let options = OpenOptions { range: arguments.range, input, output };
+    let options = arguments.foreign.options();
     let size = bytes.len();
     let source = Source::open(bytes, &path.display().to_string(), &options)?;
     let inputs = match source.latents(request) {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use edgegen_firmware::{Dither, Scaling};
 use edgegen_firmware_sim::names::{DitherName, ScalingName};
-use edgegen_runtime::model::Precision;
+use edgegen_runtime::model::{OpenOptions, Precision, RangeChoice, Spelling};
 use serde::Deserialize;
 
 /// Where it lies.
@@ -35,6 +35,10 @@ pub(crate) enum Show {
 struct File {
     model: PathBuf,
     precision: Option<String>,
+    range: Option<String>,
+    input: Option<String>,
+    output: Option<String>,
+    shape: Option<String>,
     class: Option<String>,
     #[serde(default = "fb")]
     panel: String,
@@ -82,6 +86,8 @@ fn steps() -> u32 {
 pub(crate) struct Config {
     pub(crate) model: PathBuf,
     pub(crate) precision: Option<Precision>,
+    /// What the file of another program does not say.
+    pub(crate) open: OpenOptions,
     pub(crate) class: Option<String>,
     /// The framebuffer.
     pub(crate) device: String,
@@ -136,9 +142,18 @@ impl File {
         );
         ensure!((2..=MOST_STEPS).contains(&self.steps), "steps = {}: 2 to {MOST_STEPS}", self.steps);
         let precision = self.precision.as_deref().map(str::parse).transpose()?;
+        let range = self.range.as_deref().map(str::parse::<RangeChoice>).transpose()?;
+        let open = OpenOptions {
+            range: range.and_then(RangeChoice::range),
+            input: self.input,
+            output: self.output,
+            shape: self.shape.as_deref().map(str::parse).transpose()?,
+            spelling: Spelling::Keys,
+        };
         Ok(Config {
             model: self.model,
             precision,
+            open,
             class: self.class,
             device: self.device,
             show: self.show,

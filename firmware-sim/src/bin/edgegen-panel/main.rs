@@ -13,7 +13,7 @@ use edgegen_firmware_sim::generator::ModelGenerator;
 use edgegen_firmware_sim::panel::Framebuffer;
 use edgegen_firmware_sim::panel::framebuffer::{Description, FramebufferColor};
 use edgegen_runtime::measure::Root;
-use edgegen_runtime::model::{Model, OpenOptions};
+use edgegen_runtime::model::Model;
 use embedded_graphics::pixelcolor::{BinaryColor, Rgb565, Rgb888};
 
 /// Show a model's pictures on a panel
@@ -59,7 +59,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     }
     let root = Root::at(&arguments.root);
     let config = Config::read(&arguments.config)?;
-    let model = Model::open_named(&config.model, None, config.precision, &OpenOptions::default())?;
+    let model = Model::open_named(&config.model, None, config.precision, &config.open)?;
     let facts = model.facts();
     let about = format!(
         "{}: {} {}, latents of {}, pictures of {}",
