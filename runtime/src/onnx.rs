@@ -477,7 +477,8 @@ mod tests {
         // a graph in an attribute of a node of a graph, and so on
         let mut nested = Vec::new();
         for level in 0..1000 {
-            let tag = [0x0a, 0x2a, 0x32][level % 3]; // GraphProto.node, NodeProto.attribute, AttributeProto.g
+            // from the inside: AttributeProto.g, NodeProto.attribute, GraphProto.node outermost
+            let tag = [0x0a, 0x32, 0x2a][level % 3];
             let mut outer = vec![tag];
             encoding::encode_varint(nested.len() as u64, &mut outer);
             outer.extend(&nested);

@@ -154,7 +154,7 @@ impl Input {
             Err(Error::unsupported(file, problem))
         };
         let Some(dims) = &port.dims else {
-            return unusable(&format!("the file leaves it out; give it with {}", spelling.name("shape")));
+            return unusable(&format!("the file leaves it out; give it{}", spelling.with("shape")));
         };
         let fixed_batch = match dims.first().map(|dim| (dim, dim.size())) {
             Some((graph::Dim::Symbol(_), _)) => None,
@@ -175,7 +175,7 @@ impl Input {
             (false, [Some(1 | 3), Some(_), Some(_)]) => {}
             (true, _) => return unusable("a latent should be (N, L) or (N, L, 1, 1)"),
             (false, row) => {
-                let open = format!("; give sizes that it leaves open with {}", spelling.name("shape"));
+                let open = format!("; give sizes that it leaves open{}", spelling.with("shape"));
                 return unusable(&format!(
                     "this is neither a latent, (N, L) or (N, L, 1, 1), nor a picture, (N, 1 or 3, H, W){}",
                     if row.contains(&None) { &open } else { "" }
@@ -184,8 +184,8 @@ impl Input {
         }
         let Some(row) = row.into_iter().collect::<Option<Vec<usize>>>() else {
             return unusable(&format!(
-                "the size of a latent is told neither here nor in the metadata; give it with {}",
-                spelling.name("shape")
+                "the size of a latent is told neither here nor in the metadata; give it{}",
+                spelling.with("shape")
             ));
         };
         Ok(Self { fixed_batch, row, is_latent })

@@ -8,7 +8,8 @@ use super::graph::{self, Dim, Port};
 use super::network::{Network, Reason};
 use super::stock::{self, Typed};
 use super::{
-    ImageShape, Metadata, OpenOptions, limits, metadata_of, refused, sha256_hex, shape_of, without_tract,
+    ImageShape, Metadata, OpenOptions, Spelling, limits, metadata_of, refused, sha256_hex, shape_of,
+    without_tract,
 };
 use crate::lower::{self, Program};
 use crate::onnx::{GraphProto, ModelProto};
@@ -88,7 +89,9 @@ impl FeatureNetwork {
         let scaling = proto.metadata_props.iter().find(|entry| entry.key == INPUT_KEY);
         let input_scaling = scaling.map(|entry| entry.value.clone());
         let chosen = choose(proto.graph.as_ref(), output, name)?;
-        let options = OpenOptions { output: Some(chosen), ..OpenOptions::default() };
+        // programs call these options --feature-output, --classifier-output, …
+        let spelling = Spelling::Unnamed;
+        let options = OpenOptions { output: Some(chosen), spelling, ..OpenOptions::default() };
         let selection = graph::select(&mut proto, &options, &metadata, name)?;
         if let Some(class) = &selection.class {
             let problem = format!("its output needs {:?} beside the picture", class.name);

@@ -238,8 +238,8 @@ fn choose_outputs(
         0 => Err(Error::malformed(file, "it has no output")),
         1 => Ok(ports),
         _ => {
-            let choice = options.spelling.name("output");
-            let problem = format!("it has several outputs: choose one with {choice} from {}", list(&ports));
+            let choice = options.spelling.with("output");
+            let problem = format!("it has several outputs: choose one{choice} from {}", list(&ports));
             Err(Error::unsupported(file, problem))
         }
     }
@@ -369,9 +369,9 @@ fn choose_inputs(
     };
     if ports.len() > 1 {
         let problem = format!(
-            "its output needs several inputs, {}: only one, and one int64 (N) called class, are supported; choose another output with {}",
+            "its output needs several inputs, {}: only one, and one int64 (N) called class, are supported; choose another output{}",
             list(&ports),
-            options.spelling.name("output")
+            options.spelling.with("output")
         );
         return Err(Error::unsupported(file, problem));
     }

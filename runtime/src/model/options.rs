@@ -28,14 +28,17 @@ pub enum Spelling {
     Flags,
     /// As keys of a TOML file: `range = "unit"`.
     Keys,
+    /// Not by these names.
+    Unnamed,
 }
 
 impl Spelling {
-    /// An option by its name.
-    pub(crate) fn name(self, name: &str) -> String {
+    /// The end of "choose one": by which option.
+    pub(crate) fn with(self, name: &str) -> String {
         match self {
-            Self::Flags => format!("--{name}"),
-            Self::Keys => format!("the key {name}"),
+            Self::Flags => format!(" with --{name}"),
+            Self::Keys => format!(" with the key {name}"),
+            Self::Unnamed => String::new(),
         }
     }
 
@@ -44,6 +47,7 @@ impl Spelling {
         match self {
             Self::Flags => format!("--{name} {value}"),
             Self::Keys => format!("{name} = {value:?}"),
+            Self::Unnamed => format!("the {name} {value}"),
         }
     }
 
@@ -149,5 +153,8 @@ mod tests {
         assert!(line.contains("--range unit") && line.contains("--range signed"), "{line}");
         let line = Spelling::Keys.no_range("a.onnx").to_string();
         assert!(line.contains("range = \"unit\"") && !line.contains("--"), "{line}");
+        let with =
+            [Spelling::Flags, Spelling::Keys, Spelling::Unnamed].map(|spelling| spelling.with("output"));
+        assert_eq!(with, [" with --output", " with the key output", ""]);
     }
 }
