@@ -4,8 +4,8 @@
 //! Each picture is averaged down to 16×16 colour pixels, its signature. Two are near copies if no value of their
 //! signatures differs by more than [`MOST_DIFFERENCE`] levels, and the root mean square difference is small beside
 //! the contrast of either. Photos that were saved again as JPEG of quality 60 at 0.8 of their size stay within
-//! 12 levels and 0.10 of the contrast; different photos of the Berkeley set differ by 0.4 of it or more, and emoji
-//! that differ in a mouth or a hat by 24 levels or more (docs/decisions.md).
+//! 12 levels and 0.10 of the contrast; different photos of the Berkeley set differ by 0.49 of it or more, and the
+//! nearest emoji that are no copies by 16 levels (docs/decisions.md).
 //!
 //! Pairs are found by five coarse values of the signature ([`keys`]), which copies share up to [`KEY_TOLERANCE`]: a
 //! picture is compared with those in its own and neighbouring cells of a grid over these values alone, so that
