@@ -410,7 +410,7 @@ fn a_conditional_generator_is_told_each_pictures_class() {
 
     let mut plain = open(&foreign_generator(-1, "Tanh")).unwrap().into_generator(1).unwrap();
     assert_eq!(plain.class_in_turn(0), None);
-    assert!(plain.class_named("0").unwrap_err().to_string().contains("told no class"));
+    assert!(plain.class_named("0").unwrap_err().to_string().contains("not conditioned on a class"));
     refused(plain.run(&[0.0; 6], &[0]), "told no class");
 }
 

@@ -26,10 +26,10 @@ const MOST_DIFFERENCE: u8 = 14;
 /// Largest root mean square difference of near copies' signatures, as a part of their contrast (the standard
 /// deviation of a signature's values). Pictures without contrast are copies only if they are equal.
 const MOST_OF_CONTRAST: f64 = 0.12;
-/// Largest difference of any of near copies' [`keys`], levels: copies of photos stay below 0.8.
-const KEY_TOLERANCE: f32 = 1.0;
+/// Largest difference of any of near copies' [`keys`], levels: few copies of photos reach 1.
+const KEY_TOLERANCE: f32 = 2.0;
 /// Side of a cell of the grid: two cells along each axis hold every key within the tolerance.
-const CELL: f32 = 4.0;
+const CELL: f32 = 8.0;
 /// Coarse values of a signature.
 const KEYS: usize = 5;
 
@@ -185,7 +185,7 @@ mod tests {
         let noisy = |of: &[u8], by: u8| -> Vec<u8> {
             of.iter()
                 .enumerate()
-                .map(|(i, level)| if i % 3 == 0 { *level + by } else { *level - by })
+                .map(|(i, level)| if i % 2 == 0 { *level + by } else { *level - by })
                 .collect()
         };
         all.push(noisy(&all[7], 4));
@@ -209,8 +209,8 @@ mod tests {
 
     #[test]
     fn a_cell_beside_the_own_is_searched_where_it_is_within_reach() {
-        assert_eq!(around(&[2.0; KEYS]).len(), 1);
-        assert_eq!(around(&[0.5, 2.0, 2.0, 2.0, 2.0]).len(), 2);
+        assert_eq!(around(&[4.0; KEYS]).len(), 1);
+        assert_eq!(around(&[0.5, 4.0, 4.0, 4.0, 4.0]).len(), 2);
         assert_eq!(around(&[-0.5; KEYS]).len(), 32);
     }
 }

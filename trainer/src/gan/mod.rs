@@ -374,9 +374,9 @@ impl Gan {
 fn frozen_parameters(discriminator: &Module, convolutions: usize) -> usize {
     let layers = &discriminator.network().layers;
     let linear = |layer: &Layer| matches!(layer, Layer::Conv { .. } | Layer::Dense { .. });
-    let places = layers.iter().enumerate().filter(|(_, layer)| linear(layer)).map(|(index, _)| index);
+    let mut places = layers.iter().enumerate().filter(|(_, layer)| linear(layer)).map(|(index, _)| index);
     // up to the convolution that is trained
-    let end = places.skip(convolutions).next().unwrap_or(layers.len());
+    let end = places.nth(convolutions).unwrap_or(layers.len());
     if convolutions == 0 {
         0
     } else {

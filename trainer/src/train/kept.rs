@@ -232,7 +232,7 @@ mod tests {
         let labels = (0..600).map(|index| u16::from(index >= 300)).collect();
         let pictures = Pictures::from_rows(3, rows, labels);
         let shape = ImageShape { channels: 3, height: 1, width: 1 };
-        let parts = [pictures.clone(), pictures.chosen([5, 599].into_iter()), Pictures::none(3)];
+        let parts = [pictures.clone(), pictures.chosen([5, 599]), Pictures::none(3)];
         let dataset = Dataset::new("pets", shape, vec!["cat".into(), "dog".into()], parts);
         Kept::of(&dataset, "abc").write(&path).unwrap();
         let read = Kept::read(&path).unwrap();

@@ -5,11 +5,12 @@
 //! 2. of digits, those of the shipped classifier (`models/mnist-classifier`): pictures are digits if it recognises their
 //!    labels;
 //! 3. otherwise those of the run's own discriminator, frozen early in the run: its last feature map, averaged over the
-//!    picture. Such distances rank the reports of one run, and compare with nothing else.
+//!    picture and projected to 128 values at random. Such distances rank the reports of one run, and compare with nothing else.
 
 use std::path::Path;
 
 use edgegen_runtime::model::{ImageShape, Range};
+use edgegen_runtime::random::{Purpose, Stream};
 
 use super::checkpoint;
 use super::metrics::{Figures, figures};
@@ -29,6 +30,8 @@ const FEWEST: usize = 10;
 /// Subsets of the kernel distance, and pictures of each side in one.
 const SUBSETS: usize = 10;
 const SUBSET: usize = 250;
+/// Values that a discriminator's features are projected to.
+const PROJECTED: usize = 128;
 /// Pictures that one pass through the discriminator takes.
 const BATCH: usize = 128;
 /// The shipped classifier of digits, float16.
@@ -40,7 +43,7 @@ const RECOGNISED: f64 = 0.9;
 /// What features come from.
 enum Network {
     /// An ONNX network.
-    Given(Extractor),
+    Given(Box<Extractor>),
     /// A discriminator, the layers before its head.
     Own { module: Module, layers: usize, step: u64 },
 }
@@ -74,7 +77,7 @@ impl Quality {
             let name = extractor.name();
             (extractor, name)
         };
-        Self::of(Network::Given(extractor), name, dataset).map(Some)
+        Self::of(Network::Given(Box::new(extractor)), name, dataset).map(Some)
     }
 
     /// On the features of a discriminator as it is after step `step`; `None` if there are too few pictures.
@@ -165,19 +168,34 @@ impl Network {
                     Shape::Vector(features) => (features, 1, 1),
                     Shape::Image(channels, height, width) => (channels, height, width),
                 };
-                let mut rows = Vec::with_capacity(pictures.count() * channels);
+                let projection = projection(channels);
+                let mut rows = Vec::with_capacity(pictures.count() * PROJECTED);
                 for first in (0..pictures.count()).step_by(BATCH) {
                     let range = first..(first + BATCH).min(pictures.count());
                     let batch = data::batch(Range::Signed, shape, pictures, range);
                     let maps = module.infer_layers(&batch, None, *layers);
                     let mean = |map: &[f32]| map.iter().sum::<f32>() / map.len() as f32;
-                    rows.extend(maps.chunks(height * width).map(mean));
+                    let means: Vec<f32> = maps.chunks(height * width).map(mean).collect();
+                    for means in means.chunks(channels) {
+                        let project = |row: &[f32]| row.iter().zip(means).map(|(a, b)| a * b).sum::<f32>();
+                        rows.extend(projection.chunks(channels).map(project));
+                    }
                 }
                 crate::nn::buffers::release();
-                Features::new(rows, channels)
+                Features::new(rows, PROJECTED)
             }
         }
     }
+}
+
+/// A random matrix ([`PROJECTED`], `channels`), always the same, that keeps distances on average: as many values as a
+/// thousand pictures' covariance can be estimated of, and as an eigenvalue problem is solved of in no time.
+fn projection(channels: usize) -> Vec<f32> {
+    let mut values = vec![0f32; PROJECTED * channels];
+    Stream::new(0, Purpose::Evaluation, u64::MAX).fill_normal(&mut values);
+    let scale = (1.0 / PROJECTED as f64).sqrt() as f32;
+    values.iter_mut().for_each(|value| *value *= scale);
+    values
 }
 
 fn digits(purpose: features::Purpose) -> Result<Extractor> {
@@ -192,7 +210,8 @@ fn are_digits(dataset: &Dataset) -> Result<bool> {
         return Ok(false);
     }
     let tried = dataset.train.chosen(spread(dataset.train.count(), TRIED));
-    let verdicts = Network::Given(digits(features::Purpose::Classes)?).features(dataset.shape, &tried)?;
+    let verdicts =
+        Network::Given(Box::new(digits(features::Purpose::Classes)?)).features(dataset.shape, &tried)?;
     let largest =
         |row: &[f32]| row.iter().enumerate().max_by(|(_, a), (_, b)| a.total_cmp(b)).map(|(index, _)| index);
     let right = |(index, label): &(usize, &u16)| largest(verdicts.row(*index)) == Some(usize::from(**label));
