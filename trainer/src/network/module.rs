@@ -245,6 +245,12 @@ impl Module {
         &self.parameters[self.starts[index]..end]
     }
 
+    /// The same, to be changed; lengths must stay.
+    pub fn layer_parameters_mut(&mut self, index: usize) -> &mut [Parameter] {
+        let end = self.starts.get(index + 1).copied().unwrap_or(self.parameters.len());
+        &mut self.parameters[self.starts[index]..end]
+    }
+
     fn value(&self, layer: usize, slot: usize) -> Option<&[f32]> {
         self.layer_parameters(layer).get(slot).map(|parameter| parameter.value.as_slice())
     }

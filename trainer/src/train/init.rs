@@ -204,18 +204,18 @@ impl Weights {
             let (layer, head) = (layers[own.layer], own.projection);
             let bias = groups[their.layer].tensors.get("bias").map(|(_, values)| values.clone());
             let group = &groups[their.layer];
-            for parameter in layer_parameters(module, own.layer) {
+            for parameter in module.layer_parameters_mut(own.layer) {
                 taken.values += assign(parameter, group, &layer, head, (&self.classes, classes), &mut left);
             }
             if let (Some(table), Some(their)) = (own.table, their.table) {
-                for parameter in layer_parameters(module, table) {
+                for parameter in module.layer_parameters_mut(table) {
                     taken.values +=
                         assign_rows(parameter, &groups[their], 0, (&self.classes, classes), &mut left);
                 }
             }
             match (own.norm, their.norm) {
                 (Some(norm), Some(their)) => {
-                    for parameter in layer_parameters(module, norm) {
+                    for parameter in module.layer_parameters_mut(norm) {
                         taken.values +=
                             assign(parameter, &groups[their], &layers[norm], false, (&[], &[]), &mut left);
                     }
@@ -280,16 +280,6 @@ fn linear_groups(groups: &[Group]) -> Vec<Place> {
         }
     }
     places
-}
-
-fn layer_parameters(module: &mut Module, layer: usize) -> &mut [Parameter] {
-    let names: Vec<String> =
-        module.layer_parameters(layer).iter().map(|parameter| parameter.name.clone()).collect();
-    let all = module.parameters_mut();
-    let Some(first) = names.first().and_then(|name| all.iter().position(|p| p.name == *name)) else {
-        return &mut [];
-    };
-    &mut all[first..first + names.len()]
 }
 
 /// The tensor of `group` that is called as `parameter` is in its layer.
@@ -405,7 +395,8 @@ fn groups_of(graph: &Graph) -> Vec<Group> {
     for node in &graph.nodes {
         match &node.op {
             Op::Linear(linear) => {
-                let shape = weight_shape(&linear.layer);
+                let shape =
+                    linear.layer.parameters(None).into_iter().next().map_or(Vec::new(), |spec| spec.shape);
                 let group = tensors(vec![
                     ("weight", shape, linear.weight.clone()),
                     ("bias", vec![linear.bias.len()], linear.bias.clone()),
@@ -447,17 +438,6 @@ fn groups_of(graph: &Graph) -> Vec<Group> {
     groups
 }
 
-fn weight_shape(layer: &Layer) -> Vec<usize> {
-    match *layer {
-        Layer::Dense { inputs, outputs } => vec![outputs, inputs],
-        Layer::Conv { inputs, outputs, kernel, .. } | Layer::UpsampleConv { inputs, outputs, kernel } => {
-            vec![outputs, inputs, kernel, kernel]
-        }
-        Layer::ConvTranspose { inputs, outputs, kernel, .. } => vec![inputs, outputs, kernel, kernel],
-        _ => Vec::new(),
-    }
-}
-
 /// Gives batch norms back the scale and shift that a file has folded into the layers before them: `folded` are their
 /// layers and the folded shifts; `batches` are inputs, from which the statistics are estimated.
 ///
@@ -468,7 +448,7 @@ pub fn refit_norms(module: &mut Module, mut folded: Vec<(usize, Vec<f32>)>, batc
     folded.sort_by_key(|(layer, _)| *layer);
     for (layer, bias) in folded {
         module.estimate_statistics(batches);
-        let [scale, shift, mean, variance] = layer_parameters(module, layer) else { continue };
+        let [scale, shift, mean, variance] = module.layer_parameters_mut(layer) else { continue };
         for (channel, bias) in bias.iter().enumerate() {
             scale.value[channel] = (variance.value[channel] + EPSILON as f32).sqrt();
             shift.value[channel] = mean.value[channel] + bias;

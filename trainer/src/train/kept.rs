@@ -52,8 +52,8 @@ pub struct Kept {
 }
 
 impl Kept {
-    /// What is to be kept of `dataset`, whose hash is `sha256`.
-    pub fn of(dataset: &Dataset, sha256: &str) -> Self {
+    /// What is to be kept of `dataset`.
+    pub fn of(dataset: &Dataset) -> Self {
         let mut of_classes = vec![0; dataset.classes.len()];
         dataset.train.labels().iter().for_each(|label| of_classes[usize::from(*label)] += 1);
         let ImageShape { channels, height, width } = dataset.shape;
@@ -63,7 +63,7 @@ impl Kept {
             classes: dataset.classes.clone(),
             counts: [&dataset.train, &dataset.validation, &dataset.test].map(Pictures::count),
             of_classes,
-            sha256: sha256.into(),
+            sha256: dataset.sha256(),
         };
         let held_out = if dataset.test.count() > 0 { &dataset.test } else { &dataset.validation };
         let few = |pictures: &Pictures| pictures.chosen(spread(pictures.count(), KEPT));
@@ -234,7 +234,7 @@ mod tests {
         let shape = ImageShape { channels: 3, height: 1, width: 1 };
         let parts = [pictures.clone(), pictures.chosen([5, 599]), Pictures::none(3)];
         let dataset = Dataset::new("pets", shape, vec!["cat".into(), "dog".into()], parts);
-        Kept::of(&dataset, "abc").write(&path).unwrap();
+        Kept::of(&dataset).write(&path).unwrap();
         let read = Kept::read(&path).unwrap();
         assert_eq!((read.facts.counts, read.facts.of_classes.clone()), ([600, 2, 0], vec![300, 300]));
         let kept = read.dataset();

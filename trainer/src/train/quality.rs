@@ -71,9 +71,7 @@ impl Quality {
             }
             (digits(features::Purpose::Features)?, "mnist-classifier".to_string())
         } else {
-            let (path, scaling) = parse(features)?;
-            let choice = NetworkChoice { path: path.into(), output: None, scaling };
-            let extractor = Extractor::open(&choice, features::Purpose::Features)?;
+            let extractor = open(features)?;
             let name = extractor.name();
             (extractor, name)
         };
@@ -217,6 +215,16 @@ fn are_digits(dataset: &Dataset) -> Result<bool> {
     let right = |(index, label): &(usize, &u16)| largest(verdicts.row(*index)) == Some(usize::from(**label));
     let right = tried.labels().iter().enumerate().filter(right).count();
     Ok(right as f64 >= RECOGNISED * tried.count() as f64)
+}
+
+/// Opens the network that a configuration names.
+///
+/// # Errors
+/// If it cannot be used.
+pub(super) fn open(features: &str) -> Result<Extractor> {
+    let (path, scaling) = parse(features)?;
+    let choice = NetworkChoice { path: path.into(), output: None, scaling };
+    Extractor::open(&choice, features::Purpose::Features)
 }
 
 /// A configuration's `PATH`, or `PATH SCALING`, see [`features::Scaling`].

@@ -132,7 +132,6 @@ pub struct Trainer {
     best: Option<Vec<u8>>,
     /// Bytes of the last checkpoint, with the best weights.
     stored_bytes: usize,
-    data_sha256: String,
     taken: Option<Taken>,
     /// Seconds of a step, where a length in hours asked for it.
     measured: Option<f64>,
@@ -185,7 +184,7 @@ impl Trainer {
         trainer.move_to(device)?; // refused before anything is written
         trainer.set_hours(device)?;
         trainer.lock()?;
-        Kept::of(&trainer.dataset, &trainer.data_sha256).write(&trainer.folder.pictures())?;
+        Kept::of(&trainer.dataset).write(&trainer.folder.pictures())?;
         trainer.write_config()?;
         if first.is_some() {
             trainer.store()?; // a run that is killed early begins again from here, wherever the model is then
@@ -223,7 +222,7 @@ impl Trainer {
         }
         let mut trainer = Self::new(folder, config, dataset)?;
         trainer.lock()?; // first: what another process still writes must not be read
-        let kept = Kept::of(&trainer.dataset, &trainer.data_sha256);
+        let kept = Kept::of(&trainer.dataset);
         let path = trainer.folder.pictures();
         if path.is_file() && !data_changed {
             Kept::read(&path)?.check(&kept, trainer.folder.root())?;
@@ -318,7 +317,6 @@ impl Trainer {
         }
         let learner = learner::of(&config, &dataset)?;
         let trainer = Self {
-            data_sha256: dataset.sha256(),
             config,
             dataset,
             learner,

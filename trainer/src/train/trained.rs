@@ -110,7 +110,7 @@ fn pictures(folder: &RunFolder, config: &Config, need: Need) -> Result<(Dataset,
         Need::Kept => Ok((kept()?.dataset(), None)),
         Need::All => {
             let dataset = load_data(config, cache::default_folder().as_deref(), &|_, _| {})?;
-            let found = Kept::of(&dataset, &dataset.sha256());
+            let found = Kept::of(&dataset);
             kept()?.check(&found, folder.root())?;
             Ok((dataset, None))
         }

@@ -18,7 +18,7 @@ use crate::train::folder::RunFolder;
 use crate::train::init::{Taken, Weights, latent_batches, refit_norms};
 use crate::train::metrics::{Figures, figures};
 use crate::train::pictures::{self, Curve, Drawer, Panel, SAMPLES, Source};
-use crate::train::quality::{Quality, thinned};
+use crate::train::quality::{self, Quality, thinned};
 use crate::{Error, Result};
 
 /// Latents that batch norm's statistics are estimated from where a generator is used.
@@ -69,7 +69,7 @@ impl GanLearner {
         let pictures = data::batch(Range::Signed, dataset.shape, &dataset.train, chosen.into_iter());
         let data_diversity = diversity(&pictures, dataset.shape.values(), classes.max(1));
         if !objective.features.is_empty() {
-            Quality::given(&objective.features, dataset)?; // refused before anything is written
+            quality::open(&objective.features)?; // refused before anything is written
         }
         Ok(Self { config, gan, device: None, data_diversity, objective, judge: Judge::Unknown })
     }
