@@ -6,10 +6,10 @@ use std::process::Command;
 use candle_core::{DType, Device, Result, Tensor, Var};
 use edgegen_runtime::model::ImageShape;
 use edgegen_runtime::random::{Purpose, Stream};
-use edgegen_trainer::gan::penalty::{Penalised, STEP, penalise};
-use edgegen_trainer::gan::{Example, Gan, GanConfig, Pace};
-use edgegen_trainer::network::form::Normalisation;
-use edgegen_trainer::network::module::{Gradients, Module};
+use edgegen_trainer::compute::{Backend, Gradients, Lanes, Network};
+use edgegen_trainer::graph::family::Normalisation;
+use edgegen_trainer::objective::gan::penalty::{Penalised, STEP, penalise};
+use edgegen_trainer::objective::gan::{Example, Gan, GanConfig, Pace};
 use edgegen_trainer::train::config::Objective;
 use edgegen_trainer::train::presets;
 use oracle::{by_candle, tensor};
@@ -43,36 +43,36 @@ fn drawings(count: usize, index: u64) -> Vec<f32> {
 }
 
 /// A preset's discriminator after `steps` steps of training with R1.
-fn discriminator(preset: &str, norm: Normalisation, steps: u64) -> Module {
+fn discriminator(preset: &str, norm: Normalisation, steps: u64) -> Network {
     let config = presets::find(preset).unwrap().config;
     let Objective::Gan(gan) = &config.objective else { panic!("{preset} is no GAN") };
     let gan = GanConfig { discriminator_norm: norm, r1: 1.0, r1_every: 4, ..gan.clone() };
-    let mut gan = Gan::new(&config.network, &gan, config.adam, IMAGE, 0, 1).unwrap();
+    let mut gan = Gan::new(&Lanes, &config.network, &gan, config.adam, IMAGE, 0, 1).unwrap();
     for step in 0..steps {
         let real = drawings(16, step);
         let mut latents = vec![0f32; 16 * config.network.latent];
         Stream::new(8, Purpose::Generator, step).fill_normal(&mut latents);
         let pace = Pace { step, rate: 2e-4, clip: 0.0 };
         let example = Example { real: &real, latents: &latents, classes: None };
-        gan.learn(&example, pace, &mut Stream::new(8, Purpose::Augment, step));
+        gan.learn(&example, pace, &mut Stream::new(8, Purpose::Augment, step)).unwrap();
     }
     gan.discriminator
 }
 
 /// Each trained parameter's gradient of weight/2 · mean ‖∇D‖², by a backward pass through a backward pass.
-fn by_double_backward(module: &Module, rows: &[f32], weight: f64) -> Result<(Vec<Vec<f64>>, f64)> {
+fn by_double_backward(network: &Network, rows: &[f32], weight: f64) -> Result<(Vec<Vec<f64>>, f64)> {
     let x = Var::from_tensor(&tensor(rows, &[COUNT, IMAGE.channels, IMAGE.height, IMAGE.width])?)?;
-    let variables: Vec<Var> = module
+    let variables: Vec<Var> = network
+        .graph
         .parameters()
-        .iter()
         .map(|parameter| Var::from_tensor(&tensor(&parameter.value, &parameter.shape)?))
         .collect::<Result<_>>()?;
-    let sum = by_candle(module, &variables, x.as_tensor(), &[])?.sum_all()?;
+    let sum = by_candle(&network.graph, &variables, x.as_tensor())?.sum_all()?;
     let first = sum.backward()?;
     let slope = first.get(&x).unwrap();
     let squares = (slope.sqr()?.sum_all()? * (1.0 / COUNT as f64))?;
     let second = (&squares * (0.5 * weight))?.backward()?;
-    let trained = module.parameters().iter().zip(&variables).filter(|(parameter, _)| parameter.trained);
+    let trained = network.graph.parameters().zip(&variables).filter(|(parameter, _)| parameter.trained);
     let gradients = trained
         .map(|(_, variable)| match second.get(variable) {
             Some(gradient) => gradient.flatten_all()?.to_vec1(),
@@ -83,7 +83,7 @@ fn by_double_backward(module: &Module, rows: &[f32], weight: f64) -> Result<(Vec
 }
 
 /// Norm of the difference of all gradients, as a part of the oracle's norm.
-fn error(found: &Gradients, expected: &[Vec<f64>]) -> f64 {
+fn error(found: &Gradients<Lanes>, expected: &[Vec<f64>]) -> f64 {
     let pairs = || found.trained().zip(expected).flat_map(|(found, expected)| found.iter().zip(expected));
     let apart: f64 = pairs().map(|(found, expected)| (f64::from(*found) - expected).powi(2)).sum();
     (apart / pairs().map(|(_, expected)| expected.powi(2)).sum::<f64>()).sqrt()
@@ -101,13 +101,15 @@ const CASES: [(&str, Normalisation); 4] = [
 
 /// The errors of the penalty's gradient for each of `lengths`.
 fn errors(preset: &str, norm: Normalisation, steps: u64, lengths: &[f64]) -> Vec<f64> {
-    let module = discriminator(preset, norm, steps);
+    let network = discriminator(preset, norm, steps);
     let rows = drawings(COUNT, 1000);
-    let (expected, squares) = by_double_backward(&module, &rows, 1.0).unwrap();
+    let (expected, squares) = by_double_backward(&network, &rows, 1.0).unwrap();
     let of_length = |length: &f64| {
-        let mut gradients = Gradients::of(&module);
-        let penalised = Penalised { pictures: &rows, classes: None, draws: None };
-        let found = penalise(&mut module.clone(), &penalised, 1.0, *length, &mut gradients);
+        let mut gradients = Gradients::of(&Lanes, &network.graph).unwrap();
+        let pictures = Lanes.tensor(&rows, network.input_shape()).unwrap();
+        let penalised = Penalised { pictures, classes: None, draws: None };
+        let mut own = network.clone();
+        let found = penalise(&mut own, &penalised, 1.0, *length, &mut gradients, &Vec::new()).unwrap();
         assert!((found - squares).abs() < 1e-5 * squares, "{preset} {norm:?}: {found} {squares}");
         error(&gradients, &expected)
     };

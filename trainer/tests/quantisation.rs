@@ -2,13 +2,12 @@
 
 use edgegen_runtime::generate::Latents;
 use edgegen_runtime::model::{Metadata, Model, OpenOptions, Precision, Range};
+use edgegen_trainer::compute::network::run;
+use edgegen_trainer::compute::{Backend, Lanes, Network};
 use edgegen_trainer::export::onnx;
 use edgegen_trainer::export::precisions::{Quality, Request, Source};
 use edgegen_trainer::graph::prepare::Form;
-use edgegen_trainer::graph::{Graph, Heads, Op};
-use edgegen_trainer::network::module::Module;
-use edgegen_trainer::network::{Activation, Layer, Network, Shape};
-use edgegen_trainer::nn::batch::Batch;
+use edgegen_trainer::graph::{Activation, Graph, Heads, Op, Shape};
 use edgegen_trainer::quantize::quality::{Measure, sqnr};
 use edgegen_trainer::quantize::{Calibrator, Format, Inputs, Quantized, Rounding, Settings, quantize};
 use prost::Message;
@@ -20,50 +19,52 @@ const MEASURE: Measure = Measure::Pictures { values: 1200, peak: 2.0 };
 
 /// Latents → pictures of 3×20×20, with `hidden` behind every layer but the last.
 fn generator(classes: usize, hidden: Activation) -> Graph {
-    let hidden = Layer::Activation(hidden);
-    let mut layers = vec![Layer::Dense { inputs: LATENT, outputs: 200 }];
+    let hidden = || Op::Activation(hidden);
+    let mut layers = vec![Op::Dense { inputs: LATENT, outputs: 200 }];
     if classes > 0 {
-        layers.push(Layer::ClassEmbedding { classes, features: 200 });
+        layers.push(Op::ClassRow { classes, features: 200 });
     }
     layers.extend([
-        Layer::Reshape(Shape::Image(8, 5, 5)),
-        Layer::BatchNorm { channels: 8 },
-        hidden,
-        Layer::ConvTranspose { inputs: 8, outputs: 12, kernel: 4, stride: 2, padding: 1 },
-        hidden,
-        Layer::UpsampleConv { inputs: 12, outputs: 3, kernel: 3 },
-        Layer::Activation(Activation::Tanh),
+        Op::Reshape(Shape::Image(8, 5, 5)),
+        Op::batch_norm(8),
+        hidden(),
+        Op::ConvTranspose { inputs: 8, outputs: 12, kernel: 4, stride: 2, padding: 1 },
+        hidden(),
+        Op::UpsampleConv { inputs: 12, outputs: 3, kernel: 3 },
+        Op::Activation(Activation::Tanh),
     ]);
     graph(layers, Shape::Vector(LATENT), &[("image", IMAGE)], classes)
 }
 
 /// Pictures of 3×20×20 → two vectors, as an encoder.
 fn encoder() -> Graph {
-    let relu = Layer::Activation(Activation::Relu);
+    let relu = || Op::Activation(Activation::Relu);
     let layers = vec![
-        Layer::Conv { inputs: 3, outputs: 8, kernel: 4, stride: 2, padding: 1 },
-        relu,
-        Layer::Conv { inputs: 8, outputs: 8, kernel: 3, stride: 1, padding: 1 },
-        relu,
-        Layer::Reshape(Shape::Vector(800)),
-        Layer::Dense { inputs: 800, outputs: 12 },
+        Op::conv(3, 8, 4, 2, 1),
+        relu(),
+        Op::conv(8, 8, 3, 1, 1),
+        relu(),
+        Op::Reshape(Shape::Vector(800)),
+        Op::Dense { inputs: 800, outputs: 12 },
     ];
     graph(layers, IMAGE, &[("mean", Shape::Vector(6)), ("log_variance", Shape::Vector(6))], 0)
 }
 
-fn graph(layers: Vec<Layer>, input: Shape, outputs: &[(&str, Shape)], classes: usize) -> Graph {
-    let mut module = Module::new(Network::new(input, layers).unwrap(), "part", 3, 0).unwrap();
+fn graph(layers: Vec<Op>, input: Shape, outputs: &[(&str, Shape)], classes: usize) -> Graph {
+    let graph = Graph::chain("part", input, layers).unwrap().initialise(3, 0);
+    let mut network = Network::new(&Lanes, &graph).unwrap();
     // running statistics of what flows
     let rows = Latents::from_seed(1, 0, 64, input.values(), 1.0);
-    let told = (classes > 0).then(|| (0..64u32).map(|row| row % classes as u32).collect());
+    let told: Option<Vec<u32>> = (classes > 0).then(|| (0..64u32).map(|row| row % classes as u32).collect());
     for _ in 0..40 {
-        module.record(Batch::from_rows(rows.values(), input), told.clone());
+        let batch = Lanes.tensor(rows.values(), input).unwrap();
+        network.train(batch, told.as_deref(), graph.output(), &Vec::new()).unwrap();
     }
     let heads = Heads { outputs: outputs.to_vec(), tap: None };
     let name = if matches!(input, Shape::Vector(_)) { "latent" } else { "image" };
     let metadata =
         Metadata { classes: (0..classes).map(|class| class.to_string()).collect(), ..Metadata::default() };
-    Graph::of_module(&module, "network", name, &heads, metadata).unwrap()
+    network.graph.exported("network", name, &heads, metadata).unwrap()
 }
 
 fn inputs(graph: &Graph, seed: u64, count: usize) -> Inputs {
@@ -79,12 +80,12 @@ fn inputs(graph: &Graph, seed: u64, count: usize) -> Inputs {
 
 fn quantized(graph: &Graph, settings: &Settings) -> Quantized {
     let measure = if graph.outputs.len() == 1 { MEASURE } else { Measure::Numbers };
-    quantize(graph, &inputs(graph, 5, 256), measure, settings, &|_| ()).unwrap()
+    quantize(graph, &inputs(graph, 5, 256), measure, settings, None, &|_| ()).unwrap()
 }
 
 fn exact(graph: &Graph, held_out: &Inputs) -> Vec<Vec<f32>> {
-    let outputs = graph.run(&held_out.rows, held_out.classes.as_deref(), |_, _| ()).unwrap();
-    outputs.iter().map(Batch::to_rows).collect()
+    let (outputs, _) = run(graph, &held_out.rows, held_out.classes.as_deref(), false, &mut ()).unwrap();
+    outputs.iter().map(|output| output.to_rows()).collect()
 }
 
 /// What a file puts out through the runtime.
@@ -157,11 +158,10 @@ fn each_remedy_beats_going_without() {
     // one channel of each layer is much larger than the others, as trained networks have them
     let mut graph = generator(0, Activation::Relu).prepare(Form::Convolution).unwrap();
     for node in &mut graph.nodes {
-        if let Op::Linear(linear) = &mut node.op
-            && linear.outputs() > 12
-        {
-            let (columns, group) = (linear.weight.len() / linear.outputs(), linear.outputs() / 8);
-            linear.weight[..group * columns].iter_mut().for_each(|weight| *weight *= 12.0);
+        if node.op.outputs() > 12 {
+            let outputs = node.op.outputs();
+            let (columns, group) = (node.weight().len() / outputs, outputs / 8);
+            node.weight_mut()[..group * columns].iter_mut().for_each(|weight| *weight *= 12.0);
         }
     }
     let held_out = inputs(&graph, 6, 128);
@@ -203,12 +203,12 @@ fn each_remedy_beats_going_without() {
 #[test]
 fn dead_channels_and_constant_outputs_are_held() {
     let mut graph = generator(0, Activation::Relu).prepare(Form::Convolution).unwrap();
-    let Op::Linear(first) = &mut graph.nodes[0].op else { panic!("a dense layer is first") };
+    let first = &mut graph.nodes[0];
     // channel 0 never fires, channel 1 always gives the same
     let area = 25;
-    first.weight[..2 * area * LATENT].fill(0.0);
-    first.bias[..area].fill(-3.0);
-    first.bias[area..2 * area].fill(0.7);
+    first.weight_mut()[..2 * area * LATENT].fill(0.0);
+    first.bias_mut()[..area].fill(-3.0);
+    first.bias_mut()[area..2 * area].fill(0.7);
     let held_out = inputs(&graph, 6, 30);
     let quantized = quantized(&graph, &settings());
     let found = through_runtime(&quantized.to_onnx(Format::Qlinear), &held_out);
@@ -218,9 +218,7 @@ fn dead_channels_and_constant_outputs_are_held() {
 
     // a network that draws one picture
     for node in &mut graph.nodes {
-        if let Op::Linear(linear) = &mut node.op {
-            linear.weight.fill(0.0);
-        }
+        node.weight_mut().fill(0.0);
     }
     let constant = self::quantized(&graph, &settings());
     let found = through_runtime(&constant.to_onnx(Format::Qlinear), &held_out);
@@ -234,19 +232,14 @@ fn what_cannot_be_quantised_is_refused_by_name() {
     let graph = generator(3, Activation::Relu);
     let calibration = inputs(&graph, 5, 32);
     let refuse = |graph: &Graph, calibration: &Inputs, settings: Settings, expected: &[&str]| {
-        let line = match quantize(graph, calibration, MEASURE, &settings, &|_| ()) {
+        let line = match quantize(graph, calibration, MEASURE, &settings, None, &|_| ()) {
             Ok(_) => panic!("accepted; expected {expected:?}"),
             Err(error) => error.to_string(),
         };
         assert!(expected.iter().all(|text| line.contains(text)), "{line}: {expected:?}");
     };
     let mut infinite = graph.clone();
-    for node in &mut infinite.nodes {
-        if let Op::Linear(linear) = &mut node.op {
-            linear.weight[3] = f32::INFINITY;
-            break;
-        }
-    }
+    infinite.nodes[0].weight_mut()[3] = f32::INFINITY;
     refuse(&infinite, &calibration, settings(), &["layer0", "inf"]);
     let empty = Inputs { rows: Vec::new(), classes: None, count: 0, ..calibration.clone() };
     refuse(&graph, &empty, settings(), &["calibration set is empty"]);
@@ -276,7 +269,7 @@ fn what_cannot_be_quantised_is_refused_by_name() {
     refuse(&plain, &inputs(&plain, 5, 8), kept, &["nothing of this network"]);
 }
 
-/// The generator's file with a Softplus behind its first layer's activation.
+/// The generator's file with an Elu behind its first layer's activation.
 fn foreign_file() -> Vec<u8> {
     let graph = generator(0, Activation::LeakyRelu(0.1)).prepare(Form::Transposed).unwrap();
     let mut proto = ModelProto::decode(onnx::model(&graph, Precision::Fp32).unwrap().as_slice()).unwrap();
@@ -284,14 +277,14 @@ fn foreign_file() -> Vec<u8> {
     let place = nodes.iter().position(|node| node.op_type == "LeakyRelu").unwrap();
     let output = nodes[place].output[0].clone();
     nodes[place].output[0] = "before".into();
-    let softplus = NodeProto {
+    let elu = NodeProto {
         name: "soft".into(),
-        op_type: "Softplus".into(),
+        op_type: "Elu".into(),
         input: vec!["before".into()],
         output: vec![output],
         ..NodeProto::default()
     };
-    nodes.insert(place + 1, softplus);
+    nodes.insert(place + 1, elu);
     proto.encode_to_vec()
 }
 
@@ -304,10 +297,10 @@ fn unknown_operators_are_refused_or_kept_in_float_as_asked() {
     let latents = source.latents(&request).unwrap();
     let Err(error) = source.make(&request, &latents, &|_| ()) else { panic!("accepted") };
     let line = error.to_string();
-    assert!(line.contains("soft (Softplus)") && line.contains("--unknown float"), "{line}");
+    assert!(line.contains("soft (Elu)") && line.contains("--unknown float"), "{line}");
     request.settings.refuse_unknown = false;
     let made = source.make(&request, &latents, &|_| ()).unwrap().remove(0);
-    assert_eq!(made.report.unwrap().foreign, ["soft (Softplus)"]);
+    assert_eq!(made.report.unwrap().foreign, ["soft (Elu)"]);
     assert!(made.quality.score() > 35.0, "{}", made.quality);
 }
 
@@ -355,8 +348,7 @@ fn halves_are_half_the_file_and_the_same_pictures() {
     assert_eq!(model.facts().precision, Precision::Fp16);
 
     let mut large = graph;
-    let Op::Linear(linear) = &mut large.nodes[0].op else { panic!("a dense layer is first") };
-    linear.weight[0] = 1e5;
+    large.nodes[0].weight_mut()[0] = 1e5;
     let line = onnx::model(&large, Precision::Fp16).unwrap_err().to_string();
     assert!(line.contains("layer0") && line.contains("65504"), "{line}");
 }

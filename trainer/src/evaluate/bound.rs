@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::vae::{Binarize, Likelihood, ObjectiveConfig};
+use crate::objective::vae::{Binarize, Likelihood, ObjectiveConfig};
 
 /// Mean terms over pictures, nats per picture.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -15,16 +15,15 @@ mod pairs;
 pub mod report;
 pub mod samples;
 
-use std::ops::Range;
-use std::sync::Arc;
-
 use edgegen_runtime::model::{self, ImageShape, Metadata};
 use edgegen_runtime::random::{Purpose, Stream};
 use rayon::prelude::*;
+use std::ops::Range;
 
-use crate::classifier::Classifier;
+use crate::compute::{Backend, Lanes};
 use crate::data::{self, Pictures};
-use crate::vae::{Binarize, Example, Likelihood, ObjectiveConfig, Vae};
+use crate::objective::classifier::Classifier;
+use crate::objective::vae::{Binarize, Example, Likelihood, ObjectiveConfig, Vae};
 use crate::{Error, Result};
 
 use bound::{Bound, Weighted};
@@ -122,8 +121,8 @@ pub struct HeldOutBatch {
 }
 
 /// A VAE before pictures that it has not learned from.
-pub struct HeldOut<'a> {
-    vae: &'a Vae,
+pub struct HeldOut<'a, B: Backend = Lanes> {
+    vae: &'a Vae<B>,
     objective: &'a ObjectiveConfig,
     shape: ImageShape,
     pictures: &'a Pictures,
@@ -131,10 +130,10 @@ pub struct HeldOut<'a> {
     indices: Vec<usize>,
 }
 
-impl<'a> HeldOut<'a> {
+impl<'a, B: Backend> HeldOut<'a, B> {
     /// `limit` of `pictures`, evenly spread; 0: all.
     pub fn new(
-        vae: &'a Vae,
+        vae: &'a Vae<B>,
         objective: &'a ObjectiveConfig,
         shape: ImageShape,
         pictures: &'a Pictures,
@@ -179,7 +178,7 @@ impl<'a> HeldOut<'a> {
     }
 
     /// The classes of the pictures at the places `range`, (N), if the decoder takes them.
-    pub fn classes(&self, range: Range<usize>) -> Option<Arc<[u32]>> {
+    pub fn classes(&self, range: Range<usize>) -> Option<Vec<u32>> {
         self.vae.classes_of(self.pictures, self.indices[range].iter().copied())
     }
 
@@ -193,7 +192,10 @@ impl<'a> HeldOut<'a> {
     }
 
     /// The bound's two terms, nats per picture, one posterior sample each.
-    pub fn bound(&self) -> Bound {
+    ///
+    /// # Errors
+    /// The device's.
+    pub fn bound(&self) -> Result<Bound> {
         let latent = self.vae.latent;
         let mut sums = Sums::default();
         for range in self.ranges() {
@@ -205,12 +207,12 @@ impl<'a> HeldOut<'a> {
             let classes = self.classes(range.clone());
             let HeldOutBatch { clean, seen } = self.batch(range.clone());
             let target = self.target(clean, range);
-            let example = Example { seen: &seen, clean: &target, noise: &noise, classes };
-            let (reconstruction, kl) = self.vae.terms(&example, self.objective).means();
+            let example = Example { seen: &seen, clean: &target, noise: &noise, classes: classes.as_deref() };
+            let (reconstruction, kl) = self.vae.terms(&example, self.objective)?.means();
             sums.add(reconstruction, kl, length);
         }
-        crate::nn::buffers::release();
-        sums.bound()
+        self.vae.encoder.backend().release();
+        Ok(sums.bound())
     }
 
     /// The importance-weighted bound of Burda et al. 2015 with K = `samples`:
@@ -227,9 +229,9 @@ impl<'a> HeldOut<'a> {
             let start = range.start;
             let HeldOutBatch { clean, seen } = self.batch(range.clone());
             let clean = self.target(clean, range.clone());
-            let posterior = self.vae.encode(&seen);
+            let posterior = self.vae.encode(&seen)?;
             let (latent, values) = (self.vae.latent, self.shape.values());
-            let batch: Vec<f64> = range
+            let batch: Result<Vec<f64>> = range
                 .into_par_iter()
                 .map(|place| {
                     let row = place - start;
@@ -241,38 +243,41 @@ impl<'a> HeldOut<'a> {
                         self.classes(place..place + 1).map(|class| class[0]),
                         &mut noise,
                         samples,
-                    );
+                    )?;
                     tick();
-                    estimate
+                    Ok(estimate)
                 })
                 .collect();
-            estimates.extend(batch);
+            estimates.extend(batch?);
         }
         let number = estimates.len().max(1) as f64;
         let mean = estimates.iter().sum::<f64>() / number;
         let squares: f64 = estimates.iter().map(|estimate| (estimate - mean).powi(2)).sum();
         let standard_error = (squares / (number - 1.0).max(1.0) / number).sqrt();
-        crate::nn::buffers::release();
+        self.vae.encoder.backend().release();
         Ok(Weighted { mean, standard_error, pictures: estimates.len(), samples })
     }
 
     /// How well a denoiser denoises; `None` if this VAE was not trained as one, or there is no picture.
-    pub fn denoising(&self) -> Option<Denoising> {
+    ///
+    /// # Errors
+    /// The device's.
+    pub fn denoising(&self) -> Result<Option<Denoising>> {
         let sigma = self.objective.denoise;
         if sigma <= 0.0 || self.count() == 0 {
-            return None;
+            return Ok(None);
         }
         let (mut noisy, mut denoised) = (denoising::Figures::default(), denoising::Figures::default());
         for range in self.ranges() {
             let HeldOutBatch { clean, seen } = self.batch(range.clone());
-            let mean = self.vae.encode(&seen).mean;
-            let rebuilt = self.vae.decoder.infer(&mean, self.classes(range).as_deref());
+            let mean = self.vae.encode(&seen)?.mean;
+            let rebuilt = self.vae.decoder.infer(&mean, self.classes(range).as_deref())?;
             denoised.add(&clean, &rebuilt, self.shape);
             noisy.add(&clean, &seen, self.shape);
         }
-        crate::nn::buffers::release();
+        self.vae.encoder.backend().release();
         let (denoised, noisy) = (denoised.closeness(), noisy.closeness());
-        Some(Denoising { sigma, pictures: self.count(), denoised, noisy })
+        Ok(Some(Denoising { sigma, pictures: self.count(), denoised, noisy }))
     }
 
     /// The estimate for one picture (1, C, H, W) with its posterior.
@@ -284,7 +289,7 @@ impl<'a> HeldOut<'a> {
         class: Option<u32>,
         noise: &mut Stream,
         samples: usize,
-    ) -> f64 {
+    ) -> Result<f64> {
         let latent = self.vae.latent;
         let deviations: Vec<f32> = log_variance.iter().map(|value| (0.5 * value).exp()).collect();
         let log_deviations: f64 = log_variance.iter().map(|value| 0.5 * f64::from(*value)).sum();
@@ -305,28 +310,37 @@ impl<'a> HeldOut<'a> {
             }
             let targets = picture.repeat(length);
             let classes = class.map(|class| vec![class; length]);
-            let likelihoods = self.vae.log_likelihood(&latents, classes.as_deref(), &targets, self.objective);
+            let likelihoods =
+                self.vae.log_likelihood(&latents, classes.as_deref(), &targets, self.objective)?;
             for (likelihood, log_ratio) in likelihoods.into_iter().zip(log_ratios) {
                 sum.add(f64::from(likelihood) + log_ratio);
             }
         }
-        sum.value() - (samples as f64).ln()
+        Ok(sum.value() - (samples as f64).ln())
     }
 }
 
 /// (mean cross-entropy in nats, share that is right) of a classifier on `limit` of `pictures`, evenly spread; 0: all.
-pub fn verdicts(classifier: &Classifier, shape: ImageShape, pictures: &Pictures, limit: usize) -> (f64, f64) {
+///
+/// # Errors
+/// The device's.
+pub fn verdicts<B: Backend>(
+    classifier: &Classifier<B>,
+    shape: ImageShape,
+    pictures: &Pictures,
+    limit: usize,
+) -> Result<(f64, f64)> {
     let indices: Vec<usize> = spread(pictures.count(), limit).collect();
     let (mut loss, mut right) = (0.0, 0.0);
     for part in indices.chunks(LARGEST_BATCH) {
         let share = part.len() as f64 / indices.len() as f64;
         let labels: Vec<u16> = part.iter().map(|index| pictures.labels()[*index]).collect();
         let part = data::batch(model::Range::Unit, shape, pictures, part.iter().copied());
-        let (own_loss, own_right) = classifier.judge(&part, &labels);
+        let (own_loss, own_right) = classifier.judge(&part, &labels)?;
         (loss, right) = (loss + share * own_loss, right + share * own_right);
     }
-    crate::nn::buffers::release();
-    (loss, right)
+    classifier.network.backend().release();
+    Ok((loss, right))
 }
 
 /// Refuses a number of importance samples that is out of range.
@@ -387,7 +401,7 @@ mod tests {
         let config = crate::train::presets::find("vae-mlp").unwrap().config;
         let crate::train::config::Objective::Vae(objective) = config.objective else { panic!() };
         let objective = ObjectiveConfig { binarize: Binarize::Stochastic, denoise: 0.5, ..objective };
-        (Vae::new(&config.network, dataset.shape, 0, 1).unwrap(), objective, dataset)
+        (Vae::new(&Lanes, &config.network, dataset.shape, 0, 1).unwrap(), objective, dataset)
     }
 
     /// A limit takes pictures from everywhere, and what is drawn for a picture does not depend on the limit.
@@ -403,10 +417,10 @@ mod tests {
             assert!(here.clean == there.clean && here.seen == there.seen, "{place}");
         }
         // one bound of all is the mean of those of its parts only if the draws are the pictures' own
-        let (whole, half) = (held_out(0).bound(), held_out(test.count() / 2).bound());
+        let (whole, half) = (held_out(0).bound().unwrap(), held_out(test.count() / 2).bound().unwrap());
         assert!((whole.elbo - half.elbo).abs() < 0.05 * whole.elbo.abs(), "{whole:?} {half:?}");
         let weighted = few.importance_weighted(20, || ()).unwrap();
-        assert!(weighted.pictures == 9 && weighted.mean > few.bound().elbo);
+        assert!(weighted.pictures == 9 && weighted.mean > few.bound().unwrap().elbo);
     }
 
     /// Fails if the encoder is given the clean picture.
@@ -423,10 +437,10 @@ mod tests {
         let squares: f64 = clean.iter().zip(&seen).map(|(a, b)| f64::from(a - b).powi(2)).sum();
         let mean = squares / clean.len() as f64;
         assert!((0.08..0.13).contains(&mean), "{mean}");
-        let found = held_out.denoising().unwrap();
+        let found = held_out.denoising().unwrap().unwrap();
         assert!((found.noisy.psnr.mean - -10.0 * mean.log10()).abs() < 0.1, "{found:?}");
         let plain = ObjectiveConfig { denoise: 0.0, ..objective };
-        assert_eq!(HeldOut::new(&vae, &plain, dataset.shape, &dataset.test, 20).denoising(), None);
+        assert_eq!(HeldOut::new(&vae, &plain, dataset.shape, &dataset.test, 20).denoising().unwrap(), None);
     }
 
     #[test]
@@ -451,13 +465,13 @@ mod tests {
     fn a_classifier_is_judged_by_pictures_from_everywhere() {
         let dataset = data::load(None, &data::LoadOptions::new(data::Size::square(28)), &|_, _| {}).unwrap();
         let config = crate::train::presets::find("classifier").unwrap().config;
-        let network = crate::network::form::NetworkConfig { base: 4, ..config.network };
-        let classifier = Classifier::new(&network, dataset.shape, 10, 1).unwrap();
+        let network = crate::graph::family::NetworkConfig { base: 4, ..config.network };
+        let classifier = Classifier::new(&Lanes, &network, dataset.shape, 10, 1).unwrap();
         let indices: Vec<usize> = spread(dataset.test.count(), 30).collect();
         let labels: Vec<u16> = indices.iter().map(|index| dataset.test.labels()[*index]).collect();
         let rows = data::batch(model::Range::Unit, dataset.shape, &dataset.test, indices.into_iter());
-        let (loss, right) = verdicts(&classifier, dataset.shape, &dataset.test, 30);
-        let expected = classifier.judge(&rows, &labels);
+        let (loss, right) = verdicts(&classifier, dataset.shape, &dataset.test, 30).unwrap();
+        let expected = classifier.judge(&rows, &labels).unwrap();
         assert!((loss - expected.0).abs() < 1e-6 && (right - expected.1).abs() < 1e-9, "{loss} {expected:?}");
     }
 

@@ -9,8 +9,7 @@ use tract_onnx::pb::{
 };
 
 use crate::graph::port::declare;
-use crate::graph::{Foreign, Graph, Op, Shuffle};
-use crate::network::{Activation, Layer, Shape};
+use crate::graph::{Activation, Foreign, Graph, Op, Padding, Shape, Shuffle, Window};
 
 /// Operator set that files declare.
 pub(crate) const OPSET: i64 = 17;
@@ -57,6 +56,17 @@ impl Builder {
             Activation::LeakyRelu(slope) => ("LeakyRelu", vec![float("alpha", slope)]),
             Activation::Tanh => ("Tanh", vec![]),
             Activation::Sigmoid => ("Sigmoid", vec![]),
+            Activation::Softplus => ("Softplus", vec![]),
+            Activation::Relu6 => {
+                let ends = [("low", 0.0), ("high", 6.0)];
+                let [low, high] =
+                    ends.map(|(name, value)| self.floats32(&format!("{output}.{name}"), &[], &[value]));
+                return self.node("Clip", &[input, &low, &high], vec![], output);
+            }
+            Activation::Silu => {
+                let gate = self.node("Sigmoid", &[input], vec![], &format!("{output}.gate"));
+                return self.node("Mul", &[input, &gate], vec![], output);
+            }
         };
         self.node(kind, &[input], attributes, output)
     }
@@ -205,23 +215,38 @@ fn opset(graph: &Graph) -> i64 {
     if foreign { graph.opset } else { OPSET }
 }
 
-/// The attributes of a convolution with a square kernel, the same stride and padding on both axes.
-pub(crate) fn window(kernel: usize, stride: usize, padding: usize) -> Vec<AttributeProto> {
+/// The attributes of a window on a picture of `shape`.
+pub(crate) fn window(window: &Window, shape: Shape) -> Vec<AttributeProto> {
+    let Window { kernel, stride, padding } = *window;
+    let (_, height, width) = shape.image();
     let pair = |value: usize| [value as i64; 2].to_vec();
-    vec![
-        ints("kernel_shape", pair(kernel)),
-        ints("strides", pair(stride)),
-        ints("pads", [padding as i64; 4].to_vec()),
-    ]
+    // zeros (before, after) along an axis
+    let around = |side: usize| match padding {
+        Padding::Zeros(padding) => (padding, padding),
+        Padding::Same => {
+            let (before, made) = padding.along(side, kernel, stride).unwrap_or((0, 1));
+            (before, ((made - 1) * stride + kernel).saturating_sub(side + before))
+        }
+    };
+    let ((top, bottom), (left, right)) = (around(height), around(width));
+    let pads = [top, left, bottom, right].map(|zeros| zeros as i64).to_vec();
+    vec![ints("kernel_shape", pair(kernel)), ints("strides", pair(stride)), ints("pads", pads)]
 }
 
-/// The window of a convolution layer; that of a dense layer as a convolution of one pixel.
-pub(crate) fn window_of(layer: &Layer) -> Vec<AttributeProto> {
-    match *layer {
-        Layer::Conv { kernel, stride, padding, .. }
-        | Layer::ConvTranspose { kernel, stride, padding, .. } => window(kernel, stride, padding),
-        Layer::UpsampleConv { kernel, .. } => window(kernel, 1, kernel / 2),
-        _ => window(1, 1, 0),
+/// The window of a convolution on a picture of `shape`; that of a dense layer as a convolution of one pixel.
+pub(crate) fn window_of(op: &Op, shape: Shape) -> Vec<AttributeProto> {
+    let zeros = |kernel, stride, padding| Window { kernel, stride, padding: Padding::Zeros(padding) };
+    match *op {
+        Op::Conv { window: own, groups, .. } => {
+            let mut attributes = window(&own, shape);
+            if groups > 1 {
+                attributes.push(int("group", groups as i64));
+            }
+            attributes
+        }
+        Op::ConvTranspose { kernel, stride, padding, .. } => window(&zeros(kernel, stride, padding), shape),
+        Op::UpsampleConv { kernel, .. } => window(&zeros(kernel, 1, kernel / 2), shape),
+        _ => window(&zeros(1, 1, 0), shape),
     }
 }
 

@@ -11,12 +11,12 @@ use serde_json::{Map, Value};
 use crate::Result;
 use crate::evaluate::bound::{Bound, BoundKind, Weighted};
 use crate::evaluate::denoising::Denoising;
-use crate::gan::GanConfig;
-use crate::gan::loss::Loss;
-use crate::network::form::Normalisation;
+use crate::graph::family::Normalisation;
+use crate::objective::gan::GanConfig;
+use crate::objective::gan::loss::Loss;
+use crate::objective::vae::{Binarize, Likelihood, ObjectiveConfig};
 use crate::train::config::Objective;
 use crate::train::trained::{TrainedRun, Which};
-use crate::vae::{Binarize, Likelihood, ObjectiveConfig};
 
 /// Sources and licences of data sets by name.
 const LICENCES: [(&str, &str); 4] = [

@@ -22,13 +22,12 @@ use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 use serde_json::{Map, Value, json};
 
+use crate::compute::Network;
 use crate::data::Dataset;
 use crate::evaluate::bound::BoundKind;
 use crate::evaluate::{HeldOut, Seen, verdicts};
 use crate::graph::prepare::Form;
-use crate::graph::{Graph, Heads};
-use crate::network::Shape;
-use crate::network::module::Module;
+use crate::graph::{Heads, Shape};
 use crate::train::init::{CLASSES_KEY, WEIGHTS};
 use crate::train::trained::{Trained, TrainedRun, Which};
 use crate::{Error, Result};
@@ -121,8 +120,9 @@ fn write_into(
     let mut files = Vec::new();
     let mut metrics = Map::new();
     let (mut differences, mut others) = (Vec::new(), Vec::new());
-    for (part, module, input, heads) in parts(run) {
-        let graph = Graph::of_module(module, &part.to_string(), input, &heads, metadata(run, part))?;
+    for (part, network, input, heads) in parts(run) {
+        let trained = &network.graph;
+        let graph = trained.exported(&part.to_string(), input, &heads, metadata(run, part))?;
         let graph = graph.prepare(Form::Transposed)?;
         let bytes = onnx::model(&graph, Precision::Fp32)?;
         let file = file_name(part, Precision::Fp32);
@@ -144,16 +144,15 @@ fn write_into(
                 others.push(write_made(folder, part, made, &mut files, &mut metrics)?);
             }
         }
-        let (parameters, macs) = size(module)?;
-        metrics.insert(format!("{part}_parameters"), json!(parameters));
-        metrics.insert(format!("{part}_macs"), json!(macs));
+        metrics.insert(format!("{part}_parameters"), json!(trained.trained_count()));
+        metrics.insert(format!("{part}_macs"), json!(trained.macs()));
         metrics.insert(format!("{part}_fp32_max_difference"), json!(difference));
         differences.push((part, difference));
     }
     metrics.insert("steps".into(), json!(run.position.step));
     metrics.insert("pictures_seen".into(), json!(run.pictures_seen()));
     metrics.insert("training_seconds".into(), json!(run.position.seconds.round()));
-    metrics.extend(measured(run, evaluation));
+    metrics.extend(measured(run, evaluation)?);
     let manifest = Manifest {
         name: name.into(),
         kind: run.kind(),
@@ -293,7 +292,7 @@ fn copy_files(from: &Path, to: &Path) -> Result<()> {
 }
 
 /// The networks that become files, with the names of their inputs.
-fn parts(run: &TrainedRun) -> Vec<(Part, &Module, &'static str, Heads<'static>)> {
+fn parts(run: &TrainedRun) -> Vec<(Part, &Network, &'static str, Heads<'static>)> {
     let shape = run.dataset.shape;
     let image = Shape::of_image(shape);
     let latent = Shape::Vector(run.config.network.latent);
@@ -306,17 +305,17 @@ fn parts(run: &TrainedRun) -> Vec<(Part, &Module, &'static str, Heads<'static>)>
                 (Part::Decoder, &vae.decoder, "latent", draws()),
             ]
         }
-        Trained::Generator(module) => vec![(Part::Generator, module, "latent", draws())],
+        Trained::Generator(network) => vec![(Part::Generator, network, "latent", draws())],
         Trained::Classifier(classifier) => {
             let logits = Shape::Vector(classifier.classes());
             let heads = Heads { outputs: vec![("logits", logits)], tap: Some("features") };
-            vec![(Part::Classifier, &classifier.module, "image", heads)]
+            vec![(Part::Classifier, &classifier.network, "image", heads)]
         }
     }
 }
 
 /// How good the network is: on its test pictures, or whatever part stands for them (`reported_on`), and what `edgegen-train eval` found of these weights.
-fn measured(run: &TrainedRun, evaluation: Option<&Map<String, Value>>) -> Map<String, Value> {
+fn measured(run: &TrainedRun, evaluation: Option<&Map<String, Value>>) -> Result<Map<String, Value>> {
     let mut metrics = Map::new();
     let ((test, part), shape) = (run.dataset.report_part(), run.dataset.shape);
     if run.kind() != Kind::Gan {
@@ -325,17 +324,17 @@ fn measured(run: &TrainedRun, evaluation: Option<&Map<String, Value>>) -> Map<St
     match &run.trained {
         Trained::Vae(vae, objective) => {
             let held_out = HeldOut::new(vae, objective, shape, test, 0);
-            let bound = held_out.bound();
+            let bound = held_out.bound()?;
             metrics.insert("test_what".into(), json!(BoundKind::of(objective)));
             metrics.insert("test_elbo".into(), json!(bound.elbo));
             metrics.insert("test_reconstruction".into(), json!(bound.reconstruction));
             metrics.insert("test_kl".into(), json!(bound.kl));
-            if let Some(denoising) = held_out.denoising() {
+            if let Some(denoising) = held_out.denoising()? {
                 metrics.insert("test_denoising".into(), json!(denoising));
             }
         }
         Trained::Classifier(classifier) => {
-            let (loss, accuracy) = verdicts(classifier, shape, test, 0);
+            let (loss, accuracy) = verdicts(classifier, shape, test, 0)?;
             metrics.insert("test_accuracy".into(), json!(accuracy));
             metrics.insert("test_cross_entropy".into(), json!(loss));
         }
@@ -366,11 +365,7 @@ fn measured(run: &TrainedRun, evaluation: Option<&Map<String, Value>>) -> Map<St
         });
         metrics.insert("samples_compared".into(), Value::Object(told.collect()));
     }
-    metrics
-}
-
-fn size(module: &Module) -> Result<(u64, u64)> {
-    module.network().size().map_err(Error::Export)
+    Ok(metrics)
 }
 
 fn metadata(run: &TrainedRun, part: Part) -> Metadata {

@@ -12,12 +12,12 @@ use serde_json::{Map, Value, json};
 use tract_onnx::pb::ModelProto;
 
 use super::{PRODUCER, onnx};
+use crate::compute::candle::Candle;
 use crate::data::{self, Dataset};
 use crate::evaluate::{Seen, spread};
-use crate::graph::Graph;
 use crate::graph::import::{self, Ports};
 use crate::graph::prepare::Form;
-use crate::network::Shape;
+use crate::graph::{Graph, Shape};
 use crate::quantize::quality::{Measure, Ratios, psnr, sqnr, ssim};
 use crate::quantize::report::Report;
 use crate::quantize::{self, Inputs, Settings};
@@ -47,6 +47,8 @@ pub struct Request {
     pub least: f64,
     /// Keep layers in float32, the most sensitive first, until [`Self::least`] is reached.
     pub keep_automatically: bool,
+    /// Where to fine-tune; `None`: on the CPU.
+    pub device: Option<Candle>,
 }
 
 impl Default for Request {
@@ -58,6 +60,7 @@ impl Default for Request {
             held_out: 1000,
             least: 30.0,
             keep_automatically: false,
+            device: None,
         }
     }
 }
@@ -314,7 +317,8 @@ impl Source {
         let mut settings = request.settings.clone();
         loop {
             let graph = Graph { metadata: self.metadata(), ..self.graph.clone() };
-            let quantized = quantize::quantize(&graph, calibration, measure, &settings, tell)?;
+            let quantized =
+                quantize::quantize(&graph, calibration, measure, &settings, request.device.as_ref(), tell)?;
             let bytes = quantized.to_onnx(settings.format);
             tell("compare");
             let found = self.outputs(&bytes, held_out)?;

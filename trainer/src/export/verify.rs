@@ -25,7 +25,7 @@ pub(super) fn compare(run: &TrainedRun, part: Part, bytes: &[u8], file: &str) ->
             let held_out = HeldOut::new(vae, objective, shape, pictures, INPUTS);
             let count = held_out.count();
             let images = held_out.batch(0..count).seen;
-            let both = vae.encoder.infer(&images, None);
+            let both = vae.encoder.infer(&images, None)?;
             let posterior = open()?.into_encoder(count)?.run(&images)?;
             let rows = posterior.mean.chunks(vae.latent).zip(posterior.log_variance.chunks(vae.latent));
             let found: Vec<f32> =
@@ -33,16 +33,16 @@ pub(super) fn compare(run: &TrainedRun, part: Part, bytes: &[u8], file: &str) ->
             largest_difference(&both, &found)
         }
         Trained::Classifier(classifier) => {
-            let (module, (pictures, _)) = (&classifier.module, run.dataset.report_part());
+            let (network, (pictures, _)) = (&classifier.network, run.dataset.report_part());
             let images =
                 data::batch(Range::Unit, run.dataset.shape, pictures, spread(pictures.count(), INPUTS));
             let mut worst = 0f64;
-            let all = module.network().layers.len();
-            for (output, layers) in [("features", all - 1), ("logits", all)] {
-                let network = FeatureNetwork::from_bytes(bytes, file, OutputChoice::Named(output))?;
-                let expected = module.infer_layers(&images, None, layers);
+            let last = network.graph.nodes.last().ok_or_else(|| Error::Export("it has no layers".into()))?;
+            for (output, value) in [("features", last.inputs[0]), ("logits", last.output)] {
+                let file = FeatureNetwork::from_bytes(bytes, file, OutputChoice::Named(output))?;
+                let expected = network.infer_value(&images, None, value)?;
                 let mut found = vec![0f32; expected.len()];
-                network.runner()?.run(&images, &mut found)?;
+                file.runner()?.run(&images, &mut found)?;
                 let largest = expected.iter().fold(1f32, |largest, value| largest.max(value.abs()));
                 worst = worst.max(largest_difference(&expected, &found)? / f64::from(largest));
             }
@@ -54,7 +54,7 @@ pub(super) fn compare(run: &TrainedRun, part: Part, bytes: &[u8], file: &str) ->
             };
             let latents = Latents::from_seed(run.config.training.seed, 0, INPUTS, drawer.latent(), 1.0);
             let classes = drawer.classes(INPUTS);
-            let expected = drawer.values(latents.values(), classes.as_deref());
+            let expected = drawer.values(latents.values(), classes.as_deref())?;
             let mut generator = open()?.into_generator(INPUTS)?;
             largest_difference(&expected, generator.run(latents.values(), &classes.unwrap_or_default())?)
         }

@@ -4,7 +4,6 @@
 //! known one with attributes that are not (a dilated or grouped convolution), becomes a [`Foreign`] node.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
 
 use edgegen_runtime::model::{Facts, Metadata};
 use half::f16;
@@ -12,9 +11,10 @@ use prost::Message;
 use tract_onnx::pb::{AttributeProto, ModelProto, NodeProto, TensorProto, tensor_proto::DataType};
 
 use super::prepare::Transposed;
-use super::{BatchNorm, Foreign, Graph, Linear, Node, Op, Shuffle, ValueId};
-use crate::network::{Activation, Layer, Shape};
-use crate::nn::batch::Batch;
+use super::{
+    Activation, Foreign, Graph, Interpolation, Node, Op, Over, Padding, Shape, Shuffle, ValueId, Window,
+    parameters_of,
+};
 use crate::{Error, Result};
 
 /// First operator set that has all operators of the files that are written.
@@ -81,6 +81,7 @@ pub fn graph(bytes: &[u8], file: &str, ports: &Ports) -> Result<Graph> {
         rows: HashMap::new(),
         enlarged: HashMap::new(),
         nodes: &onnx.node,
+        for_gradients: false,
     };
     for (index, node) in onnx.node.iter().enumerate().filter(|(index, _)| needed.contains(index)) {
         reader.node(index, node).map_err(|e| refused(e.to_string()))?;
@@ -122,6 +123,8 @@ struct Reader<'a> {
     rows: HashMap<String, (usize, Vec<f32>)>,
     /// What a Resize to twice the size makes, which the convolution behind it takes in: its input's name.
     enlarged: HashMap<String, String>,
+    /// Whether operators are rewritten so that they have a gradient, though no device has them so.
+    for_gradients: bool,
 }
 
 /// A tensor of numbers: its axes, and its values in row-major order.
@@ -155,9 +158,16 @@ impl Reader<'_> {
             return Ok(());
         }
         match self.op(node)? {
-            Some(Read::Op(op, shape, input)) => {
-                let made = self.graph.push(&name, op, input, (output, shape))?;
-                self.known.insert(output.into(), made);
+            Some(Read::Ops(ops, inputs)) => {
+                let (mut inputs, count) = (inputs, ops.len());
+                for (index, (op, values)) in ops.into_iter().enumerate() {
+                    let part = if index == 0 { name.clone() } else { format!("{name}.{index}") };
+                    let value =
+                        if index + 1 == count { output.to_string() } else { format!("{output}.{index}") };
+                    let parameters = parameters_of(&part, &op, values);
+                    inputs = vec![self.graph.push(&part, op, &inputs, parameters, value)?];
+                }
+                self.known.insert(output.into(), inputs[0]);
             }
             Some(Read::Transposed(sizes, weight, bias, input)) => {
                 let height = |side: usize| {
@@ -167,7 +177,13 @@ impl Reader<'_> {
                 let shape = Shape::Image(sizes.outputs, height(h), height(w));
                 let made = self.graph.value(output, shape);
                 // only the place of the new nodes is taken from this one
-                let place = Node { name, op: Op::Reshape, inputs: vec![input], output: made };
+                let place = Node {
+                    name,
+                    op: Op::Reshape(shape),
+                    inputs: vec![input],
+                    output: made,
+                    parameters: vec![],
+                };
                 self.graph.push_transposed(&place, sizes, &weight, &bias)?;
                 self.known.insert(output.into(), made);
             }
@@ -256,8 +272,9 @@ impl Reader<'_> {
         let behind = self.nodes.iter().find(|node| node.input.first().is_some_and(|input| input == output));
         let kept = || {
             let behind = behind.filter(|node| node.op_type == "Conv")?;
-            let (kernel, stride, padding) = self.window(behind)?;
-            (kernel % 2 == 1 && stride == 1 && padding == kernel / 2).then_some(())
+            let Window { kernel, stride, padding } = self.window(behind, Shape::Image(1, 8, 8))?;
+            let same = padding == Padding::Same || padding == Padding::Zeros(kernel / 2);
+            (kernel % 2 == 1 && stride == 1 && same && int(behind, "group", 1) == 1).then_some(())
         };
         let fits = node.op_type == "Resize" && nearest && doubles().is_some() && kept().is_some();
         if fits && self.read_once(output) {
@@ -274,62 +291,188 @@ impl Reader<'_> {
         let source = enlarged.as_ref().unwrap_or(first);
         let Some(&input) = self.known.get(source) else {
             // an Add may have its value second
-            return Ok(if node.op_type == "Add" { self.add(node) } else { None });
+            return Ok(match node.op_type.as_str() {
+                "Add" | "Mul" => self.arithmetic(node),
+                _ => None,
+            });
         };
         let shape = self.graph.values[input].shape;
-        let plain = |op| Ok(Some(Read::Op(op, None, input)));
-        match node.op_type.as_str() {
-            "Relu" => plain(Op::Activation(Activation::Relu)),
-            "LeakyRelu" => plain(Op::Activation(Activation::LeakyRelu(float(node, "alpha", 0.01)))),
-            "Tanh" => plain(Op::Activation(Activation::Tanh)),
-            "Sigmoid" => plain(Op::Activation(Activation::Sigmoid)),
-            "Flatten" if int(node, "axis", 1) == 1 => {
-                Ok(Some(Read::Op(Op::Reshape, Some(Shape::Vector(shape.values())), input)))
-            }
-            "Reshape" | "Squeeze" | "Unsqueeze" => {
-                Ok(self.reshaped(node, shape).map(|shape| Read::Op(Op::Reshape, Some(shape), input)))
-            }
-            "Gemm" | "MatMul" => {
-                Ok(self.dense(node, shape).map(|linear| Read::Op(Op::Linear(linear), None, input)))
-            }
-            "Conv" => Ok(self
-                .conv(node, enlarged.is_some())
-                .map(|linear| Read::Op(Op::Linear(linear), None, input))),
-            "ConvTranspose" => Ok(self.transposed(node, input)),
-            "BatchNormalization" => {
-                Ok(self.batch_norm(node, shape).map(|norm| Read::Op(Op::BatchNorm(norm), None, input)))
-            }
-            "DepthToSpace" => Ok(self
-                .depth_to_space(node, shape)
-                .map(|shuffle| Read::Op(Op::Shuffle(shuffle), None, input))),
-            "Slice" => Ok(self.slice(node, shape).map(|shuffle| Read::Op(Op::Shuffle(shuffle), None, input))),
-            "Add" => Ok(self.add(node)),
-            _ => Ok(None),
-        }
+        let one = |op: Option<Op>| op.map(|op| Read::Ops(vec![(op, vec![])], vec![input]));
+        let with = |read: Option<(Op, Vec<Vec<f32>>)>| read.map(|own| Read::Ops(vec![own], vec![input]));
+        Ok(match node.op_type.as_str() {
+            "Relu" => one(Some(Op::Activation(Activation::Relu))),
+            "LeakyRelu" => one(Some(Op::Activation(Activation::LeakyRelu(float(node, "alpha", 0.01))))),
+            "Clip" => one(self.clip(node)),
+            "Tanh" => one(Some(Op::Activation(Activation::Tanh))),
+            "Sigmoid" => one(Some(Op::Activation(Activation::Sigmoid))),
+            "Softplus" => one(Some(Op::Activation(Activation::Softplus))),
+            "Flatten" if int(node, "axis", 1) == 1 => one(Some(Op::Reshape(Shape::Vector(shape.values())))),
+            "Reshape" | "Squeeze" | "Unsqueeze" => one(self.reshaped(node, shape).map(Op::Reshape)),
+            "Gemm" | "MatMul" => with(self.dense(node, shape)),
+            "Conv" => with(self.conv(node, enlarged.is_some(), shape)),
+            "ConvTranspose" => self.transposed(node, input),
+            "BatchNormalization" => with(self.batch_norm(node, shape)),
+            "InstanceNormalization" => with(self.instance_norm(node, shape)),
+            "DepthToSpace" => one(self.depth_to_space(node, shape).map(Op::Shuffle)),
+            "Slice" => one(self.slice(node, shape)),
+            "Concat" => self.concat(node, shape),
+            "MaxPool" => one(self.pool(node, shape).map(Op::MaxPool)),
+            "AveragePool" => one(self.pool(node, shape).map(|window| {
+                let counts_padding = int(node, "count_include_pad", 0) == 1;
+                Op::AveragePool { window, counts_padding }
+            })),
+            "GlobalAveragePool" => one(Some(Op::GlobalAverage)),
+            "ReduceMean" => self.mean(node, shape, input),
+            "Resize" => one(self.resize(node, shape)),
+            "Add" | "Sub" | "Mul" | "Div" => self.arithmetic(node),
+            _ => None,
+        })
     }
 
-    /// A value plus the row of its class, or plus a dense layer's bias.
-    fn add(&mut self, node: &NodeProto) -> Option<Read> {
+    /// min(max(x, 0), 6).
+    fn clip(&self, node: &NodeProto) -> Option<Op> {
+        let end = |index: usize, name: &str| match node.input.get(index).filter(|name| !name.is_empty()) {
+            Some(name) => self.numbers(name)?.1.first().copied(),
+            None => find(node, name).map(|attribute| attribute.f),
+        };
+        let ends = (end(1, "min")?, end(2, "max")?);
+        (ends == (0.0, 6.0)).then_some(Op::Activation(Activation::Relu6))
+    }
+
+    /// Two values; a value plus the row of its class, or plus a dense layer's bias; a value and a constant a channel.
+    fn arithmetic(&mut self, node: &NodeProto) -> Option<Read> {
         let [a, b] = node.input.as_slice() else { return None };
+        if let (Some(&left), Some(&right)) = (self.known.get(a), self.known.get(b)) {
+            let (of_left, of_right) = (self.graph.values[left].shape, self.graph.values[right].shape);
+            let (op, inputs) = match node.op_type.as_str() {
+                "Add" if of_left == of_right => (Op::Add, vec![left, right]),
+                "Mul" if of_left == of_right => (Op::Mul, vec![left, right]),
+                "Mul" if of_right == Shape::Image(of_left.channels(), 1, 1) => (Op::Scale, vec![left, right]),
+                "Mul" if of_left == Shape::Image(of_right.channels(), 1, 1) => (Op::Scale, vec![right, left]),
+                _ => return None,
+            };
+            return Some(Read::Ops(vec![(op, vec![])], inputs));
+        }
         let (value, other) = if self.known.contains_key(a) { (a, b) } else { (b, a) };
         let input = *self.known.get(value)?;
-        if let Some((classes, table)) = self.rows.get(other) {
-            return Some(Read::Op(Op::ClassRow { classes: *classes, table: table.clone() }, None, input));
+        let shape = self.graph.values[input].shape;
+        if let (Some((classes, table)), "Add") = (self.rows.get(other), node.op_type.as_str()) {
+            let row = Op::ClassRow { classes: *classes, features: table.len() / classes };
+            return Some(Read::Ops(vec![(row, vec![table.clone()])], vec![input]));
         }
-        let (_, bias) = self.numbers(other)?;
-        let maker = self.graph.maker(input).filter(|_| self.only_read_as(value, input))?;
-        match &mut self.graph.nodes[maker].op {
-            Op::Linear(linear @ Linear { layer: Layer::Dense { .. }, .. })
-                if linear.bias.len() == bias.len() =>
-            {
-                linear.bias.iter_mut().zip(bias).for_each(|(sum, bias)| *sum += bias);
-                Some(Read::Op(Op::Reshape, Some(self.graph.values[input].shape), input))
-            }
-            _ => None,
+        let (dims, constant) = self.numbers(other)?;
+        if node.op_type == "Add"
+            && let Some(maker) = self.graph.maker(input).filter(|_| self.only_read_as(value, input))
+            && matches!(self.graph.nodes[maker].op, Op::Dense { .. })
+            && self.graph.nodes[maker].bias().len() == constant.len()
+        {
+            let bias = self.graph.nodes[maker].bias_mut();
+            bias.iter_mut().zip(constant).for_each(|(sum, bias)| *sum += bias);
+            return Some(Read::Ops(vec![(Op::Reshape(shape), vec![])], vec![input]));
         }
+        self.by_channel(node, shape, (dims, constant), value == a)
+            .filter(|_| self.for_gradients)
+            .map(|own| Read::Ops(vec![own], vec![input]))
     }
 
-    fn dense(&self, node: &NodeProto, shape: Shape) -> Option<Linear> {
+    /// A constant for each channel, or one for all, as a depthwise convolution of single pixels.
+    fn by_channel(
+        &self,
+        node: &NodeProto,
+        shape: Shape,
+        (dims, constant): Numbers,
+        value_first: bool,
+    ) -> Option<(Op, Vec<Vec<f32>>)> {
+        let Shape::Image(channels, ..) = shape else { return None };
+        let flat = matches!(dims.as_slice(), [] | [1] | [_, 1, 1] | [1, _, 1, 1]);
+        let constant = match constant.len() {
+            1 => vec![constant[0]; channels],
+            count if count == channels && flat => constant,
+            _ => return None,
+        };
+        let (ones, zeros) = (vec![1.0; channels], vec![0.0; channels]);
+        let (weight, bias) = match (node.op_type.as_str(), value_first) {
+            ("Add", _) => (ones, constant),
+            ("Mul", _) => (constant, zeros),
+            ("Sub", true) => (ones, constant.iter().map(|value| -value).collect()),
+            ("Div", true) => (constant.iter().map(|value| 1.0 / value).collect(), zeros),
+            _ => return None,
+        };
+        let window = Window { kernel: 1, stride: 1, padding: Padding::Zeros(0) };
+        Some((Op::Conv { inputs: channels, outputs: channels, window, groups: channels }, vec![weight, bias]))
+    }
+
+    fn concat(&self, node: &NodeProto, shape: Shape) -> Option<Read> {
+        let axis = int(node, "axis", 0);
+        let inputs =
+            node.input.iter().map(|name| self.known.get(name).copied()).collect::<Option<Vec<_>>>()?;
+        let rank = shape.dims().len() as i64 + 1;
+        let shapes: Vec<Shape> = inputs.iter().map(|input| self.graph.values[*input].shape).collect();
+        let fits = (axis == 1 || axis + rank == 1) && inputs.len() > 1 && Op::Concat.output(&shapes).is_ok();
+        fits.then(|| Read::Ops(vec![(Op::Concat, vec![])], inputs))
+    }
+
+    /// A pooling window.
+    fn pool(&self, node: &NodeProto, shape: Shape) -> Option<Window> {
+        let [kernel, width] = ints(node, "kernel_shape") else { return None };
+        let plain = kernel == width && int(node, "ceil_mode", 0) == 0 && int(node, "storage_order", 0) == 0;
+        sliding(node, usize::try_from(*kernel).ok()?, shape).filter(|_| plain)
+    }
+
+    /// The mean over the pixels.
+    fn mean(&self, node: &NodeProto, shape: Shape, input: ValueId) -> Option<Read> {
+        let listed = node.input.get(1).and_then(|name| self.integers(name));
+        let axes = listed.unwrap_or_else(|| ints(node, "axes").to_vec());
+        if !matches!(shape, Shape::Image(..)) || !matches!(axes[..], [2, 3] | [-2, -1]) {
+            return None;
+        }
+        let mut ops = vec![(Op::GlobalAverage, vec![])];
+        if int(node, "keepdims", 1) == 0 {
+            ops.push((Op::Reshape(Shape::Vector(shape.channels())), vec![]));
+        }
+        Some(Read::Ops(ops, vec![input]))
+    }
+
+    fn resize(&self, node: &NodeProto, shape: Shape) -> Option<Op> {
+        let Shape::Image(_, height, width) = shape else { return None };
+        let coordinates = string(node, "coordinate_transformation_mode").unwrap_or("half_pixel");
+        let by = match string(node, "mode").unwrap_or("nearest") {
+            "nearest" if coordinates == "asymmetric" && string(node, "nearest_mode") == Some("floor") => {
+                Interpolation::Nearest
+            }
+            "linear" if matches!(coordinates, "half_pixel" | "pytorch_half_pixel") => Interpolation::Bilinear,
+            _ => return None,
+        };
+        let sizes = match node.input.get(3).and_then(|name| self.integers(name)) {
+            Some(sizes) => {
+                sizes.iter().map(|size| usize::try_from(*size).ok()).collect::<Option<Vec<_>>>()?
+            }
+            None => {
+                let scales = self.numbers(node.input.get(2)?)?.1;
+                let [batch, channels, rows, columns] = scales[..] else { return None };
+                let side = |side: usize, scale: f32| (side as f32 * scale).floor() as usize;
+                if (batch, channels) != (1.0, 1.0) {
+                    return None;
+                }
+                vec![1, shape.channels(), side(height, rows), side(width, columns)]
+            }
+        };
+        let [_, channels, height, width] = sizes[..] else { return None };
+        (channels == shape.channels()).then_some(Op::Resize { height, width, by })
+    }
+
+    fn instance_norm(&self, node: &NodeProto, shape: Shape) -> Option<(Op, Vec<Vec<f32>>)> {
+        let channels = shape.channels();
+        let values = |index: usize| {
+            let (_, values) = self.numbers(node.input.get(index)?)?;
+            (values.len() == channels).then_some(values)
+        };
+        let epsilon = f64::from(float(node, "epsilon", 1e-5));
+        let op = Op::Norm { channels, over: Over::Groups(channels), epsilon };
+        matches!(shape, Shape::Image(..)).then_some((op, vec![values(1)?, values(2)?]))
+    }
+
+    fn dense(&self, node: &NodeProto, shape: Shape) -> Option<(Op, Vec<Vec<f32>>)> {
         let (dims, values) = self.numbers(node.input.get(1)?)?;
         let [rows, columns] = dims[..] else { return None };
         let plain = float(node, "alpha", 1.0) == 1.0
@@ -347,7 +490,7 @@ impl Reader<'_> {
             (0..outputs * inputs).map(|index| values[index % inputs * outputs + index / inputs]).collect()
         };
         let bias = self.bias(node, outputs)?;
-        Some(Linear { layer: Layer::Dense { inputs, outputs }, weight, bias })
+        Some((Op::Dense { inputs, outputs }, vec![weight, bias]))
     }
 
     /// The third input, or zeros; `None` if it is no vector of that length.
@@ -361,36 +504,34 @@ impl Reader<'_> {
         }
     }
 
-    /// (kernel, stride, padding), the same on both axes, of a convolution without dilation and groups.
-    fn window(&self, node: &NodeProto) -> Option<(usize, usize, usize)> {
+    /// The window of a convolution without dilation, on an input of `shape`.
+    fn window(&self, node: &NodeProto, shape: Shape) -> Option<Window> {
         let (dims, _) = self.numbers(node.input.get(1)?)?;
         let [_, _, kernel, width] = dims[..] else { return None };
-        let same = |name: &str, default: i64| {
-            let values = ints(node, name);
-            let first = values.first().copied().unwrap_or(default);
-            values.iter().all(|value| *value == first).then_some(usize::try_from(first).ok()?)
-        };
-        let notset = string(node, "auto_pad").is_none_or(|mode| mode == "NOTSET");
-        let plain = int(node, "group", 1) == 1 && same("dilations", 1) == Some(1) && notset;
-        let stride = same("strides", 1).filter(|stride| *stride > 0)?;
-        (plain && kernel == width).then_some((kernel, stride, same("pads", 0)?))
+        sliding(node, kernel, shape).filter(|_| kernel == width)
     }
 
-    fn conv(&self, node: &NodeProto, enlarged: bool) -> Option<Linear> {
-        let (kernel, stride, padding) = self.window(node)?;
+    fn conv(&self, node: &NodeProto, enlarged: bool, shape: Shape) -> Option<(Op, Vec<Vec<f32>>)> {
+        let window = self.window(node, shape)?;
         let (dims, weight) = self.numbers(node.input.get(1)?)?;
-        let (outputs, inputs) = (dims[0], dims[1]);
-        let layer = match enlarged {
-            true => Layer::UpsampleConv { inputs, outputs, kernel },
-            false => Layer::Conv { inputs, outputs, kernel, stride, padding },
+        let groups = usize::try_from(int(node, "group", 1)).ok().filter(|groups| *groups > 0)?;
+        let (outputs, inputs) = (dims[0], dims[1] * groups);
+        let op = match enlarged {
+            true => Op::UpsampleConv { inputs, outputs, kernel: window.kernel },
+            false => Op::Conv { inputs, outputs, window, groups },
         };
-        Some(Linear { layer, weight, bias: self.bias(node, outputs)? })
+        op.output(&[shape]).ok()?;
+        Some((op, vec![weight, self.bias(node, outputs)?]))
     }
 
     fn transposed(&self, node: &NodeProto, input: ValueId) -> Option<Read> {
-        let (kernel, stride, padding) = self.window(node)?;
+        let window = self.window(node, self.graph.values[input].shape)?;
+        let Window { kernel, stride, padding: Padding::Zeros(padding) } = window else { return None };
         let (dims, weight) = self.numbers(node.input.get(1)?)?;
         let (inputs, outputs) = (dims[0], dims[1]);
+        if int(node, "group", 1) != 1 {
+            return None;
+        }
         let added = ints(node, "output_padding");
         let output_padding = usize::try_from(added.first().copied().unwrap_or(0)).ok()?;
         if !ints(node, "output_shape").is_empty() || added.iter().any(|value| *value != output_padding as i64)
@@ -407,13 +548,13 @@ impl Reader<'_> {
         }
         let sizes = Transposed { inputs, outputs, kernel, stride, padding, output_padding };
         if output_padding == 0 && (height, width) != (1, 1) {
-            let layer = Layer::ConvTranspose { inputs, outputs, kernel, stride, padding };
-            return Some(Read::Op(Op::Linear(Linear { layer, weight, bias }), None, input));
+            let op = Op::ConvTranspose { inputs, outputs, kernel, stride, padding };
+            return Some(Read::Ops(vec![(op, vec![weight, bias])], vec![input]));
         }
         Some(Read::Transposed(sizes, weight, bias, input))
     }
 
-    fn batch_norm(&self, node: &NodeProto, shape: Shape) -> Option<BatchNorm> {
+    fn batch_norm(&self, node: &NodeProto, shape: Shape) -> Option<(Op, Vec<Vec<f32>>)> {
         if int(node, "training_mode", 0) != 0 {
             return None;
         }
@@ -421,13 +562,9 @@ impl Reader<'_> {
             let (_, values) = self.numbers(node.input.get(index)?)?;
             (values.len() == shape.channels()).then_some(values)
         };
-        Some(BatchNorm {
-            scale: values(1)?,
-            shift: values(2)?,
-            mean: values(3)?,
-            variance: values(4)?,
-            epsilon: f64::from(float(node, "epsilon", 1e-5)),
-        })
+        let epsilon = f64::from(float(node, "epsilon", 1e-5));
+        let op = Op::Norm { channels: shape.channels(), over: Over::Batch, epsilon };
+        Some((op, vec![values(1)?, values(2)?, values(3)?, values(4)?]))
     }
 
     fn depth_to_space(&self, node: &NodeProto, shape: Shape) -> Option<Shuffle> {
@@ -437,11 +574,17 @@ impl Reader<'_> {
         crd.then_some(Shuffle { block, first: 0, size: (height * block, width * block) })
     }
 
-    /// A cut of rows and columns, as many at the top as at the left.
-    fn slice(&self, node: &NodeProto, shape: Shape) -> Option<Shuffle> {
+    /// A cut of rows and columns, as many at the top as at the left; or of channels.
+    fn slice(&self, node: &NodeProto, shape: Shape) -> Option<Op> {
         let list = |index: usize| self.integers(node.input.get(index)?);
         let (starts, ends, axes) = (list(1)?, list(2)?, list(3)?);
         let plain = node.input.len() < 5 || list(4)?.iter().all(|step| *step == 1);
+        if let ([1], [start], [end], true) = (&axes[..], &starts[..], &ends[..], plain) {
+            let channels = shape.channels() as i64;
+            let place = |at: i64| if at < 0 { at + channels } else { at.min(channels) };
+            let (first, end) = (usize::try_from(place(*start)).ok()?, usize::try_from(place(*end)).ok()?);
+            return (end > first).then_some(Op::Slice { first, count: end - first });
+        }
         let Shape::Image(_, height, width) = shape else { return None };
         if !plain || axes != [2, 3] || starts.len() != 2 || starts[0] != starts[1] || ends.len() != 2 {
             return None;
@@ -451,7 +594,8 @@ impl Reader<'_> {
             usize::try_from(end - starts[0]).ok().filter(|length| *length > 0)
         };
         let first = usize::try_from(starts[0]).ok()?;
-        Some(Shuffle { block: 1, first, size: (end(ends[0], height)?, end(ends[1], width)?) })
+        let size = (end(ends[0], height)?, end(ends[1], width)?);
+        Some(Op::Shuffle(Shuffle { block: 1, first, size }))
     }
 
     /// The shape behind a Reshape, Squeeze or Unsqueeze that leaves the batch axis alone.
@@ -518,21 +662,17 @@ impl Reader<'_> {
                 node.op_type
             )));
         }
-        let foreign = Foreign { node: node.clone(), constants };
-        let op = Op::Foreign(Box::new(foreign.clone()));
+        let foreign = Foreign { node: node.clone(), constants, opset: self.graph.opset };
         // one row of zeros tells the shape of what it makes
-        let zeros: Vec<Arc<Batch>> = inputs
+        let zeros: Vec<(Vec<f32>, Shape)> = inputs
             .iter()
-            .map(|value| {
-                let shape = self.graph.values[*value].shape;
-                Arc::new(Batch::from_rows(&vec![0.0; shape.values()], shape))
-            })
+            .map(|value| self.graph.values[*value].shape)
+            .map(|shape| (vec![0.0; shape.values()], shape))
             .collect();
-        let made = self.graph.value(output, Shape::Vector(0));
-        let node = Node { name: name.into(), op, inputs, output: made };
-        let (_, shape) = foreign.run(&node, &zeros, self.graph.opset, None)?;
-        self.graph.values[made].shape = shape;
-        self.graph.nodes.push(node);
+        let (_, shape) = foreign.run(name, &zeros, 1, None)?;
+        let made = self.graph.value(output, shape);
+        let op = Op::Foreign(Box::new(foreign));
+        self.graph.nodes.push(Node { name: name.into(), op, inputs, output: made, parameters: vec![] });
         self.known.insert(output.into(), made);
         Ok(())
     }
@@ -553,10 +693,45 @@ impl Reader<'_> {
 
 /// What a known node becomes.
 enum Read {
-    /// An operator behind a value; the shape that it makes, if it does not follow.
-    Op(Op, Option<Shape>, ValueId),
-    /// A transposed convolution that no [`Layer`] holds: weights (inputs, outputs, k, k), and bias.
+    /// Operators one after the other, each with its parameters' values, and what the first of them reads.
+    Ops(Vec<(Op, Vec<Vec<f32>>)>, Vec<ValueId>),
+    /// A transposed convolution that no [`Op`] is: weights (inputs, outputs, k, k), and bias.
     Transposed(Transposed, Vec<f32>, Vec<f32>, ValueId),
+}
+
+/// The sliding window of a node without dilation, with a kernel of side `kernel`, on an input of `shape`.
+fn sliding(node: &NodeProto, kernel: usize, shape: Shape) -> Option<Window> {
+    let Shape::Image(_, height, width) = shape else { return None };
+    let same = |name: &str| {
+        let values = ints(node, name);
+        let first = values.first().copied().unwrap_or(1);
+        values.iter().all(|value| *value == first).then_some(usize::try_from(first).ok()?)
+    };
+    let stride = same("strides").filter(|stride| *stride > 0 && same("dilations") == Some(1))?;
+    let pads = ints(node, "pads");
+    let padding = match string(node, "auto_pad").unwrap_or("NOTSET") {
+        "SAME_UPPER" => Padding::Same,
+        "VALID" => Padding::Zeros(0),
+        "NOTSET" => match pads {
+            [] => Padding::Zeros(0),
+            [first, rest @ ..] if rest.iter().all(|pad| pad == first) => {
+                Padding::Zeros(usize::try_from(*first).ok()?)
+            }
+            [top, left, bottom, right] => {
+                // as converters from TensorFlow write it out
+                let fits = |side: usize, before: i64, after: i64| {
+                    let (found, made) = Padding::Same.along(side, kernel, stride)?;
+                    let total = ((made - 1) * stride + kernel).saturating_sub(side);
+                    (found as i64 == before && (total - found) as i64 == after).then_some(())
+                };
+                fits(height, *top, *bottom).and(fits(width, *left, *right))?;
+                Padding::Same
+            }
+            _ => return None,
+        },
+        _ => return None,
+    };
+    Some(Window { kernel, stride, padding })
 }
 
 /// A constant of any floating-point type.

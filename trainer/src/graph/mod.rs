@@ -1,23 +1,37 @@
-//! A network as a graph of operators that own their values: what a trained module becomes on its way to a file, and
-//! what an ONNX file is read into.
+//! What a network is: a graph of operators with typed shapes and named parameters, for training, quantising and
+//! exporting alike.
 //!
-//! Values are named and have one shape each, without the batch axis; nodes stand in an order in which they can run.
-//! [`prepare`] brings every linear operator into the form that a device runs fastest: a dense layer or a
-//! convolution, behind which pixels may be shuffled.
+//! Values are named and have one shape each, without the batch axis; nodes stand in an order in which they can run. A
+//! [`Graph`]`<()>` is the structure alone, as [`family`] and [`chain`] build it; [`Graph::initialise`] gives it first
+//! values; [`crate::compute`] holds the values of a graph on a device. [`import`] reads a graph from an ONNX file.
+//! [`prepare`] brings every linear operator into the form that a device runs fastest: a dense layer or a convolution,
+//! after which pixels may be shuffled.
 
-mod from_module;
+mod activation;
+pub mod chain;
+pub mod family;
+mod foreign;
+pub mod geometry;
+mod heads;
 pub mod import;
+pub mod op;
 pub(crate) mod port;
 pub mod prepare;
-mod run;
+mod shape;
+pub(crate) mod upsample;
 
 use edgegen_runtime::model::Metadata;
-use tract_onnx::pb::{NodeProto, TensorProto};
 
-use crate::network::{Activation, Layer, Shape};
 use crate::{Error, Result};
 
-pub use from_module::Heads;
+pub use activation::Activation;
+pub use foreign::Foreign;
+pub use heads::Heads;
+pub use op::{Interpolation, Op, Over, Padding, Shuffle, Window};
+pub use shape::Shape;
+
+/// Added to a batch norm's variance, as PyTorch and the DCGAN papers do.
+pub const EPSILON: f64 = 1e-5;
 
 /// The number of a value in [`Graph::values`].
 pub type ValueId = usize;
@@ -31,15 +45,15 @@ pub struct Value {
     pub shape: Shape,
 }
 
-/// A network.
+/// A network. `W` is what holds a parameter's values: nothing, numbers, or a tensor on a device.
 #[derive(Clone, Debug)]
-pub struct Graph {
+pub struct Graph<W = Vec<f32>> {
     /// Its name.
     pub name: String,
     /// Everything that flows.
     pub values: Vec<Value>,
     /// In an order in which they can run.
-    pub nodes: Vec<Node>,
+    pub nodes: Vec<Node<W>>,
     /// The float32 input: (N, L), (N, L, 1, 1) or (N, C, H, W).
     pub input: ValueId,
     /// Name of the int64 input (N) that tells each row's class, if any node needs it.
@@ -52,175 +66,100 @@ pub struct Graph {
     pub opset: i64,
 }
 
-/// An operator and what it connects.
+/// An operator, what it connects, and its parameters.
 #[derive(Clone, Debug)]
-pub struct Node {
+pub struct Node<W = Vec<f32>> {
     /// Unique in its graph, and what reports and `--keep-float` call it.
     pub name: String,
     /// What it does.
     pub op: Op,
-    /// What it reads; one, but for [`Op::Foreign`].
+    /// What it reads.
     pub inputs: Vec<ValueId>,
     /// What it makes.
     pub output: ValueId,
+    /// In the order of [`Op::parameters`]; a linear operator before a batch norm has no bias.
+    pub parameters: Vec<Parameter<W>>,
 }
 
-/// What a node does.
+/// A named tensor.
 #[derive(Clone, Debug)]
-pub enum Op {
-    /// Dense, Conv, ConvTranspose or UpsampleConv.
-    Linear(Linear),
-    /// y = scale · (x − mean) / √(variance + epsilon) + shift, each (channels).
-    BatchNorm(BatchNorm),
-    /// Applied to each value.
-    Activation(Activation),
-    /// The same values in the output's shape.
-    Reshape,
-    /// Channels → pixels, then a border is cut off.
-    Shuffle(Shuffle),
-    /// Adds the row of the picture's class: (classes, features).
-    ClassRow {
-        /// Rows.
-        classes: usize,
-        /// Row-major.
-        table: Vec<f32>,
-    },
-    /// An operator that edgegen does not know by itself. It stays as it is, in float32.
-    Foreign(Box<Foreign>),
+pub struct Parameter<W = Vec<f32>> {
+    /// `PART.NUMBER.NAME` of a network that is trained, for example `decoder.3.weight`.
+    pub name: String,
+    /// All axes.
+    pub shape: Vec<usize>,
+    /// Row-major.
+    pub value: W,
+    /// False for running statistics.
+    pub trained: bool,
 }
 
-/// A linear operator with its values.
-#[derive(Clone, Debug)]
-pub struct Linear {
-    /// Which one, with its sizes.
-    pub layer: Layer,
-    /// In the layer's own layout, see [`Layer`].
-    pub weight: Vec<f32>,
-    /// (outputs)
-    pub bias: Vec<f32>,
-}
-
-/// Batch norm by stored statistics, each (channels).
-#[derive(Clone, Debug)]
-pub struct BatchNorm {
-    /// γ
-    pub scale: Vec<f32>,
-    /// β
-    pub shift: Vec<f32>,
-    /// Of the training data.
-    pub mean: Vec<f32>,
-    /// Of the training data.
-    pub variance: Vec<f32>,
-    /// Added to the variance.
-    pub epsilon: f64,
-}
-
-/// ONNX's DepthToSpace in mode CRD, (C·b², H, W) → (C, b·H, b·W): channel c·b² + i·b + j holds the pixels of
-/// channel c at rows i and columns j modulo b. Then rows and columns are cut off.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Shuffle {
-    /// b
-    pub block: usize,
-    /// Cut off at the top and at the left.
-    pub first: usize,
-    /// Size of what is left, (height, width).
-    pub size: (usize, usize),
-}
-
-/// An ONNX node as it was read.
-#[derive(Clone, Debug)]
-pub struct Foreign {
-    /// Its inputs that are values of the graph stand in the order of [`Node::inputs`].
-    pub node: NodeProto,
-    /// The constants that it reads.
-    pub constants: Vec<TensorProto>,
-}
-
-impl Op {
-    /// The field's name of the operator.
-    pub fn kind(&self) -> &str {
-        match self {
-            Self::Linear(linear) => match linear.layer {
-                Layer::Dense { .. } => "Dense",
-                Layer::Conv { .. } => "Conv",
-                Layer::ConvTranspose { .. } => "ConvTranspose",
-                _ => "UpsampleConv",
-            },
-            Self::BatchNorm(_) => "BatchNorm",
-            Self::Activation(Activation::Relu) => "Relu",
-            Self::Activation(Activation::LeakyRelu(_)) => "LeakyRelu",
-            Self::Activation(Activation::Tanh) => "Tanh",
-            Self::Activation(Activation::Sigmoid) => "Sigmoid",
-            Self::Reshape => "Reshape",
-            Self::Shuffle(_) => "DepthToSpace",
-            Self::ClassRow { .. } => "ClassRow",
-            Self::Foreign(foreign) => &foreign.node.op_type,
-        }
+impl<W> Parameter<W> {
+    /// Number of values.
+    pub fn count(&self) -> usize {
+        self.shape.iter().product()
     }
 
-    /// Whether it only moves values: what holds for the values before holds for those behind.
-    pub fn moves(&self) -> bool {
-        matches!(self, Self::Reshape | Self::Shuffle(_))
-    }
-
-    /// Shape of the output for an input of `shape`; `None` if that is not decided by it.
-    fn output(&self, shape: Shape) -> std::result::Result<Option<Shape>, String> {
-        Ok(match self {
-            Self::Linear(linear) => Some(linear.layer.output(shape)?),
-            Self::BatchNorm(norm) => Some(Layer::BatchNorm { channels: norm.scale.len() }.output(shape)?),
-            Self::Activation(_) => Some(shape),
-            Self::ClassRow { classes, table } => Some(
-                Layer::ClassEmbedding { classes: *classes, features: table.len() / classes }.output(shape)?,
-            ),
-            Self::Shuffle(shuffle) => Some(shuffle.output(shape)?),
-            Self::Reshape | Self::Foreign(_) => None,
-        })
+    /// The same with its values held by something else.
+    ///
+    /// # Errors
+    /// What `hold` returns.
+    pub fn map<V>(&self, hold: impl FnOnce(&Self) -> Result<V>) -> Result<Parameter<V>> {
+        let value = hold(self)?;
+        Ok(Parameter { name: self.name.clone(), shape: self.shape.clone(), value, trained: self.trained })
     }
 }
 
-impl Linear {
-    /// Output channels, or features.
-    pub fn outputs(&self) -> usize {
-        self.bias.len()
+impl<W> Node<W> {
+    /// The name for people: the name, and what it is.
+    pub fn label(&self) -> String {
+        format!("{} ({})", self.name, self.op.kind())
+    }
+}
+
+impl Node {
+    /// A linear operator's weight, in the layout that [`Op`] gives; a class's table.
+    pub fn weight(&self) -> &[f32] {
+        self.parameters.first().map_or(&[], |parameter| &parameter.value)
     }
 
-    /// Input channels, or features.
-    pub fn inputs(&self) -> usize {
-        match self.layer {
-            Layer::Dense { inputs, .. }
-            | Layer::Conv { inputs, .. }
-            | Layer::ConvTranspose { inputs, .. }
-            | Layer::UpsampleConv { inputs, .. } => inputs,
-            _ => 0,
-        }
+    /// The same, to be changed.
+    pub fn weight_mut(&mut self) -> &mut [f32] {
+        self.parameters.first_mut().map_or(&mut [], |parameter| &mut parameter.value)
     }
 
-    /// The output channel of weight number `index`.
+    /// A linear operator's bias, (outputs); empty if it has none.
+    pub fn bias(&self) -> &[f32] {
+        self.parameters.get(1).map_or(&[], |parameter| &parameter.value)
+    }
+
+    /// The same, to be changed.
+    pub fn bias_mut(&mut self) -> &mut [f32] {
+        self.parameters.get_mut(1).map_or(&mut [], |parameter| &mut parameter.value)
+    }
+
+    /// The output channel of weight number `index` of a linear operator.
     pub fn output_of(&self, index: usize) -> usize {
-        match self.layer {
-            Layer::ConvTranspose { outputs, kernel, .. } => index / (kernel * kernel) % outputs,
-            _ => index / (self.weight.len() / self.outputs().max(1)).max(1),
+        match self.op {
+            Op::ConvTranspose { outputs, kernel, .. } => index / (kernel * kernel) % outputs,
+            _ => index / (self.weight().len() / self.op.outputs().max(1)).max(1),
         }
     }
 }
 
-impl Shuffle {
-    fn output(&self, shape: Shape) -> std::result::Result<Shape, String> {
-        let (block, (height, width)) = (self.block, self.size);
-        match shape {
-            Shape::Image(channels, h, w)
-                if channels.is_multiple_of(block * block)
-                    && self.first + height <= h * block
-                    && self.first + width <= w * block =>
-            {
-                Ok(Shape::Image(channels / (block * block), height, width))
-            }
-            _ => Err(format!("{self:?} cannot follow a shape of {shape}")),
-        }
-    }
+/// Parameters of `op` for the node called `node`, with these values in the order of [`Op::parameters`].
+pub(crate) fn parameters_of(node: &str, op: &Op, values: Vec<Vec<f32>>) -> Vec<Parameter> {
+    let specs = op.parameters(None).into_iter().zip(values);
+    let parameter = |(spec, value): (op::ParameterSpec, Vec<f32>)| Parameter {
+        name: format!("{node}.{}", spec.name),
+        shape: spec.shape,
+        value,
+        trained: spec.trained,
+    };
+    specs.map(parameter).collect()
 }
 
-impl Graph {
+impl<W> Graph<W> {
     /// A graph without nodes.
     pub(crate) fn new(name: &str, input: (&str, Shape), metadata: Metadata) -> Self {
         Self {
@@ -241,37 +180,52 @@ impl Graph {
         self.values.len() - 1
     }
 
-    /// Adds a node behind all others, and the value that it makes.
+    /// Adds a node after all others, and the value that it makes.
     ///
     /// # Errors
-    /// [`Error::Export`] that names the node if `op` cannot follow `input`, or does not make `shape` of it.
+    /// [`Error::Export`] that names the node and the shapes if `op` does not take them.
     pub(crate) fn push(
         &mut self,
         name: &str,
         op: Op,
-        input: ValueId,
-        (value, shape): (impl Into<String>, Option<Shape>),
+        inputs: &[ValueId],
+        parameters: Vec<Parameter<W>>,
+        value: impl Into<String>,
     ) -> Result<ValueId> {
-        let before = self.values[input].shape;
-        let misfit = |problem: String| Error::Export(format!("node {name:?}: {problem}"));
-        let made = op.output(before).map_err(misfit)?;
-        let Some(shape) =
-            made.or(shape).filter(|shape| !matches!(op, Op::Reshape) || shape.values() == before.values())
-        else {
-            return Err(misfit(format!("{} cannot follow a shape of {before}", op.kind())));
-        };
+        let shapes: Vec<Shape> = inputs.iter().map(|input| self.values[*input].shape).collect();
+        let shape =
+            op.output(&shapes).map_err(|problem| Error::Export(format!("node {name:?}: {problem}")))?;
         let output = self.value(value, shape);
-        self.nodes.push(Node { name: name.into(), op, inputs: vec![input], output });
+        self.nodes.push(Node { name: name.into(), op, inputs: inputs.to_vec(), output, parameters });
         Ok(output)
     }
 
-    /// How many classes the network is told of; 0: none.
+    /// Shape of what enters.
+    pub fn input_shape(&self) -> Shape {
+        self.values[self.input].shape
+    }
+
+    /// The first output.
+    pub fn output(&self) -> ValueId {
+        self.outputs.first().copied().unwrap_or(self.input)
+    }
+
+    /// Shape of the first output.
+    pub fn output_shape(&self) -> Shape {
+        self.values[self.output()].shape
+    }
+
+    /// What enters the activation that makes the first output; the output itself if another operator makes it.
+    pub fn logits(&self) -> ValueId {
+        match self.maker(self.output()).map(|maker| &self.nodes[maker]) {
+            Some(Node { op: Op::Activation(_), inputs, .. }) => inputs[0],
+            _ => self.output(),
+        }
+    }
+
+    /// How many classes the network is conditioned on; 0: none.
     pub fn classes(&self) -> usize {
-        let told = self.nodes.iter().find_map(|node| match &node.op {
-            Op::ClassRow { classes, .. } => Some(*classes),
-            _ => None,
-        });
-        told.unwrap_or(0)
+        self.nodes.iter().map(|node| node.op.classes()).find(|classes| *classes > 0).unwrap_or(0)
     }
 
     /// The nodes that read a value.
@@ -293,30 +247,99 @@ impl Graph {
 
     /// The name of a node for people: the name, and what it is.
     pub fn label(&self, node: usize) -> String {
-        let node = &self.nodes[node];
-        format!("{} ({})", node.name, node.op.kind())
+        self.nodes[node].label()
     }
 
-    /// Multiplications for one picture, those with the border's zeros counted too.
+    /// Multiplications of weights for one picture, those with the border's zeros counted too.
     pub fn macs(&self) -> u64 {
-        let macs = |node: &Node| match &node.op {
-            Op::Linear(linear) => linear.layer.macs(self.values[node.inputs[0]].shape),
-            _ => 0,
-        };
-        self.nodes.iter().map(macs).sum()
+        self.nodes.iter().map(|node| self.macs_of(node)).sum()
     }
 
-    /// Weights, biases, tables and whatever else a file has to hold.
-    pub fn parameters(&self) -> u64 {
-        let own = |node: &Node| match &node.op {
-            Op::Linear(linear) => linear.weight.len() + linear.bias.len(),
-            Op::BatchNorm(norm) => 4 * norm.scale.len(),
-            Op::ClassRow { table, .. } => table.len(),
-            _ => 0,
-        };
-        self.nodes.iter().map(|node| own(node) as u64).sum()
+    /// Those of one node.
+    pub(crate) fn macs_of(&self, node: &Node<W>) -> u64 {
+        node.op.geometry(self.values[node.inputs[0]].shape).map_or(0, |(geometry, _)| geometry.macs())
     }
 
+    /// All parameters, node by node.
+    pub fn parameters(&self) -> impl Iterator<Item = &Parameter<W>> {
+        self.nodes.iter().flat_map(|node| &node.parameters)
+    }
+
+    /// The same, to be changed; lengths must stay.
+    pub fn parameters_mut(&mut self) -> impl Iterator<Item = &mut Parameter<W>> {
+        self.nodes.iter_mut().flat_map(|node| &mut node.parameters)
+    }
+
+    /// Values of all parameters that are trained.
+    pub fn trained_count(&self) -> usize {
+        self.parameters().filter(|parameter| parameter.trained).map(Parameter::count).sum()
+    }
+
+    /// Values of all parameters.
+    pub fn parameter_count(&self) -> u64 {
+        self.parameters().map(|parameter| parameter.count() as u64).sum()
+    }
+
+    /// Values of the largest tensor of one picture.
+    pub fn largest_value(&self) -> usize {
+        self.values.iter().map(|value| value.shape.values()).max().unwrap_or(0)
+    }
+
+    /// The activation that the values of node `index` enter, after a norm, a reshape or a class's row too: it
+    /// decides the spread of first weights.
+    fn activation_reached_from(&self, index: usize) -> Option<Activation> {
+        let mut reader = self.only_reader(self.nodes[index].output)?;
+        loop {
+            match &self.nodes[reader].op {
+                Op::Norm { .. } | Op::Reshape(_) | Op::ClassRow { .. } => {
+                    reader = self.only_reader(self.nodes[reader].output)?;
+                }
+                Op::Activation(activation) => return Some(*activation),
+                _ => return None,
+            }
+        }
+    }
+
+    /// The same graph with the values of its parameters held by something else.
+    ///
+    /// # Errors
+    /// The first that `hold` returns.
+    pub fn map<V>(&self, mut hold: impl FnMut(&Parameter<W>) -> Result<V>) -> Result<Graph<V>> {
+        let mut nodes = Vec::with_capacity(self.nodes.len());
+        for node in &self.nodes {
+            let parameters =
+                node.parameters.iter().map(|parameter| parameter.map(&mut hold)).collect::<Result<_>>()?;
+            nodes.push(Node {
+                name: node.name.clone(),
+                op: node.op.clone(),
+                inputs: node.inputs.clone(),
+                output: node.output,
+                parameters,
+            });
+        }
+        Ok(Graph {
+            name: self.name.clone(),
+            values: self.values.clone(),
+            nodes,
+            input: self.input,
+            class_input: self.class_input.clone(),
+            outputs: self.outputs.clone(),
+            metadata: self.metadata.clone(),
+            opset: self.opset,
+        })
+    }
+
+    /// Names the parameters after another part of a model.
+    pub(crate) fn rename(&mut self, part: &str) {
+        self.name = part.into();
+        for parameter in self.parameters_mut() {
+            let rest = parameter.name.split_once('.').map_or("", |(_, rest)| rest);
+            parameter.name = format!("{part}.{rest}");
+        }
+    }
+}
+
+impl Graph {
     /// Refuses weights that are not finite.
     ///
     /// # Errors
@@ -332,13 +355,8 @@ impl Graph {
     /// The first weight for which `is` holds, with the node that holds it.
     pub(crate) fn find_weight(&self, is: impl Fn(f32) -> bool) -> Option<(usize, f32)> {
         self.nodes.iter().enumerate().find_map(|(index, node)| {
-            let held: Vec<&[f32]> = match &node.op {
-                Op::Linear(linear) => vec![&linear.weight, &linear.bias],
-                Op::BatchNorm(norm) => vec![&norm.scale, &norm.shift, &norm.mean, &norm.variance],
-                Op::ClassRow { table, .. } => vec![table],
-                _ => Vec::new(),
-            };
-            held.into_iter().flatten().find(|value| is(**value)).map(|value| (index, *value))
+            let mut held = node.parameters.iter().flat_map(|parameter| &parameter.value);
+            held.find(|value| is(**value)).map(|value| (index, *value))
         })
     }
 }

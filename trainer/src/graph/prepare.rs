@@ -7,11 +7,9 @@
 //! each r, its phase, an ordinary convolution of x. So all s² phases are output channels of one convolution with
 //! kernels of ⌈k/s⌉, whose pixels are then shuffled into place, and the border that the padding takes away is cut
 //! off. Kernels of 4 with stride 2 become kernels of 2 with as many weights. Upsampling by nearest neighbours
-//! before a convolution is such a transposed convolution, see [`crate::nn::upsample`]: 16 products instead of 36.
+//! before a convolution is such a transposed convolution, see [`super::upsample`]: 16 products instead of 36.
 
-use super::{BatchNorm, Graph, Linear, Node, Op, Shuffle, ValueId};
-use crate::network::{Activation, Layer, Shape};
-use crate::nn::upsample;
+use super::{Activation, Graph, Node, Op, Over, Shape, Shuffle, ValueId, parameters_of, upsample};
 use crate::{Error, Result};
 
 /// Which operator enlarges a picture.
@@ -50,13 +48,12 @@ impl Graph {
     pub fn fold_batch_norms(&mut self) {
         let mut index = 0;
         while index < self.nodes.len() {
-            if let Op::BatchNorm(norm) = &self.nodes[index].op {
-                let norm = norm.clone();
-                if self.fold(index, &norm).is_some() {
-                    let node = self.nodes.remove(index);
-                    self.redirect(node.output, node.inputs[0]);
-                    continue;
-                }
+            if let Op::Norm { over: Over::Batch, epsilon, .. } = self.nodes[index].op
+                && self.fold(index, epsilon).is_some()
+            {
+                let node = self.nodes.remove(index);
+                self.redirect(node.output, node.inputs[0]);
+                continue;
             }
             index += 1;
         }
@@ -99,46 +96,49 @@ impl Graph {
         }
     }
 
-    fn fold(&mut self, at: usize, norm: &BatchNorm) -> Option<()> {
+    fn fold(&mut self, at: usize, epsilon: f64) -> Option<()> {
         let alone = |graph: &Self, value| graph.only_reader(value).and_then(|_| graph.maker(value));
-        let pixels = self.values[self.nodes[at].inputs[0]].shape.values() / norm.scale.len();
+        let norm: Vec<Vec<f32>> =
+            self.nodes[at].parameters.iter().map(|parameter| parameter.value.clone()).collect();
+        let [scale, shift, mean, variance] = norm.as_slice() else { return None };
+        let pixels = self.values[self.nodes[at].inputs[0]].shape.values() / scale.len();
         let mut embedding = None;
         let mut from = alone(self, self.nodes[at].inputs[0])?;
         loop {
             match &self.nodes[from].op {
-                Op::Linear(_) => break,
+                op if op.is_linear() => break,
                 Op::ClassRow { .. } if embedding.is_none() => embedding = Some(from),
-                Op::Reshape => {}
+                Op::Reshape(_) => {}
                 _ => return None,
             }
             from = alone(self, self.nodes[from].inputs[0])?;
         }
-        let Op::Linear(linear) = &mut self.nodes[from].op else { return None };
+        let linear = &mut self.nodes[from];
         // a dense layer's outputs are (channel, y, x) flattened; a convolution's are the channels
-        let dense = matches!(linear.layer, Layer::Dense { .. });
+        let dense = matches!(linear.op, Op::Dense { .. });
         let per_channel = if dense { pixels } else { 1 };
-        if linear.bias.len() != norm.scale.len() * per_channel || embedding.is_some() && !dense {
+        if linear.bias().len() != scale.len() * per_channel || embedding.is_some() && !dense {
             return None;
         }
-        let factor: Vec<f64> = norm
-            .scale
+        let factor: Vec<f64> = scale
             .iter()
-            .zip(&norm.variance)
-            .map(|(scale, variance)| f64::from(*scale) / (f64::from(*variance) + norm.epsilon).sqrt())
+            .zip(variance)
+            .map(|(scale, variance)| f64::from(*scale) / (f64::from(*variance) + epsilon).sqrt())
             .collect();
         let channel_of = |output: usize| output / per_channel;
-        let features = linear.bias.len();
-        for (output, bias) in linear.bias.iter_mut().enumerate() {
+        let features = linear.bias().len();
+        for (output, bias) in linear.bias_mut().iter_mut().enumerate() {
             let channel = channel_of(output);
-            let centred = f64::from(*bias) - f64::from(norm.mean[channel]);
-            *bias = (f64::from(norm.shift[channel]) + factor[channel] * centred) as f32;
+            let centred = f64::from(*bias) - f64::from(mean[channel]);
+            *bias = (f64::from(shift[channel]) + factor[channel] * centred) as f32;
         }
-        for index in 0..linear.weight.len() {
+        for index in 0..linear.weight().len() {
             let channel = channel_of(linear.output_of(index));
-            linear.weight[index] = (f64::from(linear.weight[index]) * factor[channel]) as f32;
+            let weight = &mut linear.weight_mut()[index];
+            *weight = (f64::from(*weight) * factor[channel]) as f32;
         }
-        if let Some(Op::ClassRow { table, .. }) = embedding.map(|index| &mut self.nodes[index].op) {
-            for (index, value) in table.iter_mut().enumerate() {
+        if let Some(row) = embedding {
+            for (index, value) in self.nodes[row].weight_mut().iter_mut().enumerate() {
                 *value = (f64::from(*value) * factor[channel_of(index % features)]) as f32;
             }
         }
@@ -149,19 +149,13 @@ impl Graph {
     fn rewrite(self, form: Form) -> Result<Self> {
         let mut graph = Self { nodes: Vec::new(), ..self.clone() };
         for mut node in self.nodes {
-            if let Op::Linear(linear) = &mut node.op {
-                linear.upsampling_as_transposed();
-            }
-            match &node.op {
-                Op::Linear(Linear {
-                    layer: Layer::ConvTranspose { inputs, outputs, kernel, stride, padding },
-                    weight,
-                    bias,
-                }) if form == Form::Convolution => {
-                    let (inputs, outputs, kernel) = (*inputs, *outputs, *kernel);
-                    let (stride, padding) = (*stride, *padding);
+            node.upsampling_as_transposed();
+            match node.op {
+                Op::ConvTranspose { inputs, outputs, kernel, stride, padding }
+                    if form == Form::Convolution =>
+                {
                     let sizes = Transposed { inputs, outputs, kernel, stride, padding, output_padding: 0 };
-                    graph.push_transposed(&node, sizes, weight, bias)?;
+                    graph.push_transposed(&node, sizes, node.weight(), node.bias())?;
                 }
                 _ => graph.nodes.push(node),
             }
@@ -186,15 +180,16 @@ impl Graph {
         };
         let (out_height, out_width) = (side(height).ok_or_else(misfit)?, side(width).ok_or_else(misfit)?);
         let output = node.output;
-        let add = |graph: &mut Self, suffix: &str, op: Op, input, shape| -> Result<ValueId> {
+        let add = |graph: &mut Self, suffix: &str, op: Op, input, values| -> Result<ValueId> {
             let name = format!("{name}{suffix}");
-            graph.push(&name, op, input, (format!("{name}.out"), shape))
+            let parameters = parameters_of(&name, &op, values);
+            graph.push(&name, op, &[input], parameters, format!("{name}.out"))
         };
         if (height, width) == (1, 1) && t.padding == 0 && t.output_padding == 0 {
             // every input pixel reaches every output pixel once: a dense layer
             let flat = match self.values[input].shape {
                 Shape::Vector(_) => input,
-                Shape::Image(..) => add(self, ".flat", Op::Reshape, input, Some(Shape::Vector(t.inputs)))?,
+                Shape::Image(..) => add(self, ".flat", Op::Reshape(Shape::Vector(t.inputs)), input, vec![])?,
             };
             let area = t.kernel * t.kernel;
             let (rows, columns) = (t.outputs * area, t.inputs);
@@ -203,13 +198,14 @@ impl Graph {
                 weights.iter().enumerate().for_each(|(row, weight)| dense[row * columns + column] = *weight);
             }
             let bias = bias.iter().flat_map(|bias| std::iter::repeat_n(*bias, area)).collect();
-            let layer = Layer::Dense { inputs: columns, outputs: rows };
-            let features = add(self, "", Op::Linear(Linear { layer, weight: dense, bias }), flat, None)?;
+            let layer = Op::Dense { inputs: columns, outputs: rows };
+            let features = add(self, "", layer, flat, vec![dense, bias])?;
             self.nodes.push(Node {
                 name: format!("{name}.picture"),
-                op: Op::Reshape,
+                op: Op::Reshape(self.values[output].shape),
                 inputs: vec![features],
                 output,
+                parameters: vec![],
             });
             return Ok(());
         }
@@ -228,41 +224,36 @@ impl Graph {
             conv[((row * t.inputs + input) * taps + a) * taps + b] = *value;
         }
         let bias = bias.iter().flat_map(|bias| std::iter::repeat_n(*bias, block * block)).collect();
-        let layer = Layer::Conv {
-            inputs: t.inputs,
-            outputs: t.outputs * block * block,
-            kernel: taps,
-            stride: 1,
-            padding,
-        };
-        let linear = Op::Linear(Linear { layer, weight: conv, bias });
-        if block == 1 {
-            // one phase: an ordinary convolution with its kernel turned round
-            if first == 0 && linear.output(self.values[input].shape) == Ok(Some(self.values[output].shape)) {
-                self.nodes.push(Node { name: name.clone(), op: linear, inputs: vec![input], output });
-                return Ok(());
-            }
+        let linear = Op::conv(t.inputs, t.outputs * block * block, taps, 1, padding);
+        let before = self.values[input].shape;
+        // one phase: an ordinary convolution with its kernel turned round
+        if block == 1 && first == 0 && linear.output(&[before]) == Ok(self.values[output].shape) {
+            let parameters = parameters_of(name, &linear, vec![conv, bias]);
+            self.nodes.push(Node { name: name.clone(), op: linear, inputs: vec![input], output, parameters });
+            return Ok(());
         }
-        let phases = add(self, "", linear, input, None)?;
-        let shuffle = Shuffle { block, first, size: (out_height, out_width) };
-        shuffle.output(self.values[phases].shape).map_err(|_| misfit())?;
+        let phases = add(self, "", linear, input, vec![conv, bias])?;
+        let shuffle = Op::Shuffle(Shuffle { block, first, size: (out_height, out_width) });
+        shuffle.output(&[self.values[phases].shape]).map_err(|_| misfit())?;
         self.nodes.push(Node {
             name: format!("{name}.shuffle"),
-            op: Op::Shuffle(shuffle),
+            op: shuffle,
             inputs: vec![phases],
             output,
+            parameters: vec![],
         });
         Ok(())
     }
 }
 
-impl Linear {
+impl Node {
     /// Upsampling by nearest neighbours and a convolution → one transposed convolution.
     fn upsampling_as_transposed(&mut self) {
-        if let Layer::UpsampleConv { inputs, outputs, kernel } = self.layer {
-            self.weight = upsample::expand(&self.weight, (outputs, inputs, kernel));
+        if let Op::UpsampleConv { inputs, outputs, kernel } = self.op {
+            let weight = upsample::expand(self.weight(), (outputs, inputs, kernel));
             let (kernel, padding) = (kernel + 1, kernel / 2);
-            self.layer = Layer::ConvTranspose { inputs, outputs, kernel, stride: 2, padding };
+            self.op = Op::ConvTranspose { inputs, outputs, kernel, stride: 2, padding };
+            self.parameters = parameters_of(&self.name, &self.op, vec![weight, self.bias().to_vec()]);
         }
     }
 }

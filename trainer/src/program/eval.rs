@@ -9,9 +9,9 @@ use edgegen_runtime::model::limits::check_count;
 use edgegen_trainer::evaluate::bound::BoundKind;
 use edgegen_trainer::evaluate::samples::{DRAWN, Samples};
 use edgegen_trainer::evaluate::{self, HeldOut};
+use edgegen_trainer::objective::vae::{ObjectiveConfig, Vae};
 use edgegen_trainer::train::folder::RunFolder;
 use edgegen_trainer::train::trained::{Need, Trained, TrainedRun};
-use edgegen_trainer::vae::{ObjectiveConfig, Vae};
 use indicatif::ProgressBar;
 use serde_json::{Map, Value, json};
 
@@ -83,7 +83,7 @@ pub(super) fn run(arguments: Arguments) -> Result<()> {
         Trained::Vae(vae, objective) => object.extend(likelihood(&run, vae, objective, &arguments)?),
         Trained::Classifier(classifier) => {
             let (loss, accuracy) =
-                evaluate::verdicts(classifier, run.dataset.shape, reported, arguments.limit);
+                evaluate::verdicts(classifier, run.dataset.shape, reported, arguments.limit)?;
             if !arguments.json {
                 say!("accuracy {:.2} %, cross-entropy {loss:.4} nats, of {part} pictures", 100.0 * accuracy);
             }
@@ -97,7 +97,7 @@ pub(super) fn run(arguments: Arguments) -> Result<()> {
     }
     if let (Some(options), Some(drawer)) = (options, run.drawer()) {
         let (frames, classes) =
-            (drawer.samples(arguments.seed, arguments.count), drawer.classes(arguments.count));
+            (drawer.samples(arguments.seed, arguments.count)?, drawer.classes(arguments.count));
         let pixels = frames.into_iter().flat_map(|frame| frame.pixels).collect();
         let name = format!("{} seed {}", arguments.run.run.display(), arguments.seed);
         let mut samples = Samples::new(name, run.dataset.shape, pixels)?;
@@ -130,11 +130,11 @@ fn likelihood(
 ) -> Result<Map<String, Value>> {
     let (reported, shape) = (run.dataset.report_part().0, run.dataset.shape);
     let held_out = HeldOut::new(vae, objective, shape, reported, arguments.limit);
-    let bound = held_out.bound();
+    let bound = held_out.bound()?;
     let bar = ProgressBar::new(held_out.count() as u64);
     let weighted = held_out.importance_weighted(arguments.samples, || bar.inc(1))?;
     bar.finish_and_clear();
-    let denoising = held_out.denoising();
+    let denoising = held_out.denoising()?;
     let kind = BoundKind::of(objective);
     if !arguments.json {
         let mut rows = kind.rows(&bound, Some(&weighted), shape.values(), !run.classes.is_empty());

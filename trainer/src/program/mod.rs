@@ -27,6 +27,7 @@ use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 use clap::{Parser, Subcommand, ValueEnum};
+use edgegen_trainer::compute::candle::Candle;
 use edgegen_trainer::train::folder::RunFolder;
 use edgegen_trainer::train::trained::{self, Need, TrainedRun, Which};
 
@@ -71,10 +72,10 @@ enum DeviceName {
 
 impl DeviceName {
     /// The device to train on; `None`: the CPU.
-    fn open(self) -> Result<Option<candle_core::Device>> {
+    fn open(self) -> Result<Option<Candle>> {
         match self {
             Self::Cpu => Ok(None),
-            Self::Cuda => Ok(Some(edgegen_trainer::device::cuda()?)),
+            Self::Cuda => Ok(Some(Candle::cuda()?)),
         }
     }
 }

@@ -17,6 +17,8 @@ use serde_json::json;
 
 use super::judge::{self, Judge};
 
+use super::DeviceName;
+
 /// Most inputs of a calibration or a comparison, and most steps of fine-tuning.
 const MOST_INPUTS: usize = 100_000;
 const MOST_STEPS: usize = 1_000_000;
@@ -79,6 +81,9 @@ pub(super) struct Arguments {
     /// Steps of quantisation-aware fine-tuning, towards what the float32 network puts out.
     #[arg(long, value_name = "STEPS", default_value_t = 0)]
     qat: usize,
+    /// Where to fine-tune.
+    #[arg(long, value_enum, default_value_t = DeviceName::Cpu)]
+    device: DeviceName,
     /// How an int8 file holds its integers.
     #[arg(long, value_enum, default_value_t = FormatName::Qlinear)]
     format: FormatName,
@@ -125,6 +130,7 @@ impl Arguments {
             held_out: self.held_out,
             least: self.least_quality,
             keep_automatically: automatic,
+            device: self.device.open()?,
         })
     }
 }

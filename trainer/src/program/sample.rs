@@ -41,7 +41,7 @@ pub(super) fn run(arguments: Arguments) -> Result<()> {
     let run = arguments.run.open(&arguments.run.folder()?, Need::Kept)?;
     let drawer = run.drawer().context("a classifier draws nothing")?;
     let class = arguments.class.map(|class| class_named(&run.classes, &class)).transpose()?;
-    let frames = drawer.of_class(arguments.seed, arguments.count, class);
+    let frames = drawer.of_class(arguments.seed, arguments.count, class)?;
     pictures::write_grid(&frames, None, &arguments.out)?;
     say!("{}", arguments.out.display());
     Ok(())

@@ -10,7 +10,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::network::Activation;
+use crate::graph::Activation;
 
 /// Bins of a histogram.
 const BINS: usize = 4096;
@@ -63,23 +63,10 @@ impl Encoding {
         (-zero * self.scale, (255.0 - zero) * self.scale)
     }
 
-    /// The number that comes back.
+    /// The number that comes back: round half to even, saturated.
     pub fn round(self, value: f32) -> f32 {
-        let mut values = [value];
-        self.round_all(&mut values);
-        values[0]
-    }
-
-    /// Each number as it comes back: round half to even, saturated.
-    pub(super) fn round_all(self, values: &mut [f32]) {
-        // adding and subtracting this leaves no fraction, rounded as f32 rounds: half to even
-        const WHOLE: f32 = 1.5 * (1 << 23) as f32;
         let zero = f32::from(self.zero_point);
-        let (low, high, scale) = (-zero, 255.0 - zero, self.scale);
-        for value in values {
-            let level = (*value / scale).max(low).min(high);
-            *value = ((level + WHOLE) - WHOLE) * scale;
-        }
+        (value / self.scale).max(-zero).min(255.0 - zero).round_ties_even() * self.scale
     }
 }
 

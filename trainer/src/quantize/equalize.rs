@@ -8,8 +8,7 @@
 //! "SmoothQuant", 2023).
 
 use super::plan::Plan;
-use crate::graph::{Graph, Op, ValueId};
-use crate::network::{Activation, Shape};
+use crate::graph::{Activation, Graph, Op, Shape, ValueId};
 
 /// Factors stay within this and its inverse.
 const LARGEST_FACTOR: f32 = 64.0;
@@ -34,10 +33,10 @@ pub(super) fn pairs(graph: &Graph, plan: &Plan) -> Vec<Pair> {
 }
 
 fn pair(graph: &Graph, plan: &Plan, maker: usize) -> Option<Pair> {
-    let Op::Linear(linear) = &graph.nodes[maker].op else { return None };
-    let mut groups = Groups { parent: (0..linear.outputs()).collect() };
+    let outputs = graph.nodes[maker].op.outputs();
+    let mut groups = Groups { parent: (0..outputs).collect() };
     // for each channel of the current value, an output of `maker`
-    let mut current: Vec<usize> = (0..linear.outputs()).collect();
+    let mut current: Vec<usize> = (0..outputs).collect();
     let (mut value, mut row) = (graph.nodes[maker].output, None);
     loop {
         let reader = graph.only_reader(value)?;
@@ -46,7 +45,7 @@ fn pair(graph: &Graph, plan: &Plan, maker: usize) -> Option<Pair> {
         match &node.op {
             Op::Activation(Activation::Relu | Activation::LeakyRelu(_)) => {}
             Op::ClassRow { .. } if row.is_none() => row = Some(reader),
-            Op::Reshape => match (before, graph.values[node.output].shape) {
+            Op::Reshape(_) => match (before, graph.values[node.output].shape) {
                 (Shape::Vector(_), Shape::Image(_, height, width)) => {
                     current = groups.merge(&current, height * width);
                 }
@@ -57,7 +56,7 @@ fn pair(graph: &Graph, plan: &Plan, maker: usize) -> Option<Pair> {
                 _ => return None,
             },
             Op::Shuffle(shuffle) => current = groups.merge(&current, shuffle.block * shuffle.block),
-            Op::Linear(next) if plan.quantized[reader] && next.inputs() == current.len() => {
+            next if plan.quantized[reader] && next.inputs() == current.len() => {
                 let number = groups.numbers();
                 return Some(Pair {
                     maker,
@@ -132,12 +131,13 @@ impl Pair {
             .iter()
             .zip(ranges)
             .for_each(|(group, range)| activations[*group] = activations[*group].max(*range));
-        let Op::Linear(next) = &mut graph.nodes[self.reader].op else { return };
-        let area = next.weight.len() / next.outputs() / next.inputs();
-        let columns = next.inputs() * area;
+        let next = &mut graph.nodes[self.reader];
+        let (inputs, outputs) = (next.op.inputs(), next.op.outputs());
+        let area = next.weight().len() / outputs / inputs;
+        let columns = inputs * area;
         let group_of = |index: usize| self.read[index % columns / area];
         let mut weights = vec![0f32; self.groups];
-        for row in next.weight.chunks(columns) {
+        for row in next.weight().chunks(columns) {
             let largest = row.iter().fold(f32::MIN_POSITIVE, |largest, weight| largest.max(weight.abs()));
             for (index, weight) in row.iter().enumerate() {
                 let part = weight.abs() / largest;
@@ -159,18 +159,19 @@ impl Pair {
                 factor.clamp(LARGEST_FACTOR.recip(), LARGEST_FACTOR)
             })
             .collect();
-        for (index, weight) in next.weight.iter_mut().enumerate() {
+        for (index, weight) in next.weight_mut().iter_mut().enumerate() {
             *weight *= factors[group_of(index)];
         }
         let factor_of = |output: usize| factors[self.made[output]];
-        if let Op::Linear(linear) = &mut graph.nodes[self.maker].op {
-            for index in 0..linear.weight.len() {
-                linear.weight[index] /= factor_of(linear.output_of(index));
-            }
-            linear.bias.iter_mut().enumerate().for_each(|(output, bias)| *bias /= factor_of(output));
+        let maker = &mut graph.nodes[self.maker];
+        for index in 0..maker.weight().len() {
+            let factor = factor_of(maker.output_of(index));
+            maker.weight_mut()[index] /= factor;
         }
-        if let Some(Op::ClassRow { table, .. }) = self.row.map(|row| &mut graph.nodes[row].op) {
+        maker.bias_mut().iter_mut().enumerate().for_each(|(output, bias)| *bias /= factor_of(output));
+        if let Some(row) = self.row {
             let features = self.made.len();
+            let table = graph.nodes[row].weight_mut();
             table.iter_mut().enumerate().for_each(|(index, value)| *value /= factor_of(index % features));
         }
     }

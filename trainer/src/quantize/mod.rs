@@ -27,14 +27,15 @@ pub use calibrate::{Calibrator, Encoding};
 use layer::{IntegerLayer, Matrix, Places};
 use plan::Plan;
 use quality::Measure;
-use simulate::Simulation;
+use simulate::{Simulation, Values};
 
 pub use simulate::Inputs;
 
+use crate::compute::candle::Candle;
+use crate::compute::network::run;
+use crate::compute::{Hooks, Lanes};
 use crate::graph::prepare::Form;
-use crate::graph::{Graph, Op, ValueId};
-use crate::network::{Layer, Shape};
-use crate::nn::batch::Batch;
+use crate::graph::{Graph, Shape, ValueId};
 use crate::{Error, Result};
 
 /// Places of a layer that reconstruction looks at, for each column of its weights; and at least, at most.
@@ -153,7 +154,7 @@ impl Quantized {
     }
 }
 
-/// Quantises a network; `tell` hears what is being done.
+/// Quantises a network; fine-tuning runs on `device` (`None`: the CPU); `tell` hears what is being done.
 ///
 /// # Errors
 /// [`Error::Export`] for weights that are not finite, operators that are refused, or calibration inputs that do not
@@ -163,6 +164,7 @@ pub fn quantize(
     calibration: &Inputs,
     measure: Measure,
     settings: &Settings,
+    device: Option<&Candle>,
     tell: &dyn Fn(&str),
 ) -> Result<Quantized> {
     graph.check_finite()?;
@@ -200,7 +202,10 @@ pub fn quantize(
     };
     quantized.round_layers(calibration, tell)?;
     if settings.tune > 0 {
-        quantized.tune(calibration, (&trial, measure), tell)?;
+        match device {
+            None => quantized.tune(&Lanes, calibration, (&trial, measure), tell)?,
+            Some(device) => quantized.tune(device, calibration, (&trial, measure), tell)?,
+        }
     }
     Ok(quantized)
 }
@@ -348,20 +353,21 @@ fn encodings(
 
 /// A layer's weights with the class's columns, as they are in `graph`.
 fn matrix(graph: &Graph, plan: &Plan, encodings: &[Option<Encoding>], index: usize) -> Matrix {
-    let Op::Linear(linear) = &graph.nodes[index].op else { unreachable!("a quantised layer is linear") };
-    let outputs = linear.outputs();
-    let Some(Op::ClassRow { classes, table }) = plan.row_of(graph, index).map(|row| &graph.nodes[row].op)
-    else {
-        return Matrix { outputs, weight: linear.weight.clone(), bias: linear.bias.clone() };
+    let linear = &graph.nodes[index];
+    let outputs = linear.op.outputs();
+    let bias = linear.bias().to_vec();
+    let Some(row) = plan.row_of(graph, index).map(|row| &graph.nodes[row]) else {
+        return Matrix { outputs, weight: linear.weight().to_vec(), bias };
     };
+    let (classes, table) = (row.op.classes(), row.weight());
     let unit = class_unit(graph, plan, encodings, index);
-    let columns = linear.weight.len() / outputs;
-    let mut weight = Vec::with_capacity(linear.weight.len() + table.len());
-    for (output, row) in linear.weight.chunks(columns).enumerate() {
+    let columns = linear.weight().len() / outputs;
+    let mut weight = Vec::with_capacity(linear.weight().len() + table.len());
+    for (output, row) in linear.weight().chunks(columns).enumerate() {
         weight.extend_from_slice(row);
-        weight.extend((0..*classes).map(|class| table[class * outputs + output] / unit));
+        weight.extend((0..classes).map(|class| table[class * outputs + output] / unit));
     }
-    Matrix { outputs, weight, bias: linear.bias.clone() }
+    Matrix { outputs, weight, bias }
 }
 
 /// Distance of two levels of what layer `index` reads.
@@ -389,20 +395,22 @@ fn put(graph: &mut Graph, plan: &Plan, encodings: &[Option<Encoding>], index: us
     let unit = class_unit(graph, plan, encodings, index);
     let scale = |output: usize| layer.scales[output.min(layer.scales.len() - 1)];
     let row = plan.row_of(graph, index);
-    let Op::Linear(linear) = &mut graph.nodes[index].op else { unreachable!("a quantised layer is linear") };
-    let outputs = linear.outputs();
-    let (all, own) = (layer.weight.len() / outputs, linear.weight.len() / outputs);
+    let linear = &mut graph.nodes[index];
+    let outputs = linear.op.outputs();
+    let (all, own) = (layer.weight.len() / outputs, linear.weight().len() / outputs);
     for (output, levels) in layer.weight.chunks(all).enumerate() {
-        let weights = &mut linear.weight[output * own..][..own];
+        let weights = &mut linear.weight_mut()[output * own..][..own];
         weights
             .iter_mut()
             .zip(levels)
             .for_each(|(weight, level)| *weight = f32::from(*level) * scale(output));
-        linear.bias[output] =
+        linear.bias_mut()[output] =
             (f64::from(layer.bias[output]) * f64::from(input) * f64::from(scale(output))) as f32;
     }
-    if let Some(Op::ClassRow { classes, table }) = row.map(|row| &mut graph.nodes[row].op) {
-        for class in 0..*classes {
+    if let Some(row) = row.map(|row| &mut graph.nodes[row]) {
+        let classes = row.op.classes();
+        let table = row.weight_mut();
+        for class in 0..classes {
             for output in 0..outputs {
                 let level = layer.weight[output * all + own + class];
                 table[class * outputs + output] = f32::from(level) * scale(output) * unit;
@@ -475,17 +483,13 @@ impl Quantized {
         let until = graph.until(index, output);
         let simulation = Simulation { graph: &until, plan: &self.plan, encodings: &self.encodings };
         for (rows, classes) in inputs.batches() {
-            until.run(rows, classes, |id, batch: &mut Batch| {
-                if id == output {
-                    for row in batch.to_rows().chunks(shape.values()) {
-                        for (sum, values) in sums.iter_mut().zip(row.chunks(per_channel)) {
-                            *sum += values.iter().map(|value| f64::from(*value)).sum::<f64>();
-                        }
-                    }
-                } else if rounded {
-                    simulation.round(id, batch);
+            let simulation = rounded.then_some(&simulation);
+            let (outputs, _) = run(&until, rows, classes, false, &mut Before { simulation, output })?;
+            for row in outputs[0].to_rows().chunks(shape.values()) {
+                for (sum, values) in sums.iter_mut().zip(row.chunks(per_channel)) {
+                    *sum += values.iter().map(|value| f64::from(*value)).sum::<f64>();
                 }
-            })?;
+            }
         }
         let count = (inputs.count * per_channel) as f64;
         Ok(sums.iter().map(|sum| sum / count).collect())
@@ -501,18 +505,13 @@ impl Quantized {
     ) -> Result<DMatrix<f32>> {
         let node = &graph.nodes[index];
         let input = node.inputs[0];
-        let Op::Linear(linear) = &node.op else { unreachable!("a quantised layer is linear") };
         let (channels, height, width) = graph.values[input].shape.image();
-        let (kernel, stride, padding) = match linear.layer {
-            Layer::Conv { kernel, stride, padding, .. } => (kernel, stride, padding),
-            _ => (1, 1, 0),
-        };
-        let classes = match self.plan.row_of(graph, index).map(|row| &graph.nodes[row].op) {
-            Some(Op::ClassRow { classes, .. }) => *classes,
-            _ => 0,
-        };
+        let geometry = node.op.geometry(graph.values[input].shape);
+        let (kernel, stride, (top, left)) =
+            geometry.map_or((1, 1, (0, 0)), |(g, _)| (g.kernel, g.stride, g.padding));
+        let classes = self.plan.row_of(graph, index).map_or(0, |row| graph.nodes[row].op.classes());
         let unit = class_unit(graph, &self.plan, &self.encodings, index);
-        let columns = linear.weight.len() / linear.outputs() + classes;
+        let columns = node.weight().len() / node.op.outputs() + classes;
         let (_, out_height, out_width) = graph.values[node.output].shape.image();
         let area = out_height * out_width;
         let wanted = (PLACES_PER_COLUMN * columns).clamp(FEWEST_PLACES, MOST_PLACES);
@@ -537,10 +536,10 @@ impl Quantized {
                         for a in 0..kernel {
                             for b in 0..kernel {
                                 let (y, x) = (y * stride + a, x * stride + b);
-                                let inside = (padding..height + padding).contains(&y)
-                                    && (padding..width + padding).contains(&x);
+                                let inside =
+                                    (top..height + top).contains(&y) && (left..width + left).contains(&x);
                                 values.push(match inside {
-                                    true => picture[(channel * height + y - padding) * width + x - padding],
+                                    true => picture[(channel * height + y - top) * width + x - left],
                                     false => 0.0,
                                 });
                             }
@@ -555,6 +554,21 @@ impl Quantized {
         })?;
         let count = values.len() / columns;
         Ok(DMatrix::from_vec(columns, count, values))
+    }
+}
+
+/// Rounds values, if at all, but for one.
+struct Before<'a> {
+    simulation: Option<&'a Simulation<'a>>,
+    output: ValueId,
+}
+
+impl Hooks<Lanes> for Before<'_> {
+    fn made(&mut self, id: ValueId, x: Values) -> Result<Values> {
+        match self.simulation.filter(|_| id != self.output) {
+            Some(simulation) => simulation.round(&Lanes, id, x),
+            None => Ok(x),
+        }
     }
 }
 

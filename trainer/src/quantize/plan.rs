@@ -6,8 +6,7 @@
 //! class, which becomes further columns of the weights.
 
 use super::Settings;
-use crate::graph::{Graph, Linear, Op, ValueId};
-use crate::network::{Activation, Layer};
+use crate::graph::{Activation, Graph, Op, ValueId};
 use crate::{Error, Result};
 
 /// Numbers that share an encoding.
@@ -58,11 +57,10 @@ impl Plan {
         let mut foreign = Vec::new();
         for (index, node) in graph.nodes.iter().enumerate() {
             match &node.op {
-                Op::Linear(linear) => {
-                    let known = matches!(linear.layer, Layer::Dense { .. } | Layer::Conv { .. });
-                    quantized[index] = known && !kept[index];
-                }
-                Op::Foreign(_) | Op::BatchNorm(_) => foreign.push(graph.label(index)),
+                Op::Dense { .. } | Op::Conv { groups: 1, .. } => quantized[index] = !kept[index],
+                // no device has kernels for them in integers
+                Op::Conv { .. } if !kept[index] => foreign.push(graph.label(index)),
+                Op::Foreign(_) | Op::Norm { .. } => foreign.push(graph.label(index)),
                 _ => {}
             }
         }
@@ -94,10 +92,7 @@ impl Plan {
                     linear.is_some() && !vanished[plan.tensor[input]].is_some_and(|(_, relu)| relu)
                 }
                 Op::ClassRow { .. } => graph.maker(input).is_some_and(|maker| {
-                    let dense = matches!(
-                        &graph.nodes[maker].op,
-                        Op::Linear(Linear { layer: Layer::Dense { .. }, .. })
-                    );
+                    let dense = matches!(graph.nodes[maker].op, Op::Dense { .. });
                     dense && linear == Some(maker)
                 }),
                 _ => false,
@@ -119,7 +114,7 @@ impl Plan {
             graph.only_reader(value)?;
             let maker = graph.maker(value)?;
             match &graph.nodes[maker].op {
-                Op::Linear(_) if self.quantized[maker] => return Some(maker),
+                op if op.is_linear() && self.quantized[maker] => return Some(maker),
                 op if op.moves() || self.absorbed[maker] && matches!(op, Op::ClassRow { .. }) => {
                     value = graph.nodes[maker].inputs[0];
                 }
@@ -185,13 +180,12 @@ impl Plan {
 fn kept(graph: &Graph, settings: &Settings) -> Result<Vec<bool>> {
     let mut kept = vec![false; graph.nodes.len()];
     for name in &settings.keep_float {
-        let found =
-            graph.nodes.iter().position(|node| node.name == *name && matches!(node.op, Op::Linear(_)));
+        let found = graph.nodes.iter().position(|node| node.name == *name && node.op.is_linear());
         let Some(index) = found else {
             let names: Vec<&str> = graph
                 .nodes
                 .iter()
-                .filter(|node| matches!(node.op, Op::Linear(_)))
+                .filter(|node| node.op.is_linear())
                 .map(|node| node.name.as_str())
                 .collect();
             return Err(Error::Config(format!(

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::quality::{Measure, sqnr};
 use super::simulate::{Inputs, Simulation};
 use super::{Encoding, Quantized, Settings};
-use crate::graph::{Graph, Op};
+use crate::graph::Graph;
 use crate::train::pictures::{self, Group};
 use crate::{Error, Result};
 
@@ -159,7 +159,7 @@ impl Quantized {
         let (plan, graph) = (&self.plan, &self.exact);
         let nothing = vec![None; plan.tensors.len()];
         let linear: Vec<usize> =
-            (0..graph.nodes.len()).filter(|index| matches!(graph.nodes[*index].op, Op::Linear(_))).collect();
+            (0..graph.nodes.len()).filter(|index| graph.nodes[*index].op.is_linear()).collect();
         // what each layer's tensor holds in the end; what is made of it, where that alone counts
         let settled = |index: usize| {
             let tensor = &plan.tensors[plan.made_by(graph, index)];
@@ -182,10 +182,7 @@ impl Quantized {
         })?;
         let mut layers = Vec::new();
         for index in linear {
-            let node = &graph.nodes[index];
-            let (Op::Linear(exact), Op::Linear(held)) = (&node.op, &self.graph.nodes[index].op) else {
-                continue;
-            };
+            let (node, held) = (&graph.nodes[index], &self.graph.nodes[index]);
             let tensor = plan.made_by(graph, index);
             let value = settled(index);
             let shape = graph.values[value].shape;
@@ -206,14 +203,14 @@ impl Quantized {
                 name: node.name.clone(),
                 kind: node.op.kind().into(),
                 shape: shape.to_string(),
-                macs: exact.layer.macs(graph.values[node.inputs[0]].shape),
+                macs: graph.macs_of(node),
                 float,
                 range: histogram.map_or((low, high), |histogram| (histogram.low, histogram.high)),
                 encoding,
                 clipped: histogram
                     .zip(encoding)
                     .map_or(0.0, |(histogram, encoding)| histogram.clipped(encoding)),
-                weight_sqnr: sqnr(&exact.weight, &held.weight),
+                weight_sqnr: sqnr(node.weight(), held.weight()),
                 sqnr: sqnr(&exact_rows[value], &found_rows[value]),
                 sensitivity: if float {
                     super::quality::EQUAL

@@ -3,17 +3,13 @@
 //! Sums are those of float32, so a level may come out one off the integer result where a sum lies half-way between
 //! two: good enough to choose and to correct by. What a file is worth is measured with the file itself.
 
-use rayon::prelude::*;
-
 use super::calibrate::Encoding;
 use super::plan::Plan;
 use crate::Result;
-use crate::graph::{Graph, ValueId};
-use crate::network::Shape;
-use crate::nn::batch::Batch;
+use crate::compute::network::run;
+use crate::compute::{Backend, Hooks, Lanes};
+use crate::graph::{Graph, Shape, ValueId};
 
-/// Values that one task rounds.
-const PIECE: usize = 1 << 15;
 /// Rows of one run.
 const BATCH: usize = 64;
 
@@ -59,32 +55,47 @@ pub(super) struct Simulation<'a> {
     pub(super) encodings: &'a [Option<Encoding>],
 }
 
+/// A value of a batch on the CPU.
+pub(super) type Values = <Lanes as Backend>::Tensor;
+
 impl Simulation<'_> {
-    /// Rounds value `id` as it is held.
-    pub(super) fn round(&self, id: ValueId, batch: &mut Batch) {
+    /// How value `id` is held, if it is rounded.
+    pub(super) fn encoding(&self, id: ValueId) -> Option<Encoding> {
         let tensor = self.plan.tensor[id];
-        if let Some(encoding) = self.encodings[tensor]
-            && self.plan.tensors[tensor].holds(id)
-        {
-            batch.values.par_chunks_mut(PIECE).for_each(|values| encoding.round_all(values));
+        self.encodings[tensor].filter(|_| self.plan.tensors[tensor].holds(id))
+    }
+
+    /// Rounds value `id` as it is held, on any back end.
+    pub(super) fn round<B: Backend>(&self, backend: &B, id: ValueId, x: B::Tensor) -> Result<B::Tensor> {
+        match self.encoding(id) {
+            Some(Encoding { scale, zero_point }) => backend.round(x, scale, zero_point),
+            None => Ok(x),
         }
     }
 
     /// Runs on all inputs; `visit` sees every value of every batch, as the next layer sees it. Returns each output's
     /// rows.
-    pub(super) fn run(
-        &self,
-        inputs: &Inputs,
-        mut visit: impl FnMut(ValueId, &Batch),
-    ) -> Result<Vec<Vec<f32>>> {
+    pub(super) fn run(&self, inputs: &Inputs, visit: impl FnMut(ValueId, &Values)) -> Result<Vec<Vec<f32>>> {
         let mut rows = vec![Vec::new(); self.graph.outputs.len()];
+        let mut rounding = Rounding { simulation: self, visit };
         for (batch, classes) in inputs.batches() {
-            let outputs = self.graph.run(batch, classes, |id, batch| {
-                self.round(id, batch);
-                visit(id, batch);
-            })?;
+            let (outputs, _) = run(self.graph, batch, classes, false, &mut rounding)?;
             rows.iter_mut().zip(outputs).for_each(|(rows, output)| rows.extend(output.to_rows()));
         }
         Ok(rows)
+    }
+}
+
+/// Rounds values as they are made.
+struct Rounding<'a, F> {
+    simulation: &'a Simulation<'a>,
+    visit: F,
+}
+
+impl<F: FnMut(ValueId, &Values)> Hooks<Lanes> for Rounding<'_, F> {
+    fn made(&mut self, id: ValueId, x: Values) -> Result<Values> {
+        let x = self.simulation.round(&Lanes, id, x)?;
+        (self.visit)(id, &x);
+        Ok(x)
     }
 }

@@ -6,8 +6,6 @@
 //! scales stay as calibrated. The teacher is the float32 network, so no pictures are needed beyond the calibration
 //! inputs.
 
-use std::sync::Arc;
-
 use edgegen_runtime::random::{Purpose, Stream};
 
 use super::layer::{IntegerLayer, integer_bias};
@@ -15,11 +13,10 @@ use super::quality::Measure;
 use super::simulate::{Inputs, Simulation};
 use super::{Quantized, input_scale, matrix, put};
 use crate::Result;
-use crate::graph::{Graph, Op, ValueId};
-use crate::nn::adam::{AdamConfig, Moments};
-use crate::nn::batch::{Batch, LANES};
-use crate::nn::geometry::Role;
-use crate::nn::{batch_norm, correlate};
+use crate::compute::adam::AdamConfig;
+use crate::compute::network::{backward_on, run_on};
+use crate::compute::{Backend, Gradients, Hooks, Lanes};
+use crate::graph::{Graph, ValueId};
 
 /// Inputs of a step.
 const BATCH: usize = 64;
@@ -35,8 +32,11 @@ type LayerGradients = (Vec<f32>, Vec<f32>);
 
 impl Quantized {
     /// Trains on for [`super::Settings::tune`] steps; what was best on `trial` on the way is kept.
-    pub(super) fn tune(
+    ///
+    /// Weights are rounded on the host; forward and backward passes run on `backend`.
+    pub(super) fn tune<B: Backend>(
         &mut self,
+        backend: &B,
         inputs: &Inputs,
         (trial, measure): (&Inputs, Measure),
         tell: &dyn Fn(&str),
@@ -49,12 +49,11 @@ impl Quantized {
         let layers: Vec<usize> = self.plan.layers().collect();
         // what learns: starts where rounding ended
         let mut learning = self.graph.clone();
-        let mut moments: Vec<[Moments; 2]> = layers
+        let zeros = |count: usize| (vec![0f32; count], vec![0f32; count]);
+        let mut moments: Vec<[(Vec<f32>, Vec<f32>); 2]> = layers
             .iter()
-            .map(|index| match &learning.nodes[*index].op {
-                Op::Linear(linear) => [Moments::new(linear.weight.len()), Moments::new(linear.bias.len())],
-                _ => unreachable!("a quantised layer is linear"),
-            })
+            .map(|index| &learning.nodes[*index])
+            .map(|node| [zeros(node.weight().len()), zeros(node.bias().len())])
             .collect();
         let config = AdamConfig::default();
         let steps = self.settings.tune;
@@ -68,15 +67,18 @@ impl Quantized {
                 chosen.iter().flat_map(|row| &inputs.rows[row * width..(row + 1) * width]).copied().collect();
             let classes: Option<Vec<u32>> =
                 inputs.classes.as_ref().map(|told| chosen.iter().map(|row| told[*row]).collect());
-            let gradients = self.gradients(&rows, classes.as_deref())?;
+            let gradients = self.gradients(backend, &rows, classes.as_deref())?;
             let rate = RATE * 0.5 * (1.0 + (std::f64::consts::PI * step as f64 / steps as f64).cos());
             for ((index, moments), (weight, bias)) in layers.iter().zip(&mut moments).zip(gradients) {
                 let Some(layer) = &self.layers[*index] else { continue };
                 let scale = layer.scales.iter().sum::<f32>() / layer.scales.len() as f32;
-                let Op::Linear(linear) = &mut learning.nodes[*index].op else { continue };
-                let rate = rate * f64::from(scale);
-                moments[0].update(&mut linear.weight, &weight, config, step as u64 + 1, rate);
-                moments[1].update(&mut linear.bias, &bias, config, step as u64 + 1, rate);
+                let step = config.step(step as u64 + 1, rate * f64::from(scale));
+                let parameters = learning.nodes[*index].parameters.iter_mut();
+                for ((parameter, gradient), (first, second)) in
+                    parameters.zip([weight, bias]).zip(moments.iter_mut())
+                {
+                    Lanes.adam(&mut parameter.value, &gradient, (first, second), step)?;
+                }
                 self.round_again(&learning, *index);
             }
             if (step + 1) % LOOK == 0 || step + 1 == steps {
@@ -107,112 +109,66 @@ impl Quantized {
     }
 
     /// Gradients of the mean squared error to the float32 network, for each quantised layer's (weight, bias).
-    fn gradients(&self, rows: &[f32], classes: Option<&[u32]>) -> Result<Vec<LayerGradients>> {
-        let teacher = self.exact.run(rows, classes, |_, _| ())?;
-        let graph = &self.graph;
-        let simulation = self.simulation();
-        // every value before and after its rounding
-        let mut made: Vec<Option<(Arc<Batch>, Arc<Batch>)>> = vec![None; graph.values.len()];
-        graph.run(rows, classes, |id, batch| {
-            let before = Arc::new(batch.clone());
-            simulation.round(id, batch);
-            made[id] = Some((before, Arc::new(batch.clone())));
-        })?;
-        let value = |id: ValueId| made[id].as_ref().expect("every value is made");
-        let mut gradients: Vec<Option<Batch>> = vec![None; graph.values.len()];
-        for (output, teacher) in graph.outputs.iter().zip(&teacher) {
-            let (_, found) = value(*output);
-            let mut gradient = found.as_ref().clone();
-            let factor = 2.0 / (found.count * found.shape.values()) as f32;
-            gradient
-                .values
-                .iter_mut()
-                .zip(teacher.values.iter())
-                .for_each(|(g, exact)| *g = (*g - exact) * factor);
-            gradient.clear_unused();
-            add(&mut gradients[*output], gradient);
+    fn gradients<B: Backend>(
+        &self,
+        backend: &B,
+        rows: &[f32],
+        classes: Option<&[u32]>,
+    ) -> Result<Vec<LayerGradients>> {
+        let device = |graph: &Graph| graph.map(|own| backend.weight(&own.value, &own.shape));
+        let (teacher, graph) = (device(&self.exact)?, device(&self.graph)?);
+        let (expected, _) = run_on(backend, &teacher, rows, classes, false, &mut ())?;
+        let mut rounding =
+            Rounding { backend, simulation: self.simulation(), before: vec![None; graph.values.len()] };
+        let (found, pass) = run_on(backend, &graph, rows, classes, true, &mut rounding)?;
+        let mut seeds = Vec::new();
+        for ((output, found), expected) in graph.outputs.iter().zip(found).zip(expected) {
+            let values = backend.count(&found) * backend.shape(&found).values();
+            let apart = backend.add(found, -1.0, &expected)?;
+            // the gradient of the mean of squares
+            let nothing = backend.add(apart.clone(), -1.0, &apart)?;
+            seeds.push((*output, backend.add(nothing, 2.0 / values as f32, &apart)?));
         }
-        let mut found: Vec<(usize, LayerGradients)> = Vec::new();
-        for (index, node) in graph.nodes.iter().enumerate().rev() {
-            let Some(mut gradient) = gradients[node.output].take() else { continue };
-            let (before, _) = value(node.output);
-            self.mask(node.output, before, &mut gradient);
-            let (_, input) = value(node.inputs[0]);
-            let before = match &node.op {
-                Op::Linear(linear) => {
-                    let (geometry, role) = linear.layer.geometry(input.shape).expect("a linear layer");
-                    if self.layers[index].is_some() {
-                        let (fine, coarse) = match role {
-                            Role::Coarse => (input.as_ref(), &gradient),
-                            Role::Fine => (&gradient, input.as_ref()),
-                        };
-                        let mut weight = vec![0f32; linear.weight.len()];
-                        correlate::weight_gradient(
-                            &geometry,
-                            &fine.values,
-                            &coarse.values,
-                            &mut weight,
-                            false,
-                        );
-                        found.push((index, (weight, batch_norm::channel_sums(&gradient))));
-                    }
-                    let mut before = input.like(input.shape);
-                    let operands = (&*gradient.values, linear.weight.as_slice(), None);
-                    correlate::apply(&geometry, role.transposed(), operands, &mut before.values);
-                    before
-                }
-                Op::Activation(activation) => {
-                    let (results, _) = value(node.output);
-                    activation.backward(&results.values, &mut gradient.values);
-                    gradient
-                }
-                Op::Reshape => Batch { shape: input.shape, ..gradient },
-                // the class's row stays as it was rounded
-                Op::ClassRow { .. } => gradient,
-                Op::Shuffle(shuffle) => {
-                    let places = shuffle.places(input.shape);
-                    let mut before = input.like(input.shape);
-                    before.values.fill(0.0);
-                    let (from, to) = (gradient.shape.values() * LANES, input.shape.values() * LANES);
-                    for (before, gradient) in before.values.chunks_mut(to).zip(gradient.values.chunks(from)) {
-                        for (place, vector) in places.iter().zip(gradient.chunks(LANES)) {
-                            before[place * LANES..][..LANES].copy_from_slice(vector);
-                        }
-                    }
-                    before
-                }
-                Op::BatchNorm(_) | Op::Foreign(_) => {
-                    return Err(crate::Error::Export(format!(
-                        "{} has no gradient here; leave --qat out for this network",
-                        graph.label(index)
-                    )));
-                }
-            };
-            add(&mut gradients[node.inputs[0]], before);
+        let mut gradients = Gradients::of(backend, &graph)?;
+        backward_on(backend, &graph, &pass, seeds, &mut gradients, &mut rounding)?;
+        let mut all = Vec::new();
+        let mut start = 0;
+        for (index, node) in graph.nodes.iter().enumerate() {
+            if self.layers[index].is_some() {
+                let mut of = |slot: usize| match gradients.of_parameter(start + slot) {
+                    Some(gradient) => backend.values(gradient),
+                    None => Ok(Vec::new()),
+                };
+                all.push((of(0)?, of(1)?));
+            }
+            start += node.parameters.len();
         }
-        found.reverse();
-        Ok(found.into_iter().map(|(_, gradients)| gradients).collect())
-    }
-
-    /// Saturated numbers have no gradient.
-    fn mask(&self, id: ValueId, before: &Batch, gradient: &mut Batch) {
-        let tensor = self.plan.tensor[id];
-        if let Some(encoding) = self.encodings[tensor]
-            && self.plan.tensors[tensor].holds(id)
-        {
-            let (low, high) = encoding.range();
-            let (low, high) = (low - 0.5 * encoding.scale, high + 0.5 * encoding.scale);
-            let values = gradient.values.iter_mut().zip(before.values.iter());
-            values
-                .filter(|(_, value)| !(low..=high).contains(*value))
-                .for_each(|(gradient, _)| *gradient = 0.0);
-        }
+        Ok(all)
     }
 }
 
-fn add(sum: &mut Option<Batch>, gradient: Batch) {
-    match sum {
-        None => *sum = Some(gradient),
-        Some(sum) => sum.values.iter_mut().zip(gradient.values.iter()).for_each(|(sum, more)| *sum += more),
+/// Values are rounded as they are made; where they saturated, they have no gradient.
+struct Rounding<'a, B: Backend> {
+    backend: &'a B,
+    simulation: Simulation<'a>,
+    /// Every value that is rounded, before that.
+    before: Vec<Option<B::Tensor>>,
+}
+
+impl<B: Backend> Hooks<B> for Rounding<'_, B> {
+    fn made(&mut self, id: ValueId, x: B::Tensor) -> Result<B::Tensor> {
+        if self.simulation.encoding(id).is_some() {
+            self.before[id] = Some(x.clone());
+        }
+        self.simulation.round(self.backend, id, x)
+    }
+
+    fn back(&mut self, id: ValueId, gradient: B::Tensor) -> Result<B::Tensor> {
+        let (Some(encoding), Some(before)) = (self.simulation.encoding(id), &self.before[id]) else {
+            return Ok(gradient);
+        };
+        let (low, high) = encoding.range();
+        let range = (low - 0.5 * encoding.scale, high + 0.5 * encoding.scale);
+        self.backend.inside(before, range, gradient)
     }
 }

@@ -13,8 +13,7 @@ use super::layer::IntegerLayer;
 use super::{Format, Quantized, class_level};
 use crate::export::builder::{Builder, int, window_of};
 use crate::export::onnx::write_op;
-use crate::graph::{Graph, Linear, Node, Op, ValueId};
-use crate::network::Shape;
+use crate::graph::{Graph, Node, Op, Shape, ValueId};
 
 impl Quantized {
     /// Serialises it.
@@ -69,8 +68,8 @@ impl Writer<'_> {
     fn node(&mut self, index: usize, node: &Node) {
         let (input, output) = (node.inputs[0], node.output);
         let plan = &self.quantized.plan;
-        if let (Op::Linear(linear), Some(layer)) = (&node.op, &self.quantized.layers[index]) {
-            self.layer(index, linear, layer);
+        if let Some(layer) = &self.quantized.layers[index] {
+            self.layer(index, layer);
             return;
         }
         // what only moves or vanishes stays in integers
@@ -160,11 +159,11 @@ impl Writer<'_> {
         name
     }
 
-    fn layer(&mut self, index: usize, linear: &Linear, layer: &IntegerLayer) {
+    fn layer(&mut self, index: usize, layer: &IntegerLayer) {
         let node = &self.graph.nodes[index];
         let (input, output) = (node.inputs[0], node.output);
         let own = |what: &str| format!("{}.{what}", node.name);
-        let outputs = linear.outputs();
+        let outputs = node.op.outputs();
         let before = self.graph.values[input].shape;
         let flat = matches!(before, Shape::Vector(_));
         let row = self.quantized.plan.row_of(self.graph, index);
@@ -177,7 +176,7 @@ impl Writer<'_> {
             _ if flat => self.quantized(input, Shape::Image(before.values(), 1, 1)),
             _ => self.quantized(input, before),
         };
-        let mut dims = linear.layer.parameters(None)[0].shape.clone();
+        let mut dims = node.parameters[0].shape.clone();
         if flat {
             dims = vec![outputs, layer.weight.len() / outputs, 1, 1];
         }
@@ -187,7 +186,7 @@ impl Writer<'_> {
         let bias = self.builder.int32s(&own("bias"), &[outputs], &layer.bias);
         let (y_scale, y_zero) = self.encoding(output);
         let name = format!("{}.levels", self.graph.values[output].name);
-        let window = window_of(&linear.layer);
+        let window = window_of(&node.op, before);
         let name = match self.format {
             Format::Qlinear => {
                 let zeros = vec![0i8; layer.scales.len()];

@@ -17,8 +17,7 @@ use safetensors::{Dtype, SafeTensors, View};
 use serde::{Deserialize, Serialize};
 
 use super::metrics::Sums;
-use crate::network::module::{Module, Parameter};
-use crate::nn::adam::Adam;
+use crate::graph::Parameter;
 use crate::{Error, Result};
 
 /// Metadata key of [`Position`].
@@ -86,34 +85,25 @@ fn stored(shape: &[usize], values: &[f32]) -> Result<Stored> {
     Ok(Stored { shape: shape.to_vec(), bytes })
 }
 
-/// An optimiser and the parameters that it moves, those that are not trained left out.
-pub type Optimised<'a> = (&'a Adam, Vec<&'a Parameter>);
+/// The (first, second) moments of trained parameters, named after them.
+pub type Moments = Vec<(Parameter, Parameter)>;
 
-/// An optimiser with the parameters of the modules that it moves.
-pub fn optimised<'a>(adam: &'a Adam, modules: &[&'a Module]) -> Optimised<'a> {
-    let parameters = modules.iter().flat_map(|module| module.parameters());
-    (adam, parameters.filter(|parameter| parameter.trained).collect())
-}
-
-/// The bytes of a file with weights and, if given, the optimisers' state.
+/// The bytes of a file with weights and the optimisers' state.
 ///
 /// # Errors
 /// [`Error::Training`] if a value is no finite number.
 pub fn encode<'a>(
-    parameters: impl Iterator<Item = &'a Parameter>,
-    optimisers: &[Optimised<'_>],
+    parameters: impl IntoIterator<Item = &'a Parameter>,
+    moments: &Moments,
     position: &Position,
 ) -> Result<Vec<u8>> {
     let mut tensors = Vec::new();
     for parameter in parameters {
         tensors.push((format!("weights/{}", parameter.name), stored(&parameter.shape, &parameter.value)?));
     }
-    for (adam, parameters) in optimisers {
-        for (parameter, (first, second)) in parameters.iter().zip(adam.moments()) {
-            let shape = &parameter.shape;
-            tensors.push((format!("adam.first/{}", parameter.name), stored(shape, first)?));
-            tensors.push((format!("adam.second/{}", parameter.name), stored(shape, second)?));
-        }
+    for (first, second) in moments {
+        tensors.push((format!("adam.first/{}", first.name), stored(&first.shape, &first.value)?));
+        tensors.push((format!("adam.second/{}", second.name), stored(&second.shape, &second.value)?));
     }
     let refused = |e: String| Error::Training(format!("the checkpoint cannot be made: {e}"));
     let json = serde_json::to_string(position).map_err(|e| refused(e.to_string()))?;
@@ -187,48 +177,43 @@ fn weights_sha256(file: &SafeTensors<'_>) -> String {
 }
 
 impl Checkpoint {
-    fn take(&mut self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
+    /// The values of `parameter` that are stored as `kind/NAME`.
+    fn take<W>(&mut self, kind: &str, parameter: &Parameter<W>) -> Result<Parameter> {
+        let (name, shape) = (format!("{kind}/{}", parameter.name), &parameter.shape);
         let (found, values) = self
             .tensors
-            .remove(name)
+            .remove(&name)
             .ok_or_else(|| Error::run(&self.path, format!("lacks {name}: it belongs to another network")))?;
-        if found != shape {
+        if found != *shape {
             let problem =
                 format!("{name} is {found:?}, the network's is {shape:?}: it belongs to another network");
             return Err(Error::run(&self.path, problem));
         }
-        Ok(values)
+        parameter.map(|_| Ok(values))
     }
 
-    /// Sets the weights of `parameters`.
+    /// The weights of parameters with these names and shapes.
     ///
     /// # Errors
     /// [`Error::Run`] if they are another network's.
-    pub fn restore_weights<'a>(
+    pub fn weights<'a, W: 'a>(
         &mut self,
-        parameters: impl IntoIterator<Item = &'a mut Parameter>,
-    ) -> Result<()> {
-        for parameter in parameters {
-            parameter.value = self.take(&format!("weights/{}", parameter.name), &parameter.shape)?;
-        }
-        Ok(())
+        parameters: impl IntoIterator<Item = &'a Parameter<W>>,
+    ) -> Result<Vec<Parameter>> {
+        parameters.into_iter().map(|parameter| self.take("weights", parameter)).collect()
     }
 
-    /// The state of the optimiser of `parameters`, (first, second) moments of those that are trained.
+    /// The state of the optimiser of `parameters`, of those that are trained.
     ///
     /// # Errors
     /// [`Error::Run`] if the checkpoint holds none or another network's.
-    pub fn moments<'a>(
+    pub fn moments<'a, W: 'a>(
         &mut self,
-        parameters: impl IntoIterator<Item = &'a Parameter>,
-    ) -> Result<Vec<(Vec<f32>, Vec<f32>)>> {
-        parameters
-            .into_iter()
-            .filter(|parameter| parameter.trained)
-            .map(|parameter| {
-                let first = self.take(&format!("adam.first/{}", parameter.name), &parameter.shape)?;
-                Ok((first, self.take(&format!("adam.second/{}", parameter.name), &parameter.shape)?))
-            })
+        parameters: impl IntoIterator<Item = &'a Parameter<W>>,
+    ) -> Result<Moments> {
+        let trained = parameters.into_iter().filter(|parameter| parameter.trained);
+        trained
+            .map(|parameter| Ok((self.take("adam.first", parameter)?, self.take("adam.second", parameter)?)))
             .collect()
     }
 }

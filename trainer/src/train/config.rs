@@ -6,15 +6,15 @@ use documented::DocumentedFields;
 use serde::{Deserialize, Serialize};
 
 use super::presets;
-use crate::classifier::ClassifierConfig;
+use crate::compute::adam::AdamConfig;
 use crate::data::{Dataset, Fit, GroupBy, HeldOut, Mirror, Size};
-use crate::gan::GanConfig;
-use crate::gan::loss::Loss;
-use crate::network::Activation;
-use crate::network::form::NetworkConfig;
-use crate::network::form::Normalisation;
-use crate::nn::adam::AdamConfig;
-use crate::vae::ObjectiveConfig;
+use crate::graph::Activation;
+use crate::graph::family::NetworkConfig;
+use crate::graph::family::Normalisation;
+use crate::objective::classifier::ClassifierConfig;
+use crate::objective::gan::GanConfig;
+use crate::objective::gan::loss::Loss;
+use crate::objective::vae::ObjectiveConfig;
 use crate::{Error, Result};
 
 /// Largest batch, in pictures.
@@ -595,7 +595,7 @@ mod tests {
         config.network.hidden = vec![64, 32];
         config.network.activation = Activation::LeakyRelu(0.25);
         let Objective::Vae(objective) = &mut config.objective else { panic!("vae-conv is no VAE") };
-        objective.binarize = crate::vae::Binarize::Stochastic;
+        objective.binarize = crate::objective::vae::Binarize::Stochastic;
         config.training.steps = 7;
         config.network.conditional = true;
         assert_eq!(

@@ -18,12 +18,9 @@ use safetensors::{Dtype, SafeTensors};
 
 use super::folder::RunFolder;
 use super::kept::Kept;
+use crate::compute::{ClassedRows, Network};
 use crate::graph::import::{self, Ports};
-use crate::graph::{Graph, Op};
-use crate::network::module::{ClassedRows, Module, Parameter};
-use crate::network::{Layer, Shape};
-use crate::nn::batch_norm::EPSILON;
-use crate::nn::upsample;
+use crate::graph::{EPSILON, Graph, Node, Op, Over, Parameter, upsample};
 use crate::{Error, Result};
 
 /// A model folder's file with the weights that training goes on from: of a generator and its discriminator.
@@ -168,29 +165,24 @@ impl Weights {
         self.parts.contains_key(part)
     }
 
-    /// Sets the weights of `module`, the network `part`, as far as they fit; `classes` are the names of the classes that
+    /// Sets the weights of `graph`, the network `part`, as far as they fit; `classes` are the names of the classes that
     /// it is conditioned on. Adds to `taken` what was taken over.
     ///
     /// Returns, for batch norms that have been folded away, their layer and the shift that the layer before had.
     pub fn give(
         &self,
         part: &str,
-        module: &mut Module,
+        graph: &mut Graph,
         classes: &[String],
         taken: &mut Taken,
     ) -> Vec<(usize, Vec<f32>)> {
-        let trained = |module: &Module| -> usize {
-            let parameters = module.parameters().iter().filter(|parameter| parameter.trained);
-            parameters.map(|parameter| parameter.value.len()).sum()
-        };
-        taken.of += trained(module);
+        taken.of += graph.trained_count();
         let Some(groups) = self.parts.get(part) else {
             taken.left.push(format!("the {part}: {} holds none", self.origin));
             return Vec::new();
         };
         let (mut folded, mut left) = (Vec::new(), Vec::new());
-        let layers = module.network().layers.clone();
-        let mut ours = linear_layers(&layers);
+        let mut ours = linear_layers(&graph.nodes);
         let mut theirs = linear_groups(groups);
         if matches!(part, "generator" | "decoder") {
             ours.reverse();
@@ -201,27 +193,27 @@ impl Weights {
                 left.push(format!("{part}.{}: there are fewer layers", own.layer));
                 continue;
             };
-            let (layer, head) = (layers[own.layer], own.projection);
+            let (op, head) = (graph.nodes[own.layer].op.clone(), own.projection);
             let bias = groups[their.layer].tensors.get("bias").map(|(_, values)| values.clone());
             let group = &groups[their.layer];
-            for parameter in module.layer_parameters_mut(own.layer) {
-                taken.values += assign(parameter, group, &layer, head, (&self.classes, classes), &mut left);
+            for parameter in &mut graph.nodes[own.layer].parameters {
+                taken.values += assign(parameter, group, &op, head, (&self.classes, classes), &mut left);
             }
             if let (Some(table), Some(their)) = (own.table, their.table) {
-                for parameter in module.layer_parameters_mut(table) {
+                for parameter in &mut graph.nodes[table].parameters {
                     taken.values +=
                         assign_rows(parameter, &groups[their], 0, (&self.classes, classes), &mut left);
                 }
             }
             match (own.norm, their.norm) {
                 (Some(norm), Some(their)) => {
-                    for parameter in module.layer_parameters_mut(norm) {
-                        taken.values +=
-                            assign(parameter, &groups[their], &layers[norm], false, (&[], &[]), &mut left);
+                    let op = graph.nodes[norm].op.clone();
+                    for parameter in &mut graph.nodes[norm].parameters {
+                        taken.values += assign(parameter, &groups[their], &op, false, (&[], &[]), &mut left);
                     }
                 }
                 (Some(norm), None) => {
-                    let Layer::BatchNorm { channels } = layers[norm] else { continue };
+                    let Op::Norm { channels, .. } = graph.nodes[norm].op else { continue };
                     // a dense layer's features are the pixels of the channels
                     if let Some(bias) = bias.filter(|bias| bias.len().is_multiple_of(channels)) {
                         let pixels = bias.len() / channels;
@@ -247,20 +239,16 @@ struct Place {
     projection: bool,
 }
 
-fn linear_layers(layers: &[Layer]) -> Vec<Place> {
+fn linear_layers(nodes: &[Node]) -> Vec<Place> {
     let mut places: Vec<Place> = Vec::new();
-    for (index, layer) in layers.iter().enumerate() {
-        match (layer, places.last_mut()) {
-            (
-                Layer::Dense { .. }
-                | Layer::Conv { .. }
-                | Layer::ConvTranspose { .. }
-                | Layer::UpsampleConv { .. },
-                _,
-            ) => places.push(Place { layer: index, table: None, norm: None, projection: false }),
-            (Layer::BatchNorm { .. }, Some(place)) => place.norm = Some(index),
-            (Layer::ClassEmbedding { .. }, Some(place)) => place.table = Some(index),
-            (Layer::ClassProjection { .. }, Some(place)) => place.projection = true,
+    for (index, node) in nodes.iter().enumerate() {
+        match (&node.op, places.last_mut()) {
+            (op, _) if op.is_linear() => {
+                places.push(Place { layer: index, table: None, norm: None, projection: false });
+            }
+            (Op::Norm { over: Over::Batch, .. }, Some(place)) => place.norm = Some(index),
+            (Op::ClassRow { .. }, Some(place)) => place.table = Some(index),
+            (Op::ClassProjection { .. }, Some(place)) => place.projection = true,
             _ => {}
         }
     }
@@ -291,7 +279,7 @@ fn tensor_for<'a>(parameter: &Parameter, group: &'a Group) -> Option<&'a (Vec<us
 fn assign(
     parameter: &mut Parameter,
     group: &Group,
-    layer: &Layer,
+    op: &Op,
     projection: bool,
     classes: (&[String], &[String]),
     left: &mut Vec<String>,
@@ -305,7 +293,7 @@ fn assign(
     };
     if *shape == parameter.shape {
         parameter.value.clone_from(values);
-    } else if let Some(found) = collapsed(layer, shape, values) {
+    } else if let Some(found) = collapsed(op, shape, values) {
         parameter.value = found;
     } else {
         left.push(format!("{} is {:?} here and {shape:?} there", parameter.name, parameter.shape));
@@ -353,23 +341,16 @@ fn assign_rows(
 
 /// The weight (outputs, inputs, k, k) of an upsampling layer from the transposed convolution, (inputs, outputs, k + 1,
 /// k + 1), that it is in a file.
-fn collapsed(layer: &Layer, shape: &[usize], values: &[f32]) -> Option<Vec<f32>> {
+fn collapsed(op: &Op, shape: &[usize], values: &[f32]) -> Option<Vec<f32>> {
     /// Largest difference that rounding can explain, of the largest weight.
     const TOLERANCE: f32 = 1e-3;
-    let Layer::UpsampleConv { inputs, outputs, kernel } = *layer else { return None };
+    let Op::UpsampleConv { inputs, outputs, kernel } = *op else { return None };
     let (taps, places) = (kernel * kernel, (kernel + 1) * (kernel + 1));
     if shape != [inputs, outputs, kernel + 1, kernel + 1] {
         return None;
     }
     // column t: what a tap alone expands to
-    let columns: Vec<f32> = (0..taps)
-        .flat_map(|tap| {
-            let mut unit = vec![0f32; taps];
-            unit[tap] = 1.0;
-            upsample::expand(&unit, (1, 1, kernel))
-        })
-        .collect();
-    let expansion = nalgebra::DMatrix::from_column_slice(places, taps, &columns);
+    let expansion = nalgebra::DMatrix::from_column_slice(places, taps, &upsample::matrix(kernel));
     let inverse = expansion.clone().pseudo_inverse(1e-6).ok()?;
     let mut found = vec![0f32; outputs * inputs * taps];
     for input in 0..inputs {
@@ -385,42 +366,22 @@ fn collapsed(layer: &Layer, shape: &[usize], values: &[f32]) -> Option<Vec<f32>>
     fits.then_some(found)
 }
 
-/// The layers with weights of an ONNX network, in the layouts of [`Layer`].
+/// The layers with weights of an ONNX network, in the layouts of [`Op`].
 fn groups_of(graph: &Graph) -> Vec<Group> {
-    let tensors = |named: Vec<(&str, Vec<usize>, Vec<f32>)>| Group {
-        tensors: named.into_iter().map(|(name, shape, values)| (name.into(), (shape, values))).collect(),
-    };
     let mut groups = Vec::new();
     let mut heads = Vec::new();
     for node in &graph.nodes {
-        match &node.op {
-            Op::Linear(linear) => {
-                let shape =
-                    linear.layer.parameters(None).into_iter().next().map_or(Vec::new(), |spec| spec.shape);
-                let group = tensors(vec![
-                    ("weight", shape, linear.weight.clone()),
-                    ("bias", vec![linear.bias.len()], linear.bias.clone()),
-                ]);
-                // an encoder's mean and log-variance are rows of one layer in training
-                match graph.outputs.iter().position(|output| *output == node.output) {
-                    Some(place) if graph.outputs.len() > 1 => heads.push((place, group)),
-                    _ => groups.push(group),
-                }
-            }
-            Op::BatchNorm(norm) => {
-                let vector = |values: &Vec<f32>| (vec![values.len()], values.clone());
-                let named = [
-                    ("scale", vector(&norm.scale)),
-                    ("shift", vector(&norm.shift)),
-                    ("mean", vector(&norm.mean)),
-                    ("variance", vector(&norm.variance)),
-                ];
-                groups.push(tensors(named.into_iter().map(|(n, (s, v))| (n, s, v)).collect()));
-            }
-            Op::ClassRow { classes, table } => {
-                groups.push(tensors(vec![("table", vec![*classes, table.len() / classes], table.clone())]));
-            }
-            _ => {}
+        if node.parameters.is_empty() {
+            continue;
+        }
+        let named = node.op.parameters(None).into_iter().zip(&node.parameters).map(|(spec, parameter)| {
+            (spec.name.to_string(), (parameter.shape.clone(), parameter.value.clone()))
+        });
+        let group = Group { tensors: named.collect() };
+        // an encoder's mean and log-variance are rows of one layer in training
+        match graph.outputs.iter().position(|output| *output == node.output) {
+            Some(place) if node.op.is_linear() && graph.outputs.len() > 1 => heads.push((place, group)),
+            _ => groups.push(group),
         }
     }
     heads.sort_by_key(|(place, _)| *place);
@@ -444,26 +405,30 @@ fn groups_of(graph: &Graph) -> Vec<Group> {
 /// With the folded weights before it, a norm leaves its input as it is, but for the shift, if its scale is the input's
 /// deviation and its shift the input's mean and the folded shift. Norms are refitted in order, as each decides what the
 /// next one sees.
-pub fn refit_norms(module: &mut Module, mut folded: Vec<(usize, Vec<f32>)>, batches: &[ClassedRows]) {
+///
+/// # Errors
+/// The device's.
+pub fn refit_norms(
+    network: &mut Network,
+    mut folded: Vec<(usize, Vec<f32>)>,
+    batches: &[ClassedRows],
+) -> Result<()> {
     folded.sort_by_key(|(layer, _)| *layer);
     for (layer, bias) in folded {
-        module.estimate_statistics(batches);
-        let [scale, shift, mean, variance] = module.layer_parameters_mut(layer) else { continue };
+        network.estimate_statistics(batches)?;
+        let parameters = network.graph.nodes[layer].parameters.as_mut_slice();
+        let [scale, shift, mean, variance] = parameters else { continue };
         for (channel, bias) in bias.iter().enumerate() {
             scale.value[channel] = (variance.value[channel] + EPSILON as f32).sqrt();
             shift.value[channel] = mean.value[channel] + bias;
         }
     }
-    module.estimate_statistics(batches);
+    network.estimate_statistics(batches)
 }
 
 /// Rows of latents with classes in turn, for [`refit_norms`].
-pub fn latent_batches(module: &Module, batches: usize, rows: usize) -> Vec<ClassedRows> {
-    let latent = match module.network().input {
-        Shape::Vector(latent) => latent,
-        other => other.values(),
-    };
-    let classes = module.network().classes() as u32;
+pub fn latent_batches<W>(graph: &Graph<W>, batches: usize, rows: usize) -> Vec<ClassedRows> {
+    let (latent, classes) = (graph.input_shape().values(), graph.classes() as u32);
     let batch = |index: usize| {
         let first = index * rows;
         let latents = edgegen_runtime::generate::Latents::from_seed(0, first as u64, rows, latent, 1.0);
@@ -477,28 +442,28 @@ pub fn latent_batches(module: &Module, batches: usize, rows: usize) -> Vec<Class
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::network::Activation;
-    use crate::network::Network;
+    use crate::compute::{Backend, Lanes};
+    use crate::graph::Activation;
+    use crate::graph::Shape;
 
-    fn generator(side: usize, channels: usize, classes: usize, seed: u64) -> Module {
-        let mut layers = vec![Layer::Dense { inputs: 6, outputs: 8 * side * side / 4 }];
+    fn generator(side: usize, channels: usize, classes: usize, seed: u64) -> Graph {
+        let mut layers = vec![Op::Dense { inputs: 6, outputs: 8 * side * side / 4 }];
         if classes > 0 {
-            layers.push(Layer::ClassEmbedding { classes, features: 8 * side * side / 4 });
+            layers.push(Op::ClassRow { classes, features: 8 * side * side / 4 });
         }
         layers.extend([
-            Layer::Reshape(Shape::Image(8, side / 2, side / 2)),
-            Layer::BatchNorm { channels: 8 },
-            Layer::Activation(Activation::Relu),
-            Layer::UpsampleConv { inputs: 8, outputs: channels, kernel: 3 },
-            Layer::Activation(Activation::Tanh),
+            Op::Reshape(Shape::Image(8, side / 2, side / 2)),
+            Op::batch_norm(8),
+            Op::Activation(Activation::Relu),
+            Op::UpsampleConv { inputs: 8, outputs: channels, kernel: 3 },
+            Op::Activation(Activation::Tanh),
         ]);
-        let network = Network::new(Shape::Vector(6), layers).unwrap();
-        Module::new(network, "generator", seed, 0).unwrap()
+        Graph::chain("generator", Shape::Vector(6), layers).unwrap().initialise(seed, 0)
     }
 
-    fn weights(module: &Module, classes: &[&str]) -> Weights {
+    fn weights(graph: &Graph, classes: &[&str]) -> Weights {
         let mut layers: BTreeMap<usize, Group> = BTreeMap::new();
-        for parameter in module.parameters() {
+        for parameter in graph.parameters() {
             let words: Vec<&str> = parameter.name.split('.').collect();
             let group = layers.entry(words[1].parse().unwrap()).or_default();
             group.tensors.insert(words[2].into(), (parameter.shape.clone(), parameter.value.clone()));
@@ -516,7 +481,7 @@ mod tests {
         let folded = weights(&from, &[]).give("generator", &mut to, &[], &mut taken);
         assert!(folded.is_empty() && taken.left.is_empty(), "{taken:?}");
         assert_eq!(taken.values, taken.of);
-        for (from, to) in from.parameters().iter().zip(to.parameters()) {
+        for (from, to) in from.parameters().zip(to.parameters()) {
             assert_eq!(from.value, to.value, "{}", from.name);
         }
         let mut none = Taken::default();
@@ -533,7 +498,7 @@ mod tests {
         let mut taken = Taken::default();
         weights(&from, &["dog", "cat"]).give("generator", &mut to, &names, &mut taken);
         // cat is row 1 there and row 0 here, cow is new
-        let table = |module: &Module| module.layer_parameters(1)[0].value.clone();
+        let table = |graph: &Graph| graph.nodes[1].weight().to_vec();
         let row = 8 * 16;
         assert_eq!(table(&to)[..row], table(&from)[row..2 * row]);
         assert_eq!(table(&to)[row..2 * row], table(&from)[..row]);
@@ -544,7 +509,7 @@ mod tests {
         let mut larger = generator(16, 3, 0, 2);
         let mut taken = Taken::default();
         weights(&generator(8, 3, 0, 1), &[]).give("generator", &mut larger, &[], &mut taken);
-        assert_eq!(larger.layer_parameters(4)[0].value, generator(8, 3, 0, 1).layer_parameters(4)[0].value);
+        assert_eq!(larger.nodes[4].weight(), generator(8, 3, 0, 1).nodes[4].weight());
         assert!(taken.left.iter().any(|line| line.starts_with("generator.0.weight")), "{taken:?}");
     }
 
@@ -554,16 +519,17 @@ mod tests {
         use crate::graph::prepare::Form;
         let mut from = generator(8, 3, 2, 1);
         // a norm that does something
-        for (index, parameter) in from.parameters_mut().iter_mut().enumerate() {
+        for (index, parameter) in from.parameters_mut().enumerate() {
             if parameter.name.ends_with("scale") || parameter.name.ends_with("shift") {
                 let values = parameter.value.iter_mut().enumerate();
                 values.for_each(|(c, value)| *value += 0.1 * (c + index) as f32);
             }
         }
         let batches = latent_batches(&from, 8, 64);
-        from.estimate_statistics(&batches);
+        let mut from = Network::new(&Lanes, &from).unwrap();
+        from.estimate_statistics(&batches).unwrap();
         let heads = Heads { outputs: vec![("image", Shape::Image(3, 8, 8))], tap: None };
-        let graph = Graph::of_module(&from, "generator", "latent", &heads, Default::default()).unwrap();
+        let graph = from.graph.exported("generator", "latent", &heads, Default::default()).unwrap();
         let graph = graph.prepare(Form::Transposed).unwrap();
         let parts = BTreeMap::from([("generator".to_string(), groups_of(&graph))]);
         let classes = vec!["cat".to_string(), "dog".to_string()];
@@ -573,16 +539,20 @@ mod tests {
         let folded = file.give("generator", &mut to, &classes, &mut taken);
         assert!(taken.left.is_empty(), "{taken:?}");
         assert_eq!((folded.len(), taken.values), (1, taken.of));
-        refit_norms(&mut to, folded, &batches);
+        let mut to = Network::new(&Lanes, &to).unwrap();
+        refit_norms(&mut to, folded, &batches).unwrap();
         let (latents, classes) = &batches[3];
-        let (expected, found) =
-            (from.infer(latents, classes.as_deref()), to.infer(latents, classes.as_deref()));
+        let (expected, found) = (
+            from.infer(latents, classes.as_deref()).unwrap(),
+            to.infer(latents, classes.as_deref()).unwrap(),
+        );
         let worst = expected.iter().zip(&found).map(|(a, b)| (a - b).abs()).fold(0f32, f32::max);
         assert!(worst < 1e-3, "{worst}");
         // and in training, by a batch's own statistics
-        let record = |module: &Module| {
-            let batch = crate::nn::batch::Batch::from_rows(latents, Shape::Vector(6));
-            module.clone().record(batch, classes.clone()).0.to_rows()
+        let record = |network: &Network| {
+            let batch = Lanes.tensor(latents, Shape::Vector(6)).unwrap();
+            let output = network.graph.output();
+            network.clone().train(batch, classes.as_deref(), output, &Vec::new()).unwrap().0.to_rows()
         };
         let worst = record(&from).iter().zip(&record(&to)).map(|(a, b)| (a - b).abs()).fold(0f32, f32::max);
         assert!(worst < 0.05, "{worst}");

@@ -10,8 +10,8 @@ use plotters::prelude::*;
 use plotters::style::{FontStyle, register_font};
 
 use super::metrics::Report;
+use crate::compute::{Backend, Lanes, Network};
 use crate::data::pixel_format;
-use crate::network::module::Module;
 use crate::{Error, Result};
 
 /// Pictures that are drawn at once.
@@ -31,46 +31,54 @@ pub fn frames(images: &[f32], shape: ImageShape, range: Range) -> Vec<Frame> {
 }
 
 /// A network that draws, with what its pictures are.
-#[derive(Clone, Copy)]
-pub struct Drawer<'a> {
+pub struct Drawer<'a, B: Backend = Lanes> {
     /// Latent (N, L) → image (N, C, H, W).
-    pub module: &'a Module,
+    pub network: &'a Network<B>,
     /// Size of a picture.
     pub shape: ImageShape,
     /// Range of its values.
     pub range: Range,
 }
 
-impl Drawer<'_> {
+impl<B: Backend> Drawer<'_, B> {
     /// Values of a latent.
     pub fn latent(&self) -> usize {
-        self.module.network().input.values()
+        self.network.input_shape().values()
     }
 
     /// Classes of `count` pictures: each in turn; `None` if the network takes none.
     pub fn classes(&self, count: usize) -> Option<Vec<u32>> {
-        let classes = self.module.network().classes() as u32;
+        let classes = self.network.classes() as u32;
         (classes > 0).then(|| (0..classes).cycle().take(count).collect())
     }
 
     /// The network's values (N, C, H, W) for rows of latents.
-    pub fn values(&self, latents: &[f32], classes: Option<&[u32]>) -> Vec<f32> {
+    ///
+    /// # Errors
+    /// The device's.
+    pub fn values(&self, latents: &[f32], classes: Option<&[u32]>) -> Result<Vec<f32>> {
         let mut all = Vec::new();
         for (index, latents) in latents.chunks(BATCH * self.latent()).enumerate() {
             let rows = latents.len() / self.latent();
             let classes = classes.map(|classes| &classes[index * BATCH..][..rows]);
-            all.extend(self.module.infer(latents, classes));
+            all.extend(self.network.infer(latents, classes)?);
         }
-        all
+        Ok(all)
     }
 
     /// Pictures of latents that `seed` draws from the prior, classes in turn.
-    pub fn samples(&self, seed: u64, count: usize) -> Vec<Frame> {
+    ///
+    /// # Errors
+    /// The device's.
+    pub fn samples(&self, seed: u64, count: usize) -> Result<Vec<Frame>> {
         self.of_class(seed, count, None)
     }
 
     /// The same, all of one class if it is given.
-    pub fn of_class(&self, seed: u64, count: usize, class: Option<u32>) -> Vec<Frame> {
+    ///
+    /// # Errors
+    /// The device's.
+    pub fn of_class(&self, seed: u64, count: usize, class: Option<u32>) -> Result<Vec<Frame>> {
         let told = self.classes(count).map(|turn| class.map_or(turn, |class| vec![class; count]));
         let mut all = Vec::with_capacity(count);
         // a batch at a time: values take four times the memory of pixels
@@ -78,20 +86,23 @@ impl Drawer<'_> {
             let rows = BATCH.min(count - first);
             let latents = Latents::from_seed(seed, first as u64, rows, self.latent(), 1.0);
             let classes = told.as_ref().map(|classes| &classes[first..first + rows]);
-            all.extend(frames(&self.values(latents.values(), classes), self.shape, self.range));
+            all.extend(frames(&self.values(latents.values(), classes)?, self.shape, self.range));
         }
-        all
+        Ok(all)
     }
 }
 
 /// A `side` × `side` grid over a two-dimensional latent, at the normal quantiles of an even grid of
 /// the unit square, as in the appendix of Kingma and Welling 2014.
-pub fn latent_grid(drawer: Drawer<'_>, side: usize) -> Vec<Frame> {
+///
+/// # Errors
+/// The device's.
+pub fn latent_grid<B: Backend>(drawer: Drawer<'_, B>, side: usize) -> Result<Vec<Frame>> {
     let quantiles: Vec<f32> =
         (0..side).map(|i| normal_quantile((i as f64 + 0.5) / side as f64) as f32).collect();
     let latents: Vec<f32> =
         quantiles.iter().rev().flat_map(|y| quantiles.iter().flat_map(|x| [*x, *y])).collect();
-    frames(&drawer.values(&latents, None), drawer.shape, drawer.range)
+    Ok(frames(&drawer.values(&latents, None)?, drawer.shape, drawer.range))
 }
 
 /// Inverse of the standard normal's distribution function, by bisection on `erfc`.

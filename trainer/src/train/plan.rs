@@ -9,7 +9,7 @@ use super::config::{Config, Length, Objective};
 use super::presets;
 use crate::Result;
 use crate::data::{Dataset, Size, is_colourless};
-use crate::gan::augment::Augmentation;
+use crate::objective::gan::augment::Augmentation;
 
 /// Fewest pictures that a GAN is trained on: a discriminator knows fewer by heart before the generator has learned from it.
 const FEWEST_FOR_GAN: usize = 200;

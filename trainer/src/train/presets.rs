@@ -1,15 +1,15 @@
 //! The configurations that have a name.
 
 use super::config::{Config, DataConfig, Objective, Schedule, TrainingConfig};
-use crate::classifier::ClassifierConfig;
+use crate::compute::adam::AdamConfig;
 use crate::data::Size;
-use crate::gan::GanConfig;
-use crate::gan::augment::Augmentation;
-use crate::gan::loss::Loss;
-use crate::network::Activation;
-use crate::network::form::{Architecture, NetworkConfig, Normalisation};
-use crate::nn::adam::AdamConfig;
-use crate::vae::{Binarize, Likelihood, ObjectiveConfig};
+use crate::graph::Activation;
+use crate::graph::family::{Architecture, NetworkConfig, Normalisation};
+use crate::objective::classifier::ClassifierConfig;
+use crate::objective::gan::GanConfig;
+use crate::objective::gan::augment::Augmentation;
+use crate::objective::gan::loss::Loss;
+use crate::objective::vae::{Binarize, Likelihood, ObjectiveConfig};
 use crate::{Error, Result};
 
 /// A named configuration.

@@ -15,13 +15,13 @@ use edgegen_runtime::random::{Purpose, Stream};
 use super::checkpoint;
 use super::metrics::{Figures, figures};
 use super::pictures::Drawer;
+use crate::Result;
+use crate::compute::{Backend, Network};
 use crate::data::{self, Dataset, Pictures};
 use crate::evaluate::distance::{Moments, Root, kernel_distance};
 use crate::evaluate::features::{self, Extractor, Features, NetworkChoice};
 use crate::evaluate::spread;
-use crate::network::module::Module;
-use crate::network::{Layer, Shape};
-use crate::{Error, Result};
+use crate::graph::{Op, ValueId};
 
 /// Most pictures of each side.
 const PICTURES: usize = 1000;
@@ -41,22 +41,22 @@ const TRIED: usize = 200;
 const RECOGNISED: f64 = 0.9;
 
 /// What features come from.
-enum Network {
+enum Origin<B: Backend> {
     /// An ONNX network.
     Given(Box<Extractor>),
-    /// A discriminator, the layers before its head.
-    Own { module: Module, layers: usize, step: u64 },
+    /// A discriminator, and what enters its head.
+    Own { network: Box<Network<B>>, value: ValueId, step: u64 },
 }
 
 /// The features of the training pictures, ready to be compared with those of generated ones.
-pub(super) struct Quality {
-    network: Network,
+pub(super) struct Quality<B: Backend> {
+    origin: Origin<B>,
     name: String,
     reference: Features,
     root: Root,
 }
 
-impl Quality {
+impl<B: Backend> Quality<B> {
     /// On the network that the configuration names, or the shipped classifier of digits; `None` if there is neither.
     ///
     /// # Errors
@@ -75,24 +75,23 @@ impl Quality {
             let name = extractor.name();
             (extractor, name)
         };
-        Self::of(Network::Given(Box::new(extractor)), name, dataset).map(Some)
+        Self::of(Origin::Given(Box::new(extractor)), name, dataset).map(Some)
     }
 
     /// On the features of a discriminator as it is after step `step`; `None` if there are too few pictures.
     ///
     /// # Errors
     /// If its features have no covariance.
-    pub(super) fn own(module: Module, step: u64, dataset: &Dataset) -> Result<Option<Self>> {
+    pub(super) fn own(network: Network<B>, step: u64, dataset: &Dataset) -> Result<Option<Self>> {
         if dataset.train.count() < FEWEST {
             return Ok(None);
         }
-        let linear = |layer: &Layer| matches!(layer, Layer::Dense { .. } | Layer::Conv { .. });
-        let Some(layers) = module.network().layers.iter().rposition(linear).filter(|layers| *layers > 0)
-        else {
-            return Ok(None);
-        };
+        let nodes = &network.graph.nodes;
+        let linear = |index: &usize| matches!(nodes[*index].op, Op::Dense { .. } | Op::Conv { .. });
+        let Some(head) = (1..nodes.len()).rfind(linear) else { return Ok(None) };
+        let value = nodes[head].inputs[0];
         let name = format!("the run's own discriminator after step {step}");
-        Self::of(Network::Own { module, layers, step }, name, dataset).map(Some)
+        Self::of(Origin::Own { network: Box::new(network), value, step }, name, dataset).map(Some)
     }
 
     /// Reads the discriminator that [`Self::store`] wrote, unless it was frozen after step `step`.
@@ -101,7 +100,7 @@ impl Quality {
     /// If the file is damaged, or another network's.
     pub(super) fn read(
         path: &Path,
-        mut module: Module,
+        mut network: Network<B>,
         step: u64,
         dataset: &Dataset,
     ) -> Result<Option<Self>> {
@@ -112,8 +111,9 @@ impl Quality {
         if stored.position.step > step {
             return Ok(None); // it comes again
         }
-        stored.restore_weights(module.parameters_mut())?;
-        Self::own(module, stored.position.step, dataset)
+        let weights = stored.weights(network.graph.parameters())?;
+        network.set(&weights)?;
+        Self::own(network, stored.position.step, dataset)
     }
 
     /// Writes the discriminator, if it is the run's own.
@@ -121,16 +121,16 @@ impl Quality {
     /// # Errors
     /// The file system's.
     pub(super) fn store(&self, path: &Path) -> Result<()> {
-        let Network::Own { module, step, .. } = &self.network else { return Ok(()) };
+        let Origin::Own { network, step, .. } = &self.origin else { return Ok(()) };
         let position = checkpoint::Position { step: *step, ..Default::default() };
-        checkpoint::save(path, &checkpoint::encode(module.parameters().iter(), &[], &position)?)
+        checkpoint::save(path, &checkpoint::encode(&network.parameters()?, &Vec::new(), &position)?)
     }
 
-    fn of(network: Network, name: String, dataset: &Dataset) -> Result<Self> {
+    fn of(origin: Origin<B>, name: String, dataset: &Dataset) -> Result<Self> {
         let pictures = dataset.train.chosen(spread(dataset.train.count(), PICTURES));
-        let reference = network.features(dataset.shape, &pictures)?;
+        let reference = origin.features(dataset.shape, &pictures)?;
         let root = Root::of(&Moments::of(&reference)?);
-        Ok(Self { network, name, reference, root })
+        Ok(Self { origin, name, reference, root })
     }
 
     /// What the features are called.
@@ -142,13 +142,13 @@ impl Quality {
     ///
     /// # Errors
     /// If the network fails.
-    pub(super) fn measure(&self, drawer: &Drawer<'_>, seed: u64) -> Result<Figures> {
+    pub(super) fn measure(&self, drawer: &Drawer<'_, B>, seed: u64) -> Result<Figures> {
         // not the previews' latents: one lucky grid must not choose the weights
         let seed = seed.wrapping_add(1);
-        let frames = drawer.samples(seed, self.reference.count());
+        let frames = drawer.samples(seed, self.reference.count())?;
         let pixels = frames.into_iter().flat_map(|frame| frame.pixels).collect();
         let pictures = Pictures::from_rows(drawer.shape.values(), pixels, Vec::new());
-        let found = self.network.features(drawer.shape, &pictures)?;
+        let found = self.origin.features(drawer.shape, &pictures)?;
         let frechet = self.root.distance(&Moments::of(&found)?)?;
         let size = SUBSET.min(found.count());
         let kernel = kernel_distance(&found, &self.reference, SUBSETS, size, seed, &|_| ())?;
@@ -156,22 +156,18 @@ impl Quality {
     }
 }
 
-impl Network {
+impl<B: Backend> Origin<B> {
     fn features(&self, shape: ImageShape, pictures: &Pictures) -> Result<Features> {
         match self {
             Self::Given(extractor) => extractor.features(shape, pictures, &|_| ()),
-            Self::Own { module, layers, .. } => {
-                let shapes = module.network().shapes().map_err(Error::Config)?;
-                let (channels, height, width) = match shapes[*layers] {
-                    Shape::Vector(features) => (features, 1, 1),
-                    Shape::Image(channels, height, width) => (channels, height, width),
-                };
+            Self::Own { network, value, .. } => {
+                let (channels, height, width) = network.graph.values[*value].shape.image();
                 let projection = projection(channels);
                 let mut rows = Vec::with_capacity(pictures.count() * PROJECTED);
                 for first in (0..pictures.count()).step_by(BATCH) {
                     let range = first..(first + BATCH).min(pictures.count());
                     let batch = data::batch(Range::Signed, shape, pictures, range);
-                    let maps = module.infer_layers(&batch, None, *layers);
+                    let maps = network.infer_value(&batch, None, *value)?;
                     let mean = |map: &[f32]| map.iter().sum::<f32>() / map.len() as f32;
                     let means: Vec<f32> = maps.chunks(height * width).map(mean).collect();
                     for means in means.chunks(channels) {
@@ -179,7 +175,7 @@ impl Network {
                         rows.extend(projection.chunks(channels).map(project));
                     }
                 }
-                crate::nn::buffers::release();
+                network.backend().release();
                 Features::new(rows, PROJECTED)
             }
         }
@@ -208,8 +204,7 @@ fn are_digits(dataset: &Dataset) -> Result<bool> {
         return Ok(false);
     }
     let tried = dataset.train.chosen(spread(dataset.train.count(), TRIED));
-    let verdicts =
-        Network::Given(Box::new(digits(features::Purpose::Classes)?)).features(dataset.shape, &tried)?;
+    let verdicts = digits(features::Purpose::Classes)?.features(dataset.shape, &tried, &|_| ())?;
     let largest =
         |row: &[f32]| row.iter().enumerate().max_by(|(_, a), (_, b)| a.total_cmp(b)).map(|(index, _)| index);
     let right = |(index, label): &(usize, &u16)| largest(verdicts.row(*index)) == Some(usize::from(**label));

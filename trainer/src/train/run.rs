@@ -24,7 +24,6 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use candle_core::Device;
 use edgegen_runtime::files::write_atomically;
 
 use super::checkpoint::{self, Checkpoint, Position};
@@ -36,6 +35,7 @@ use super::kept::Kept;
 use super::learner::{self, Learner, Moment, Step, Stop};
 use super::metrics::{self, Figures, Report, Sums};
 use super::pictures;
+use crate::compute::candle::Candle;
 use crate::data::{self, Dataset, HeldOut, LoadOptions};
 use crate::{Error, Result};
 
@@ -148,7 +148,7 @@ impl Trainer {
         folder: RunFolder,
         mut config: Config,
         dataset: Dataset,
-        device: Option<&Device>,
+        device: Option<&Candle>,
     ) -> Result<Self> {
         let place = folder.root();
         if !config.data.path.as_os_str().is_empty() && inside(place, &config.data.path) {
@@ -177,11 +177,10 @@ impl Trainer {
         {
             gan.generator_delay = NEW_DISCRIMINATOR;
         }
-        let mut trainer = Self::new(folder, config, dataset)?;
+        let mut trainer = Self::new(folder, config, dataset, device)?; // refused before anything is written
         if let Some(weights) = &first {
             trainer.taken = Some(trainer.learner.init_from(weights, &trainer.dataset)?);
         }
-        trainer.move_to(device)?; // refused before anything is written
         trainer.set_hours(device)?;
         trainer.lock()?;
         Kept::of(&trainer.dataset).write(&trainer.folder.pictures())?;
@@ -206,7 +205,7 @@ impl Trainer {
         folder: RunFolder,
         config: Config,
         dataset: Dataset,
-        device: Option<&Device>,
+        device: Option<&Candle>,
         data_changed: bool,
     ) -> Result<Self> {
         let mut comparable = Config::read(&folder.config())?;
@@ -220,7 +219,7 @@ impl Trainer {
             let problem = format!("cannot be resumed with other settings: {}", differences.join("; "));
             return Err(Error::run(folder.root(), problem));
         }
-        let mut trainer = Self::new(folder, config, dataset)?;
+        let mut trainer = Self::new(folder, config, dataset, device)?; // refused before anything is written
         trainer.lock()?; // first: what another process still writes must not be read
         let kept = Kept::of(&trainer.dataset);
         let path = trainer.folder.pictures();
@@ -248,7 +247,6 @@ impl Trainer {
                 ),
             ));
         }
-        trainer.move_to(device)?;
         kept.write(&trainer.folder.pictures())?;
         trainer.write_config()?;
         Ok(trainer)
@@ -256,7 +254,7 @@ impl Trainer {
 
     /// Turns a length in hours into steps, by what a step takes: measured on a copy of the networks, or what the run's own
     /// steps took so far.
-    fn set_hours(&mut self, device: Option<&Device>) -> Result<()> {
+    fn set_hours(&mut self, device: Option<&Candle>) -> Result<()> {
         let TrainingConfig { hours, steps, .. } = self.config.training;
         if hours == 0.0 || steps > 0 {
             return Ok(());
@@ -271,11 +269,8 @@ impl Trainer {
     }
 
     /// Seconds of a step, on networks that are thrown away afterwards.
-    fn measure_step(&mut self, device: Option<&Device>) -> Result<f64> {
-        let mut learner = learner::of(&self.config, &self.dataset)?;
-        if let Some(device) = device {
-            learner.move_to(device)?;
-        }
+    fn measure_step(&mut self, device: Option<&Candle>) -> Result<f64> {
+        let mut learner = learner::of(&self.config, &self.dataset, device)?;
         let indices = self.indices();
         let mut times = Vec::new();
         let begun = Instant::now();
@@ -310,12 +305,12 @@ impl Trainer {
         Ok(write_atomically(&self.folder.config(), |out| std::io::Write::write_all(out, text.as_bytes()))?)
     }
 
-    fn new(folder: RunFolder, config: Config, dataset: Dataset) -> Result<Self> {
+    fn new(folder: RunFolder, config: Config, dataset: Dataset, device: Option<&Candle>) -> Result<Self> {
         config.validate()?;
         if dataset.train.count() == 0 {
             return Err(Error::data(&config.data.path, "holds no training pictures"));
         }
-        let learner = learner::of(&config, &dataset)?;
+        let learner = learner::of(&config, &dataset, device)?;
         let trainer = Self {
             config,
             dataset,
@@ -348,11 +343,6 @@ impl Trainer {
         self.reports = metrics::read(&self.folder.metrics())?;
         self.reports.retain(|report| report.step <= steps);
         Ok(())
-    }
-
-    /// Makes steps on a device from here on; `None`: on the CPU.
-    fn move_to(&mut self, device: Option<&Device>) -> Result<()> {
-        device.map_or(Ok(()), |device| self.learner.move_to(device))
     }
 
     /// Steps done so far.
@@ -474,7 +464,7 @@ impl Trainer {
     fn stopped(&self, stop: Stop) -> Error {
         match stop {
             Stop::Diverged(why) => self.diverged(&why),
-            Stop::Device(error) => crate::device::failed(&error),
+            Stop::Failed(error) => error,
         }
     }
 
@@ -506,7 +496,6 @@ impl Trainer {
 
     /// Judges, shows and notes what the run has come to.
     fn report(&mut self, total: u64, events: &mut EventFile, observer: &mut dyn Observer) -> Result<()> {
-        self.learner.settle()?;
         let train = self.position.sums.means();
         let step = self.position.step;
         let moment = Moment { step, total, folder: &self.folder, dataset: &self.dataset };
@@ -514,7 +503,8 @@ impl Trainer {
         if let Some((name, value)) = verdict.figures.iter().find(|(_, value)| !value.is_finite()) {
             return Err(self.diverged(&format!("{name} is {value}")));
         }
-        if let Some(name) = checkpoint::not_finite(self.learner.parameters()) {
+        let parameters = self.learner.parameters()?;
+        if let Some(name) = checkpoint::not_finite(&parameters) {
             return Err(self.diverged(&format!("{name} holds a NaN or an infinite value")));
         }
         let report = Report {
@@ -530,7 +520,7 @@ impl Trainer {
         self.position.sums = Sums::default();
         if verdict.score.is_some_and(|score| self.position.best.is_none_or(|best| score > best)) {
             (self.position.best, self.position.best_step) = (verdict.score, step);
-            self.best = Some(self.encode(false)?);
+            self.best = Some(checkpoint::encode(&parameters, &Vec::new(), &self.position)?);
         }
         let pictures = self.learner.draw(&self.folder, step, &self.dataset)?;
         events.add(&report, &pictures)?;
@@ -543,16 +533,11 @@ impl Trainer {
         Ok(())
     }
 
-    /// The bytes of the weights, with the optimisers' state where `whole`.
-    fn encode(&self, whole: bool) -> Result<Vec<u8>> {
-        let optimisers = if whole { self.learner.optimisers() } else { Vec::new() };
-        checkpoint::encode(self.learner.parameters().into_iter(), &optimisers, &self.position)
-    }
-
     /// Stores the best weights and the state; if a kill comes between the two, the resumed run finds the best again.
     fn store(&mut self) -> Result<()> {
-        self.learner.settle()?;
-        let last = self.encode(true)?; // first: it refuses a state that is no longer finite
+        let (parameters, moments) = (self.learner.parameters()?, self.learner.moments()?);
+        // first: it refuses a state that is no longer finite
+        let last = checkpoint::encode(&parameters, &moments, &self.position)?;
         self.stored_bytes = last.len();
         if let Some(best) = self.best.take() {
             self.stored_bytes += best.len();

@@ -11,12 +11,12 @@ use super::kept::{Facts, Kept};
 use super::learner::restore_average;
 use super::pictures::Drawer;
 use super::run::load_data;
-use crate::classifier::Classifier;
+use crate::compute::{Lanes, Network};
 use crate::data::Dataset;
 use crate::evaluate::cache;
-use crate::gan::Gan;
-use crate::network::module::Module;
-use crate::vae::{ObjectiveConfig, Vae};
+use crate::objective::classifier::Classifier;
+use crate::objective::gan::Gan;
+use crate::objective::vae::{ObjectiveConfig, Vae};
 use crate::{Error, Result};
 
 /// Which stored weights to use.
@@ -33,11 +33,11 @@ pub enum Which {
 /// What was trained.
 pub enum Trained {
     /// Encoder and decoder, with what they were trained for.
-    Vae(Vae, ObjectiveConfig),
+    Vae(Box<Vae>, ObjectiveConfig),
     /// The moving average of a GAN's generator, its batch norm's statistics estimated anew.
-    Generator(Module),
+    Generator(Box<Network>),
     /// A classifier.
-    Classifier(Classifier),
+    Classifier(Box<Classifier>),
 }
 
 /// Which pictures a use of a trained network asks for.
@@ -94,12 +94,12 @@ impl TrainedRun {
 
     /// The part that draws, if there is one.
     pub fn drawer(&self) -> Option<Drawer<'_>> {
-        let (module, range) = match &self.trained {
+        let (network, range) = match &self.trained {
             Trained::Vae(vae, _) => (&vae.decoder, Range::Unit),
-            Trained::Generator(module) => (module, Range::Signed),
+            Trained::Generator(network) => (&**network, Range::Signed),
             Trained::Classifier(_) => return None,
         };
-        Some(Drawer { module, shape: self.dataset.shape, range })
+        Some(Drawer { network, shape: self.dataset.shape, range })
     }
 }
 
@@ -155,19 +155,21 @@ pub fn open(folder: &RunFolder, which: Which, data: Option<&Path>, need: Need) -
     let mut classes = if config.network.conditional { facts.classes.clone() } else { Vec::new() };
     let trained = match &config.objective {
         Objective::Vae(objective) => {
-            let mut vae = Vae::new(network, dataset.shape, classes.len(), seed)?;
-            stored.restore_weights(vae.parameters_mut())?;
-            Trained::Vae(vae, objective.clone())
+            let mut vae = Vae::new(&Lanes, network, dataset.shape, classes.len(), seed)?;
+            let weights = stored.weights(&vae.parameters()?)?;
+            vae.set_parameters(&weights)?;
+            Trained::Vae(Box::new(vae), objective.clone())
         }
         Objective::Gan(objective) => {
-            let gan = Gan::new(network, objective, config.adam, dataset.shape, classes.len(), seed)?;
-            Trained::Generator(restore_average(gan, &mut stored)?)
+            let gan = Gan::new(&Lanes, network, objective, config.adam, dataset.shape, classes.len(), seed)?;
+            Trained::Generator(Box::new(restore_average(gan, &mut stored)?))
         }
         Objective::Classifier(_) => {
             classes.clone_from(&dataset.classes);
-            let mut classifier = Classifier::new(network, dataset.shape, classes.len(), seed)?;
-            stored.restore_weights(classifier.module.parameters_mut())?;
-            Trained::Classifier(classifier)
+            let mut classifier = Classifier::new(&Lanes, network, dataset.shape, classes.len(), seed)?;
+            let weights = stored.weights(classifier.network.graph.parameters())?;
+            classifier.network.set(&weights)?;
+            Trained::Classifier(Box::new(classifier))
         }
     };
     let (position, checkpoint_sha256) = (stored.position, stored.sha256);

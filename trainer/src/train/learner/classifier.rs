@@ -1,16 +1,16 @@
 //! Training a classifier.
 
-use candle_core::Device;
 use edgegen_runtime::model::Range;
 use edgegen_runtime::random::{Purpose, Stream};
 
-use super::{Learner, Moment, Shown, Step, Stepped, Stop, Verdict, largest_layer};
-use crate::classifier::{Classifier, ClassifierConfig, shift_at_random};
+use super::{Learner, Moment, Shown, Step, Stepped, Stop, Verdict};
+use crate::compute::adam::Adam;
+use crate::compute::{Backend, Gradients};
 use crate::data::{self, Dataset};
 use crate::evaluate::verdicts;
-use crate::network::module::{Gradients, Parameter};
-use crate::nn::adam::Adam;
-use crate::train::checkpoint::{Checkpoint, Optimised, optimised};
+use crate::graph::Parameter;
+use crate::objective::classifier::{Classifier, ClassifierConfig, shift_at_random};
+use crate::train::checkpoint::{Checkpoint, Moments};
 use crate::train::config::Config;
 use crate::train::folder::RunFolder;
 use crate::train::init::{Taken, Weights};
@@ -18,57 +18,57 @@ use crate::train::metrics::{Figures, figures};
 use crate::train::pictures::Panel;
 use crate::{Error, Result};
 
-pub(super) struct ClassifierLearner {
+pub(super) struct ClassifierLearner<B: Backend> {
     config: Config,
     objective: ClassifierConfig,
-    classifier: Classifier,
-    adam: Adam,
-    gradients: Gradients,
+    classifier: Classifier<B>,
+    adam: Adam<B>,
+    gradients: Gradients<B>,
 }
 
-impl ClassifierLearner {
-    pub(super) fn new(config: Config, objective: ClassifierConfig, dataset: &Dataset) -> Result<Self> {
+impl<B: Backend> ClassifierLearner<B> {
+    pub(super) fn new(
+        backend: &B,
+        config: Config,
+        objective: ClassifierConfig,
+        dataset: &Dataset,
+    ) -> Result<Self> {
         if config.network.conditional {
             return Err(Error::Config(
                 "--conditional is for what draws: a classifier is not told the class".into(),
             ));
         }
         let classes = dataset.classes.len();
-        let classifier = Classifier::new(&config.network, dataset.shape, classes, config.training.seed)?;
-        let adam = Adam::new(&[&classifier.module], config.adam);
-        let gradients = Gradients::of(&classifier.module);
+        let seed = config.training.seed;
+        let classifier = Classifier::new(backend, &config.network, dataset.shape, classes, seed)?;
+        let adam = Adam::new(backend, &[&classifier.network.graph], config.adam)?;
+        let gradients = Gradients::of(backend, &classifier.network.graph)?;
         Ok(Self { config, objective, classifier, adam, gradients })
     }
 }
 
-impl Learner for ClassifierLearner {
+impl<B: Backend> Learner for ClassifierLearner<B> {
     fn step(&mut self, at: &Step<'_>, dataset: &Dataset) -> Stepped {
         let seed = self.config.training.seed;
         let mut pictures = data::training_batch(Range::Unit, dataset, at.indices, seed, at.step);
         let labels: Vec<u16> = at.indices.iter().map(|index| dataset.train.labels()[*index]).collect();
         let mut chance = Stream::new(seed, Purpose::Augment, at.step);
         shift_at_random(&mut pictures, dataset.shape, self.objective.shift, &mut chance);
-        self.gradients.clear();
-        let (loss, accuracy) = self.classifier.learn(&pictures, &labels, &mut self.gradients);
-        let norm = Gradients::clip(&mut [&mut self.gradients], self.config.training.clip);
+        self.gradients.clear()?;
+        let (loss, accuracy) = self.classifier.learn(&pictures, &labels, &mut self.gradients)?;
+        let norm = Gradients::clip(&mut [&mut self.gradients], self.config.training.clip)?;
         if !(loss + norm).is_finite() {
             return Err(Stop::Diverged(format!("the loss is {loss}, the gradient's norm {norm}")));
         }
-        self.adam.update(&mut [(&mut self.classifier.module, &self.gradients)], at.rate);
+        self.adam.update(&mut [(&mut self.classifier.network.graph, &self.gradients)], at.rate)?;
         Ok(figures([("cross_entropy", loss), ("accuracy", accuracy)]))
-    }
-
-    fn move_to(&mut self, _device: &Device) -> Result<()> {
-        Err(Error::Config("a classifier is trained on the CPU; use --device cpu".into()))
-    }
-
-    fn settle(&mut self) -> Result<()> {
-        Ok(()) // it is never on a device
     }
 
     fn init_from(&mut self, weights: &Weights, _dataset: &Dataset) -> Result<Taken> {
         let mut taken = Taken::default();
-        weights.give("classifier", &mut self.classifier.module, &[], &mut taken);
+        let mut graph = self.classifier.network.host()?;
+        weights.give("classifier", &mut graph, &[], &mut taken);
+        self.classifier.network.set(graph.parameters())?;
         Ok(taken)
     }
 
@@ -77,24 +77,24 @@ impl Learner for ClassifierLearner {
         if dataset.validation.count() == 0 {
             return Ok(Verdict::default()); // the last weights are used
         }
-        let (loss, accuracy) = verdicts(&self.classifier, dataset.shape, &dataset.validation, limit);
+        let (loss, accuracy) = verdicts(&self.classifier, dataset.shape, &dataset.validation, limit)?;
         let figures = figures([("cross_entropy", loss), ("accuracy", accuracy)]);
         Ok(Verdict { figures, score: Some(-loss), ..Verdict::default() })
     }
 
-    fn parameters(&self) -> Vec<&Parameter> {
-        self.classifier.module.parameters().iter().collect()
+    fn parameters(&self) -> Result<Vec<Parameter>> {
+        self.classifier.network.parameters()
     }
 
-    fn optimisers(&self) -> Vec<Optimised<'_>> {
-        vec![optimised(&self.adam, &[&self.classifier.module])]
+    fn moments(&self) -> Result<Moments> {
+        self.adam.moments(&[&self.classifier.network])
     }
 
     fn restore(&mut self, checkpoint: &mut Checkpoint, steps: u64) -> Result<()> {
-        checkpoint.restore_weights(self.classifier.module.parameters_mut())?;
-        let moments = checkpoint.moments(self.classifier.module.parameters())?;
-        self.adam.restore(steps, moments);
-        Ok(())
+        let network = &mut self.classifier.network;
+        let stored = checkpoint.weights(network.graph.parameters())?;
+        network.set(&stored)?;
+        self.adam.restore(steps, checkpoint.moments(network.graph.parameters())?)
     }
 
     fn draw(&self, _folder: &RunFolder, _step: u64, _dataset: &Dataset) -> Result<Vec<Shown>> {
@@ -109,6 +109,6 @@ impl Learner for ClassifierLearner {
     }
 
     fn largest_layer(&self) -> usize {
-        largest_layer(&[self.classifier.module.network()])
+        self.classifier.network.graph.largest_value()
     }
 }

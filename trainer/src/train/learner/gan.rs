@@ -1,18 +1,15 @@
 //! Training a GAN, and watching over it.
 
-use std::sync::Arc;
-
-use candle_core::Device;
 use edgegen_runtime::generate::Latents;
 use edgegen_runtime::model::Range;
 use edgegen_runtime::random::{Purpose, Stream};
 
-use super::{Learner, Moment, Shown, Step, Stepped, Stop, Verdict, largest_layer, on_device};
+use super::{Learner, Moment, Shown, Step, Stepped, Stop, Verdict};
+use crate::compute::{Backend, Lanes, Network};
 use crate::data::{self, Dataset, Pictures};
-use crate::device::DeviceGan;
-use crate::gan::{Example, Gan, GanConfig, Pace};
-use crate::network::module::{Module, Parameter};
-use crate::train::checkpoint::{self, Checkpoint, Optimised, Position, optimised};
+use crate::graph::Parameter;
+use crate::objective::gan::{Example, Gan, GanConfig, Pace};
+use crate::train::checkpoint::{self, Checkpoint, Moments, Position};
 use crate::train::config::Config;
 use crate::train::folder::RunFolder;
 use crate::train::init::{Taken, Weights, latent_batches, refit_norms};
@@ -40,55 +37,56 @@ const MEASURED_FROM: u64 = 20;
 /// Norm of G's gradient, over a report's steps, below which it does not move.
 const STILL: f64 = 1e-6;
 
-pub(super) struct GanLearner {
+pub(super) struct GanLearner<B: Backend> {
+    backend: B,
     config: Config,
-    gan: Gan,
-    device: Option<DeviceGan>,
+    gan: Gan<B>,
     /// How much the training pictures differ, see [`diversity`].
     data_diversity: f64,
     objective: GanConfig,
-    judge: Judge,
+    judge: Judge<B>,
 }
 
 /// What ranks the reports.
-enum Judge {
+enum Judge<B: Backend> {
     /// It has not been looked for yet.
     Unknown,
     /// The run's own discriminator will, once it has learned something.
     Awaited,
     /// It does.
-    Ready(Box<Quality>),
+    Ready(Box<Quality<B>>),
 }
 
-impl GanLearner {
-    pub(super) fn new(config: Config, objective: GanConfig, dataset: &Dataset) -> Result<Self> {
+impl<B: Backend> GanLearner<B> {
+    pub(super) fn new(backend: &B, config: Config, objective: GanConfig, dataset: &Dataset) -> Result<Self> {
         let classes = config.classes(dataset)?.len();
         let (network, seed) = (&config.network, config.training.seed);
-        let gan = Gan::new(network, &objective, config.adam, dataset.shape, classes, seed)?;
+        let gan = Gan::new(backend, network, &objective, config.adam, dataset.shape, classes, seed)?;
         let chosen = like_samples(&dataset.train, classes);
         let pictures = data::batch(Range::Signed, dataset.shape, &dataset.train, chosen.into_iter());
         let data_diversity = diversity(&pictures, dataset.shape.values(), classes.max(1));
         if !objective.features.is_empty() {
             quality::open(&objective.features)?; // refused before anything is written
         }
-        Ok(Self { config, gan, device: None, data_diversity, objective, judge: Judge::Unknown })
+        let backend = backend.clone();
+        Ok(Self { backend, config, gan, data_diversity, objective, judge: Judge::Unknown })
     }
 
     /// What ranks this report: found when a report first asks for it.
-    fn quality(&mut self, moment: &Moment<'_>) -> Result<Option<&Quality>> {
+    fn quality(&mut self, moment: &Moment<'_>) -> Result<Option<&Quality<B>>> {
         let (dataset, path) = (moment.dataset, moment.folder.judge());
         if let Judge::Unknown = self.judge {
-            let module = self.gan.discriminator.clone();
+            let network = self.gan.discriminator.clone();
             let found = match Quality::given(&self.objective.features, dataset)? {
                 Some(given) => Some(given),
-                None => Quality::read(&path, module, moment.step, dataset)?,
+                None => Quality::read(&path, network, moment.step, dataset)?,
             };
             self.judge = found.map_or(Judge::Awaited, |quality| Judge::Ready(Box::new(quality)));
         }
         if let Judge::Awaited = self.judge
             && moment.step * FROZEN_AT >= moment.total
         {
-            let own = Quality::own(self.gan.normalised_discriminator(), moment.step, dataset)?;
+            let own = Quality::own(self.gan.normalised_discriminator()?, moment.step, dataset)?;
             if let Some(own) = own {
                 own.store(&path)?;
                 self.judge = Judge::Ready(Box::new(own));
@@ -110,7 +108,7 @@ impl GanLearner {
         }
         moment.folder.make_snapshots()?;
         let position = Position { step: moment.step, ..Position::default() };
-        let bytes = checkpoint::encode(self.gan.average.parameters().iter(), &[], &position)?;
+        let bytes = checkpoint::encode(&self.gan.average.parameters()?, &Moments::new(), &position)?;
         checkpoint::save(&moment.folder.snapshot(moment.step), &bytes)?;
         let taken = moment.folder.snapshots();
         let kept = thinned(taken.clone());
@@ -122,16 +120,14 @@ impl GanLearner {
     }
 
     /// The moving average with statistics of its own.
-    fn average(&self) -> Module {
+    fn average(&self) -> Result<Network<B>> {
         let mut average = self.gan.average.clone();
-        estimate_statistics(&mut average, STATISTICS_WHILE_TRAINING);
-        average
+        estimate_statistics(&mut average, STATISTICS_WHILE_TRAINING)?;
+        Ok(average)
     }
 
-    fn classes(&self, dataset: &Dataset, indices: &[usize]) -> Option<Arc<[u32]>> {
-        let indices = indices.iter().copied();
-        let told = self.config.network.conditional.then(|| dataset.train.classes(indices))?;
-        told.map(Arc::from)
+    fn classes(&self, dataset: &Dataset, indices: &[usize]) -> Option<Vec<u32>> {
+        self.config.network.conditional.then(|| dataset.train.classes(indices.iter().copied()))?
     }
 }
 
@@ -193,33 +189,32 @@ fn warnings(diversity: Option<f64>, epoch: &Figures) -> Vec<String> {
 
 /// Estimates a generator's batch norm statistics from `count` latents of the prior, classes in turn: those that it
 /// met in training belong to other weights than the average's.
-fn estimate_statistics(generator: &mut Module, count: usize) {
-    let batches = latent_batches(generator, count / STATISTICS_BATCH, STATISTICS_BATCH);
-    generator.estimate_statistics(&batches);
+fn estimate_statistics<B: Backend>(generator: &mut Network<B>, count: usize) -> Result<()> {
+    let batches = latent_batches(&generator.graph, count / STATISTICS_BATCH, STATISTICS_BATCH);
+    generator.estimate_statistics(&batches)
 }
 
 /// The generator of a checkpoint: the moving average, its statistics estimated anew.
-pub(in crate::train) fn restore_average(gan: Gan, checkpoint: &mut Checkpoint) -> Result<Module> {
+pub(in crate::train) fn restore_average(gan: Gan, checkpoint: &mut Checkpoint) -> Result<Network> {
     let mut average = gan.average;
-    checkpoint.restore_weights(average.parameters_mut())?;
-    estimate_statistics(&mut average, STATISTICS);
-    crate::nn::buffers::release();
+    let stored = checkpoint.weights(average.graph.parameters())?;
+    average.set(&stored)?;
+    estimate_statistics(&mut average, STATISTICS)?;
+    average.backend().release();
     Ok(average)
 }
 
-impl Learner for GanLearner {
+impl<B: Backend> Learner for GanLearner<B> {
     fn step(&mut self, at: &Step<'_>, dataset: &Dataset) -> Stepped {
         let seed = self.config.training.seed;
         let real = data::training_batch(Range::Signed, dataset, at.indices, seed, at.step);
         let mut latents = vec![0f32; at.indices.len() * self.config.network.latent];
         Stream::new(seed, Purpose::Generator, at.step).fill_normal(&mut latents);
-        let example = Example { real: &real, latents: &latents, classes: self.classes(dataset, at.indices) };
+        let classes = self.classes(dataset, at.indices);
+        let example = Example { real: &real, latents: &latents, classes: classes.as_deref() };
         let pace = Pace { step: at.step, rate: at.rate, clip: self.config.training.clip };
         let mut chance = Stream::new(seed, Purpose::Augment, at.step);
-        let found = match &mut self.device {
-            Some(device) => device.learn(&example, pace, &mut chance)?,
-            None => self.gan.learn(&example, pace, &mut chance),
-        };
+        let found = self.gan.learn(&example, pace, &mut chance)?;
         if !found.finite() {
             return Err(Stop::Diverged(format!("a loss or a gradient is not finite ({found:?})")));
         }
@@ -238,51 +233,38 @@ impl Learner for GanLearner {
         Ok(all)
     }
 
-    fn move_to(&mut self, device: &Device) -> Result<()> {
-        if self.objective.discriminator_frozen > 0 {
-            let problem = "objective.discriminator_frozen works on the CPU; use --device cpu";
-            return Err(Error::Config(problem.into()));
-        }
-        self.device = Some(on_device(DeviceGan::of(&self.gan, device))?);
-        Ok(())
-    }
-
-    fn settle(&mut self) -> Result<()> {
-        match &self.device {
-            Some(device) => on_device(device.store(&mut self.gan)),
-            None => Ok(()),
-        }
-    }
-
     fn init_from(&mut self, weights: &Weights, dataset: &Dataset) -> Result<Taken> {
         let classes = self.config.classes(dataset)?;
         let mut taken = Taken::default();
-        let folded = weights.give("generator", &mut self.gan.generator, &classes, &mut taken);
+        let mut graph = self.gan.generator.host()?;
+        let folded = weights.give("generator", &mut graph, &classes, &mut taken);
         if !folded.is_empty() {
-            let batches = latent_batches(
-                &self.gan.generator,
-                STATISTICS_WHILE_TRAINING / STATISTICS_BATCH,
-                STATISTICS_BATCH,
-            );
-            refit_norms(&mut self.gan.generator, folded, &batches);
-            crate::nn::buffers::release();
+            let batches =
+                latent_batches(&graph, STATISTICS_WHILE_TRAINING / STATISTICS_BATCH, STATISTICS_BATCH);
+            let mut generator = Network::new(&Lanes, &graph)?;
+            refit_norms(&mut generator, folded, &batches)?;
+            graph = generator.graph;
+            Lanes.release();
         }
+        self.gan.generator.set(graph.parameters())?;
         self.gan.average = self.gan.generator.renamed("average");
-        weights.give("discriminator", &mut self.gan.discriminator, &classes, &mut taken);
+        let mut graph = self.gan.discriminator.host()?;
+        weights.give("discriminator", &mut graph, &classes, &mut taken);
+        self.gan.discriminator.set(graph.parameters())?;
         Ok(taken)
     }
 
     fn judge(&mut self, moment: &Moment<'_>, train: &Figures) -> Result<Verdict> {
         let dataset = moment.dataset;
         self.take_snapshot(moment)?;
-        let average = self.average();
-        let drawer = Drawer { module: &average, shape: dataset.shape, range: Range::Signed };
-        let classes = average.network().classes();
+        let average = self.average()?;
+        let drawer = Drawer { network: &average, shape: dataset.shape, range: Range::Signed };
+        let classes = average.classes();
         let count = compared(classes);
         let seed = self.config.training.seed;
         let latents = Latents::from_seed(seed, 0, count, drawer.latent(), 1.0);
-        let values = drawer.values(latents.values(), drawer.classes(count).as_deref());
-        crate::nn::buffers::release();
+        let values = drawer.values(latents.values(), drawer.classes(count).as_deref())?;
+        self.backend.release();
         let found = diversity(&values, dataset.shape.values(), classes.max(1));
         // pictures that are all the same, or one a class, tell nothing
         let share = (self.data_diversity > 0.0).then(|| found / self.data_diversity);
@@ -300,30 +282,35 @@ impl Learner for GanLearner {
         Ok(verdict)
     }
 
-    fn parameters(&self) -> Vec<&Parameter> {
-        self.gan.parameters().collect()
+    fn parameters(&self) -> Result<Vec<Parameter>> {
+        self.gan.parameters()
     }
 
-    fn optimisers(&self) -> Vec<Optimised<'_>> {
-        self.gan.optimisers().map(|(adam, module)| optimised(adam, &[module])).into()
+    fn moments(&self) -> Result<Moments> {
+        let mut all = Moments::new();
+        for (adam, network) in self.gan.optimisers() {
+            all.extend(adam.moments(&[network])?);
+        }
+        Ok(all)
     }
 
     fn restore(&mut self, checkpoint: &mut Checkpoint, steps: u64) -> Result<()> {
-        checkpoint.restore_weights(self.gan.parameters_mut())?;
+        let stored = checkpoint.weights(&self.gan.parameters()?)?;
+        self.gan.set_parameters(&stored)?;
         let each = self.gan.steps_of_each(steps);
-        for ((adam, module), steps) in self.gan.optimisers_mut().into_iter().zip(each) {
-            adam.restore(steps, checkpoint.moments(module.parameters())?);
+        for ((adam, network), steps) in self.gan.optimisers_mut().into_iter().zip(each) {
+            adam.restore(steps, checkpoint.moments(network.graph.parameters())?)?;
         }
         Ok(())
     }
 
     fn draw(&self, folder: &RunFolder, step: u64, dataset: &Dataset) -> Result<Vec<Shown>> {
-        let average = self.average();
-        let drawer = Drawer { module: &average, shape: dataset.shape, range: Range::Signed };
+        let average = self.average()?;
+        let drawer = Drawer { network: &average, shape: dataset.shape, range: Range::Signed };
         // a column a class, where a row can hold all
-        let columns = Some(average.network().classes()).filter(|classes| (2..=16).contains(classes));
+        let columns = Some(average.classes()).filter(|classes| (2..=16).contains(classes));
         let count = SAMPLES.next_multiple_of(columns.unwrap_or(1));
-        let samples = drawer.samples(self.config.training.seed, count);
+        let samples = drawer.samples(self.config.training.seed, count)?;
         let path = folder.picture("samples", step)?;
         pictures::write_grid(&samples, columns, &path)?;
         Ok(vec![("samples", path)])
@@ -351,7 +338,7 @@ impl Learner for GanLearner {
     }
 
     fn largest_layer(&self) -> usize {
-        largest_layer(&[self.gan.generator.network(), self.gan.discriminator.network()])
+        self.gan.generator.graph.largest_value().max(self.gan.discriminator.graph.largest_value())
     }
 }
 
@@ -402,8 +389,8 @@ mod tests {
         let mut config = crate::train::presets::find("dcgan-28").unwrap().config;
         (config.network.base, config.network.latent, config.network.conditional) = (8, 16, conditional);
         let crate::train::config::Objective::Gan(objective) = config.objective.clone() else { panic!() };
-        let mut learner = GanLearner::new(config, objective, &dataset).unwrap();
-        let parameters = learner.gan.average.parameters_mut();
+        let mut learner = GanLearner::new(&Lanes, config, objective, &dataset).unwrap();
+        let mut parameters: Vec<_> = learner.gan.average.graph.parameters_mut().collect();
         parameters[0].value.iter_mut().for_each(|weight| *weight *= latents);
         let last = parameters.iter_mut().rfind(|parameter| parameter.shape.len() == 4).unwrap();
         last.value.iter_mut().for_each(|weight| *weight *= 1e3);

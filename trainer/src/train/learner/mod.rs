@@ -6,17 +6,17 @@ mod vae;
 
 use std::path::PathBuf;
 
-use candle_core::Device;
-
-use super::checkpoint::{Checkpoint, Optimised};
+use super::checkpoint::{Checkpoint, Moments};
 use super::config::{Config, Objective};
 use super::folder::RunFolder;
 use super::init::{Taken, Weights};
 use super::metrics::Figures;
 use super::pictures::Panel;
-use crate::Result;
+use crate::compute::candle::Candle;
+use crate::compute::{Backend, Lanes};
 use crate::data::Dataset;
-use crate::network::module::Parameter;
+use crate::graph::Parameter;
+use crate::{Error, Result};
 
 pub(super) use gan::restore_average;
 
@@ -35,12 +35,12 @@ pub(super) enum Stop {
     /// It has diverged: what is no number.
     Diverged(String),
     /// The device fails.
-    Device(candle_core::Error),
+    Failed(Error),
 }
 
-impl From<candle_core::Error> for Stop {
-    fn from(error: candle_core::Error) -> Self {
-        Self::Device(error)
+impl From<Error> for Stop {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
     }
 }
 
@@ -84,18 +84,6 @@ pub(super) trait Learner {
     /// Why it cannot.
     fn step(&mut self, at: &Step<'_>, dataset: &Dataset) -> Stepped;
 
-    /// Moves the state to a device, on which steps are made from here on.
-    ///
-    /// # Errors
-    /// [`crate::Error::Config`] if there is no such step on a device.
-    fn move_to(&mut self, device: &Device) -> Result<()>;
-
-    /// Brings the state back from its device, if it is on one, for everything but steps.
-    ///
-    /// # Errors
-    /// [`crate::Error::Training`] if the device fails.
-    fn settle(&mut self) -> Result<()>;
-
     /// Takes over first weights, before the first step.
     ///
     /// # Errors
@@ -108,13 +96,22 @@ pub(super) trait Learner {
     /// If what it measures by fails.
     fn judge(&mut self, moment: &Moment<'_>, train: &Figures) -> Result<Verdict>;
 
-    /// Every tensor of the state.
-    fn parameters(&self) -> Vec<&Parameter>;
+    /// Every tensor of the state, as it is stored.
+    ///
+    /// # Errors
+    /// The device's.
+    fn parameters(&self) -> Result<Vec<Parameter>>;
 
-    /// Every optimiser of the state.
-    fn optimisers(&self) -> Vec<Optimised<'_>>;
+    /// The state of the optimisers.
+    ///
+    /// # Errors
+    /// The device's.
+    fn moments(&self) -> Result<Moments>;
 
     /// Takes up a state in which `steps` are done.
+    ///
+    /// # Errors
+    /// If the checkpoint is another network's.
     fn restore(&mut self, checkpoint: &mut Checkpoint, steps: u64) -> Result<()>;
 
     /// Writes the pictures of a report, and returns their files.
@@ -127,25 +124,21 @@ pub(super) trait Learner {
     fn largest_layer(&self) -> usize;
 }
 
-/// The learner of a configuration.
-pub(super) fn of(config: &Config, dataset: &Dataset) -> Result<Box<dyn Learner>> {
+/// The learner of a configuration, on a device; `None`: on the CPU.
+pub(super) fn of(config: &Config, dataset: &Dataset, device: Option<&Candle>) -> Result<Box<dyn Learner>> {
+    match device {
+        None => on(&Lanes, config, dataset),
+        Some(device) => on(device, config, dataset),
+    }
+}
+
+fn on<B: Backend>(backend: &B, config: &Config, dataset: &Dataset) -> Result<Box<dyn Learner>> {
     let config = config.clone();
     Ok(match config.objective.clone() {
-        Objective::Vae(objective) => Box::new(vae::VaeLearner::new(config, objective, dataset)?),
-        Objective::Gan(objective) => Box::new(gan::GanLearner::new(config, objective, dataset)?),
+        Objective::Vae(objective) => Box::new(vae::VaeLearner::new(backend, config, objective, dataset)?),
+        Objective::Gan(objective) => Box::new(gan::GanLearner::new(backend, config, objective, dataset)?),
         Objective::Classifier(objective) => {
-            Box::new(classifier::ClassifierLearner::new(config, objective, dataset)?)
+            Box::new(classifier::ClassifierLearner::new(backend, config, objective, dataset)?)
         }
     })
-}
-
-/// A device's failure as the run's.
-fn on_device<T>(result: candle_core::Result<T>) -> Result<T> {
-    result.map_err(|e| crate::device::failed(&e))
-}
-
-/// The largest of some networks' layers, in values of one picture.
-fn largest_layer(networks: &[&crate::network::Network]) -> usize {
-    let shapes = networks.iter().flat_map(|network| network.shapes().unwrap_or_default());
-    shapes.map(crate::network::Shape::values).max().unwrap_or(0)
 }

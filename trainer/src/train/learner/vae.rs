@@ -1,48 +1,52 @@
 //! Training a VAE.
 
-use candle_core::Device;
 use edgegen_runtime::generate::Frame;
 use edgegen_runtime::model::Range;
 use edgegen_runtime::random::{Purpose, Stream};
 
-use super::{Learner, Moment, Shown, Step, Stepped, Stop, Verdict, largest_layer, on_device};
+use super::{Learner, Moment, Shown, Step, Stepped, Stop, Verdict};
 use crate::Result;
+use crate::compute::adam::Adam;
+use crate::compute::{Backend, Gradients};
 use crate::data::{self, Dataset};
-use crate::device::DeviceVae;
 use crate::evaluate::HeldOut;
 use crate::evaluate::bound::{Bound, BoundKind};
 use crate::evaluate::denoising::Denoising;
-use crate::network::module::{Gradients, Parameter};
-use crate::nn::adam::Adam;
-use crate::train::checkpoint::{Checkpoint, Optimised, optimised};
+use crate::graph::Parameter;
+use crate::objective::vae::{Binarize, Example, ObjectiveConfig, Vae};
+use crate::train::checkpoint::{Checkpoint, Moments};
 use crate::train::config::Config;
 use crate::train::folder::RunFolder;
 use crate::train::init::{Taken, Weights};
 use crate::train::metrics::{Figures, figures};
 use crate::train::pictures::{self, Drawer, Panel, SAMPLES};
-use crate::vae::{Binarize, Example, ObjectiveConfig, Vae};
 
 /// Pictures in a row of reconstructions: as many originals above them.
 const RECONSTRUCTIONS: usize = 8;
 /// Side of the latent grid.
 const LATENT_GRID: usize = 20;
 
-pub(super) struct VaeLearner {
+pub(super) struct VaeLearner<B: Backend> {
     config: Config,
     objective: ObjectiveConfig,
-    vae: Vae,
-    adam: Adam,
-    gradients: [Gradients; 2],
-    device: Option<DeviceVae>,
+    vae: Vae<B>,
+    adam: Adam<B>,
+    gradients: [Gradients<B>; 2],
 }
 
-impl VaeLearner {
-    pub(super) fn new(config: Config, objective: ObjectiveConfig, dataset: &Dataset) -> Result<Self> {
+impl<B: Backend> VaeLearner<B> {
+    pub(super) fn new(
+        backend: &B,
+        config: Config,
+        objective: ObjectiveConfig,
+        dataset: &Dataset,
+    ) -> Result<Self> {
         let classes = config.classes(dataset)?.len();
-        let vae = Vae::new(&config.network, dataset.shape, classes, config.training.seed)?;
-        let adam = Adam::new(&[&vae.encoder, &vae.decoder], config.adam);
-        let gradients = [Gradients::of(&vae.encoder), Gradients::of(&vae.decoder)];
-        Ok(Self { config, objective, vae, adam, gradients, device: None })
+        let vae = Vae::new(backend, &config.network, dataset.shape, classes, config.training.seed)?;
+        let (encoder, decoder) = (&vae.encoder.graph, &vae.decoder.graph);
+        let adam = Adam::new(backend, &[encoder, decoder], config.adam)?;
+        let gradients = [Gradients::of(backend, encoder)?, Gradients::of(backend, decoder)?];
+        Ok(Self { config, objective, vae, adam, gradients })
     }
 
     fn beta(&self, step: u64) -> f64 {
@@ -67,30 +71,30 @@ impl VaeLearner {
     }
 
     /// Before validation pictures, or else those that are learned from.
-    fn held_out<'a>(&'a self, dataset: &'a Dataset, limit: usize) -> HeldOut<'a> {
+    fn held_out<'a>(&'a self, dataset: &'a Dataset, limit: usize) -> HeldOut<'a, B> {
         let pictures = if dataset.validation.count() > 0 { &dataset.validation } else { &dataset.train };
         HeldOut::new(&self.vae, &self.objective, dataset.shape, pictures, limit)
     }
 
-    fn drawer<'a>(&'a self, dataset: &Dataset) -> Drawer<'a> {
-        Drawer { module: &self.vae.decoder, shape: dataset.shape, range: Range::Unit }
+    fn drawer<'a>(&'a self, dataset: &Dataset) -> Drawer<'a, B> {
+        Drawer { network: &self.vae.decoder, shape: dataset.shape, range: Range::Unit }
     }
 
     /// Rows of validation pictures, each above its reconstruction from the posterior mean.
-    fn reconstructions(&self, dataset: &Dataset) -> Vec<Frame> {
+    fn reconstructions(&self, dataset: &Dataset) -> Result<Vec<Frame>> {
         const ROWS: usize = 4;
         let shape = dataset.shape;
         let held_out = self.held_out(dataset, ROWS * RECONSTRUCTIONS);
         let count = held_out.count();
         let seen = held_out.batch(0..count).seen;
-        let mean = self.vae.encode(&seen).mean;
-        let rebuilt = self.drawer(dataset).values(&mean, held_out.classes(0..count).as_deref());
+        let mean = self.vae.encode(&seen)?.mean;
+        let rebuilt = self.drawer(dataset).values(&mean, held_out.classes(0..count).as_deref())?;
         let rebuilt = pictures::frames(&rebuilt, shape, Range::Unit);
         let originals = pictures::frames(&seen, shape, Range::Unit);
         let rows = originals.chunks(RECONSTRUCTIONS).zip(rebuilt.chunks(RECONSTRUCTIONS));
         // a last row that is not full would tear pairs apart
         let full = rows.filter(|(row, _)| row.len() == RECONSTRUCTIONS || count < RECONSTRUCTIONS);
-        full.flat_map(|(original, rebuilt)| original.iter().chain(rebuilt)).cloned().collect()
+        Ok(full.flat_map(|(original, rebuilt)| original.iter().chain(rebuilt)).cloned().collect())
     }
 }
 
@@ -114,32 +118,23 @@ fn terms(bound: Bound) -> Figures {
     figures([("elbo", bound.elbo), ("reconstruction", bound.reconstruction), ("kl", bound.kl)])
 }
 
-impl Learner for VaeLearner {
+impl<B: Backend> Learner for VaeLearner<B> {
     fn step(&mut self, at: &Step<'_>, dataset: &Dataset) -> Stepped {
         let (clean, seen) = self.batch(at, dataset);
         let mut noise = vec![0f32; at.indices.len() * self.vae.latent];
         Stream::new(self.config.training.seed, Purpose::Posterior, at.step).fill_normal(&mut noise);
         let beta = self.beta(at.step);
+        let classes = self.vae.classes_of(&dataset.train, at.indices.iter().copied());
         let example = Example {
             seen: seen.as_deref().unwrap_or(&clean),
             clean: &clean,
             noise: &noise,
-            classes: self.vae.classes_of(&dataset.train, at.indices.iter().copied()),
+            classes: classes.as_deref(),
         };
-        let clip = self.config.training.clip;
-        let (terms, norm) = match &mut self.device {
-            Some(device) => {
-                let pace = (at.rate, clip);
-                device.learn(&self.vae, &example, &self.objective, beta, pace)?
-            }
-            None => {
-                self.gradients.iter_mut().for_each(Gradients::clear);
-                let terms = self.vae.learn(&example, &self.objective, beta, &mut self.gradients);
-                let [of_encoder, of_decoder] = &mut self.gradients;
-                let norm = Gradients::clip(&mut [of_encoder, of_decoder], clip);
-                (terms, norm)
-            }
-        };
+        self.gradients.iter_mut().try_for_each(Gradients::clear)?;
+        let terms = self.vae.learn(&example, &self.objective, beta, &mut self.gradients)?;
+        let [of_encoder, of_decoder] = &mut self.gradients;
+        let norm = Gradients::clip(&mut [of_encoder, of_decoder], self.config.training.clip)?;
         let (reconstruction, kl) = terms.means();
         if !(reconstruction - beta * kl).is_finite() {
             return Err(Stop::Diverged(format!("the loss is {}", beta * kl - reconstruction)));
@@ -147,32 +142,23 @@ impl Learner for VaeLearner {
         if !norm.is_finite() {
             return Err(Stop::Diverged("the gradients' norm is not finite".into()));
         }
-        if self.device.is_none() {
-            let [of_encoder, of_decoder] = &self.gradients;
-            let Vae { encoder, decoder, .. } = &mut self.vae;
-            self.adam.update(&mut [(encoder, of_encoder), (decoder, of_decoder)], at.rate);
-        }
+        let [of_encoder, of_decoder] = &self.gradients;
+        let (encoder, decoder) = (&mut self.vae.encoder.graph, &mut self.vae.decoder.graph);
+        self.adam.update(&mut [(encoder, of_encoder), (decoder, of_decoder)], at.rate)?;
         let elbo = reconstruction - kl;
         Ok(figures([("elbo", elbo), ("reconstruction", reconstruction), ("kl", kl), ("beta", beta)]))
-    }
-
-    fn move_to(&mut self, device: &Device) -> Result<()> {
-        self.device = Some(on_device(DeviceVae::of(&self.vae, &self.adam, device))?);
-        Ok(())
-    }
-
-    fn settle(&mut self) -> Result<()> {
-        match &self.device {
-            Some(device) => on_device(device.store(&mut self.vae, &mut self.adam)),
-            None => Ok(()),
-        }
     }
 
     fn init_from(&mut self, weights: &Weights, dataset: &Dataset) -> Result<Taken> {
         let classes = self.config.classes(dataset)?;
         let mut taken = Taken::default();
-        weights.give("encoder", &mut self.vae.encoder, &[], &mut taken);
-        weights.give("decoder", &mut self.vae.decoder, &classes, &mut taken);
+        for (part, network, classes) in
+            [("encoder", &mut self.vae.encoder, &[][..]), ("decoder", &mut self.vae.decoder, &classes)]
+        {
+            let mut graph = network.host()?;
+            weights.give(part, &mut graph, classes, &mut taken);
+            network.set(graph.parameters())?;
+        }
         Ok(taken)
     }
 
@@ -182,11 +168,11 @@ impl Learner for VaeLearner {
             return Ok(Verdict::default()); // the last weights are used
         }
         let held_out = self.held_out(dataset, self.config.training.validate);
-        let bound = held_out.bound();
+        let bound = held_out.bound()?;
         let score = Some(bound.reconstruction - self.objective.beta * bound.kl);
         let warnings = collapsed(&bound, moment.step).into_iter().collect();
         let mut found = terms(bound);
-        if let Some(Denoising { denoised, noisy, .. }) = held_out.denoising() {
+        if let Some(Denoising { denoised, noisy, .. }) = held_out.denoising()? {
             found.extend(figures([
                 ("psnr", denoised.psnr.mean),
                 ("ssim", denoised.ssim.mean),
@@ -197,30 +183,30 @@ impl Learner for VaeLearner {
         Ok(Verdict { figures: found, score, warnings, features: None })
     }
 
-    fn parameters(&self) -> Vec<&Parameter> {
-        self.vae.parameters().collect()
+    fn parameters(&self) -> Result<Vec<Parameter>> {
+        self.vae.parameters()
     }
 
-    fn optimisers(&self) -> Vec<Optimised<'_>> {
-        vec![optimised(&self.adam, &[&self.vae.encoder, &self.vae.decoder])]
+    fn moments(&self) -> Result<Moments> {
+        self.adam.moments(&[&self.vae.encoder, &self.vae.decoder])
     }
 
     fn restore(&mut self, checkpoint: &mut Checkpoint, steps: u64) -> Result<()> {
-        checkpoint.restore_weights(self.vae.parameters_mut())?;
-        let moments = checkpoint.moments(self.vae.parameters())?;
-        self.adam.restore(steps, moments);
-        Ok(())
+        let parameters = self.vae.parameters()?;
+        let stored = checkpoint.weights(&parameters)?;
+        self.vae.set_parameters(&stored)?;
+        self.adam.restore(steps, checkpoint.moments(&parameters)?)
     }
 
     fn draw(&self, folder: &RunFolder, step: u64, dataset: &Dataset) -> Result<Vec<Shown>> {
-        let samples = self.drawer(dataset).samples(self.config.training.seed, SAMPLES);
+        let samples = self.drawer(dataset).samples(self.config.training.seed, SAMPLES)?;
         let sampled = folder.picture("samples", step)?;
         pictures::write_grid(&samples, None, &sampled)?;
-        let pairs = self.reconstructions(dataset);
+        let pairs = self.reconstructions(dataset)?;
         let rebuilt = folder.picture("reconstructions", step)?;
         pictures::write_grid(&pairs, Some(RECONSTRUCTIONS), &rebuilt)?;
         if self.vae.latent == 2 && !self.config.network.conditional {
-            let grid = pictures::latent_grid(self.drawer(dataset), LATENT_GRID);
+            let grid = pictures::latent_grid(self.drawer(dataset), LATENT_GRID)?;
             pictures::write_grid(&grid, Some(LATENT_GRID), &folder.root().join("latent-grid.png"))?;
         }
         Ok(vec![("samples", sampled), ("reconstructions", rebuilt)])
@@ -232,25 +218,26 @@ impl Learner for VaeLearner {
     }
 
     fn largest_layer(&self) -> usize {
-        largest_layer(&[self.vae.encoder.network(), self.vae.decoder.network()])
+        self.vae.encoder.graph.largest_value().max(self.vae.decoder.graph.largest_value())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::compute::Lanes;
     use crate::train::config::Objective;
     use crate::train::presets;
 
     const SIGMA: f64 = 0.4;
 
-    fn learner() -> (VaeLearner, Dataset) {
+    fn learner() -> (VaeLearner<Lanes>, Dataset) {
         let dataset = data::load(None, &data::LoadOptions::new(data::Size::square(28)), &|_, _| {}).unwrap();
         let mut config = presets::find("vae-mlp").unwrap().config;
         let Objective::Vae(objective) = &mut config.objective else { panic!() };
         objective.denoise = SIGMA;
         let objective = objective.clone();
-        (VaeLearner::new(config, objective, &dataset).unwrap(), dataset)
+        (VaeLearner::new(&Lanes, config, objective, &dataset).unwrap(), dataset)
     }
 
     /// A step's terms are those of noisy pictures in and clean ones out, and of nothing else.
@@ -278,8 +265,10 @@ mod tests {
         let terms = |seen: &[f32], target: &[f32]| {
             let example = Example { seen, clean: target, noise: &noise, classes: None };
             let mut vae = self::learner().0.vae;
-            let mut gradients = [Gradients::of(&vae.encoder), Gradients::of(&vae.decoder)];
-            let (reconstruction, kl) = vae.learn(&example, &fresh.objective, 1.0, &mut gradients).means();
+            let mut gradients =
+                [&vae.encoder, &vae.decoder].map(|network| Gradients::of(&Lanes, &network.graph).unwrap());
+            let terms = vae.learn(&example, &fresh.objective, 1.0, &mut gradients).unwrap();
+            let (reconstruction, kl) = terms.means();
             [reconstruction, kl]
         };
         let found = [figures["reconstruction"], figures["kl"]];

@@ -1,0 +1,5 @@
+//! What a training step minimises: a [`vae`]'s bound, the game of a [`gan`], a [`classifier`]'s cross-entropy.
+
+pub mod classifier;
+pub mod gan;
+pub mod vae;
