@@ -222,7 +222,7 @@ pub(crate) fn window(window: &Window, shape: Shape) -> Vec<AttributeProto> {
     let pair = |value: usize| [value as i64; 2].to_vec();
     // zeros (before, after) along an axis
     let around = |side: usize| match padding {
-        Padding::Zeros(padding) => (padding, padding),
+        Padding::Zeros(padding) | Padding::Ceil(padding) => (padding, padding),
         Padding::Same => {
             let (before, made) = padding.along(side, kernel, stride).unwrap_or((0, 1));
             (before, ((made - 1) * stride + kernel).saturating_sub(side + before))
@@ -230,7 +230,12 @@ pub(crate) fn window(window: &Window, shape: Shape) -> Vec<AttributeProto> {
     };
     let ((top, bottom), (left, right)) = (around(height), around(width));
     let pads = [top, left, bottom, right].map(|zeros| zeros as i64).to_vec();
-    vec![ints("kernel_shape", pair(kernel)), ints("strides", pair(stride)), ints("pads", pads)]
+    let mut attributes =
+        vec![ints("kernel_shape", pair(kernel)), ints("strides", pair(stride)), ints("pads", pads)];
+    if let Padding::Ceil(_) = padding {
+        attributes.push(int("ceil_mode", 1));
+    }
+    attributes
 }
 
 /// The window of a convolution on a picture of `shape`; that of a dense layer as a convolution of one pixel.

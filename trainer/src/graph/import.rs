@@ -73,16 +73,7 @@ pub fn graph(bytes: &[u8], file: &str, ports: &Ports) -> Result<Graph> {
     }
     let outputs: Vec<&str> = ports.outputs.iter().map(String::as_str).collect();
     let needed = needed(&onnx.node, &outputs);
-    let mut reader = Reader {
-        known: HashMap::from([(name.clone(), graph.input)]),
-        graph,
-        outputs: &ports.outputs,
-        constants: onnx.initializer.into_iter().map(|tensor| (tensor.name.clone(), tensor)).collect(),
-        rows: HashMap::new(),
-        enlarged: HashMap::new(),
-        nodes: &onnx.node,
-        for_gradients: false,
-    };
+    let mut reader = Reader::new(graph, name, &onnx.node, &ports.outputs, onnx.initializer);
     for (index, node) in onnx.node.iter().enumerate().filter(|(index, _)| needed.contains(index)) {
         reader.node(index, node).map_err(|e| refused(e.to_string()))?;
     }
@@ -112,26 +103,49 @@ fn needed(nodes: &[NodeProto], outputs: &[&str]) -> HashSet<usize> {
     needed
 }
 
-struct Reader<'a> {
-    graph: Graph,
+pub(super) struct Reader<'a> {
+    pub(super) graph: Graph,
     outputs: &'a [String],
     nodes: &'a [NodeProto],
     /// Values by their names in the file.
-    known: HashMap<String, ValueId>,
+    pub(super) known: HashMap<String, ValueId>,
     constants: HashMap<String, TensorProto>,
     /// Rows of classes: tables (classes, features) by the name of what Gather makes.
     rows: HashMap<String, (usize, Vec<f32>)>,
     /// What a Resize to twice the size makes, which the convolution behind it takes in: its input's name.
     enlarged: HashMap<String, String>,
-    /// Whether operators are rewritten so that they have a gradient, though no device has them so.
-    for_gradients: bool,
+    /// Whether operators are rewritten so that they have a gradient, though no device has them so; what has none is
+    /// refused.
+    pub(super) for_gradients: bool,
+    /// Names of values that the file holds as (N, H, W, C).
+    pub(super) channels_last: HashSet<String>,
 }
 
 /// A tensor of numbers: its axes, and its values in row-major order.
 type Numbers = (Vec<usize>, Vec<f32>);
 
-impl Reader<'_> {
-    fn node(&mut self, index: usize, node: &NodeProto) -> Result<()> {
+impl<'a> Reader<'a> {
+    pub(super) fn new(
+        graph: Graph,
+        input: &str,
+        nodes: &'a [NodeProto],
+        outputs: &'a [String],
+        constants: Vec<TensorProto>,
+    ) -> Self {
+        Self {
+            known: HashMap::from([(input.to_string(), graph.input)]),
+            graph,
+            outputs,
+            constants: constants.into_iter().map(|tensor| (tensor.name.clone(), tensor)).collect(),
+            rows: HashMap::new(),
+            enlarged: HashMap::new(),
+            nodes,
+            for_gradients: false,
+            channels_last: HashSet::new(),
+        }
+    }
+
+    pub(super) fn node(&mut self, index: usize, node: &NodeProto) -> Result<()> {
         if self.constant(node)? {
             return Ok(());
         }
@@ -238,7 +252,10 @@ impl Reader<'_> {
 
     /// Nodes that change nothing.
     fn alias(&mut self, node: &NodeProto, output: &str) -> bool {
-        let nothing = matches!(node.op_type.as_str(), "Identity" | "Dropout");
+        let turned = node.op_type == "Transpose"
+            && ints(node, "perm") == [0, 3, 1, 2]
+            && node.input.first().is_some_and(|name| self.channels_last.contains(name));
+        let nothing = matches!(node.op_type.as_str(), "Identity" | "Dropout") || turned;
         let input = node.input.first().and_then(|name| self.known.get(name)).copied();
         let Some(input) = input.filter(|_| nothing) else { return false };
         self.known.insert(output.into(), input);
@@ -287,6 +304,10 @@ impl Reader<'_> {
     /// The operator, if it is known with all its attributes.
     fn op(&mut self, node: &NodeProto) -> Result<Option<Read>> {
         let Some(first) = node.input.first() else { return Ok(None) };
+        let last = node.input.iter().any(|name| self.channels_last.contains(name));
+        if last && !matches!(node.op_type.as_str(), "Add" | "Sub" | "Mul" | "Div") {
+            return Ok(None); // it would mix up the axes
+        }
         let enlarged = self.enlarged.get(first).cloned();
         let source = enlarged.as_ref().unwrap_or(first);
         let Some(&input) = self.known.get(source) else {
@@ -370,9 +391,14 @@ impl Reader<'_> {
             bias.iter_mut().zip(constant).for_each(|(sum, bias)| *sum += bias);
             return Some(Read::Ops(vec![(Op::Reshape(shape), vec![])], vec![input]));
         }
-        self.by_channel(node, shape, (dims, constant), value == a)
-            .filter(|_| self.for_gradients)
-            .map(|own| Read::Ops(vec![own], vec![input]))
+        if !self.for_gradients {
+            return None;
+        }
+        let own = self.by_channel(node, shape, (dims, constant), value == a)?;
+        if self.channels_last.contains(value) {
+            self.channels_last.extend(node.output.iter().cloned());
+        }
+        Some(Read::Ops(vec![own], vec![input]))
     }
 
     /// A constant for each channel, or one for all, as a depthwise convolution of single pixels.
@@ -384,7 +410,13 @@ impl Reader<'_> {
         value_first: bool,
     ) -> Option<(Op, Vec<Vec<f32>>)> {
         let Shape::Image(channels, ..) = shape else { return None };
-        let flat = matches!(dims.as_slice(), [] | [1] | [_, 1, 1] | [1, _, 1, 1]);
+        let last = node.input.iter().any(|name| self.channels_last.contains(name));
+        let flat = match dims.as_slice() {
+            [] | [1] => true,
+            [_] | [1, 1, _] | [1, 1, 1, _] => last,
+            [_, 1, 1] | [1, _, 1, 1] => !last,
+            _ => false,
+        };
         let constant = match constant.len() {
             1 => vec![constant[0]; channels],
             count if count == channels && flat => constant,
@@ -415,8 +447,15 @@ impl Reader<'_> {
     /// A pooling window.
     fn pool(&self, node: &NodeProto, shape: Shape) -> Option<Window> {
         let [kernel, width] = ints(node, "kernel_shape") else { return None };
-        let plain = kernel == width && int(node, "ceil_mode", 0) == 0 && int(node, "storage_order", 0) == 0;
-        sliding(node, usize::try_from(*kernel).ok()?, shape).filter(|_| plain)
+        let plain = kernel == width && int(node, "storage_order", 0) == 0;
+        let window = sliding(node, usize::try_from(*kernel).ok()?, shape).filter(|_| plain)?;
+        match (int(node, "ceil_mode", 0), window.padding) {
+            (0, _) => Some(window),
+            (1, Padding::Zeros(padding)) if node.op_type == "MaxPool" => {
+                Some(Window { padding: Padding::Ceil(padding), ..window })
+            }
+            _ => None,
+        }
     }
 
     /// The mean over the pixels.
@@ -637,6 +676,9 @@ impl Reader<'_> {
     }
 
     fn foreign(&mut self, name: &str, node: &NodeProto, output: &str) -> Result<()> {
+        if self.for_gradients {
+            return Err(Error::Export(format!("node {name:?} ({}) has no gradient here", node.op_type)));
+        }
         if self.graph.opset < FIRST_OPSET {
             return Err(Error::Export(format!(
                 "node {name:?} ({}) is kept as it is, and what it means in opset {} a file of opset {FIRST_OPSET} or later cannot say; convert the file first",

@@ -10,6 +10,7 @@
 mod activation;
 pub mod chain;
 pub mod family;
+pub mod features;
 mod foreign;
 pub mod geometry;
 mod heads;

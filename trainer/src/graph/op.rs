@@ -17,6 +17,8 @@ pub enum Padding {
     /// As many as make the output ⌈side / stride⌉ long, the odd one below and right: ONNX's SAME_UPPER, TensorFlow's
     /// SAME.
     Same,
+    /// As many on all four sides, and a last window that hangs over the end: pooling with ONNX's `ceil_mode`.
+    Ceil(usize),
 }
 
 impl Padding {
@@ -24,6 +26,12 @@ impl Padding {
     pub fn along(self, side: usize, kernel: usize, stride: usize) -> Option<(usize, usize)> {
         match self {
             Self::Zeros(padding) => Some((padding, (side + 2 * padding).checked_sub(kernel)? / stride + 1)),
+            Self::Ceil(padding) => {
+                let output = (side + 2 * padding).checked_sub(kernel)?.div_ceil(stride) + 1;
+                // no window begins behind the picture
+                let begins_outside = (output - 1) * stride >= side + padding;
+                Some((padding, output - usize::from(begins_outside)))
+            }
             Self::Same => {
                 let output = side.div_ceil(stride);
                 let total = ((output.checked_sub(1)?) * stride + kernel).saturating_sub(side);
