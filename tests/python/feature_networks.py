@@ -86,8 +86,9 @@ def save(folder, name, model, channels_last=False, size=SIZE):
     taps = {}
     for value in order:
         own = values[value]
-        if own.dim() == 4 and own.shape[2] > 1 and own.shape[1] != size:
-            taps[round(size / own.shape[2])] = own
+        turned = channels_last and own.dim() == 4 and own.shape[1] == size
+        if own.dim() == 4 and own.shape[2] > 1 and not turned:
+            taps[2 ** round(np.log2(size / own.shape[2]))] = own
     tensors, loss = {"x": x}, 0
     for stride in STRIDES:
         if stride in taps:
