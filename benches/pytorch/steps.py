@@ -15,6 +15,8 @@ The models, all float32 on the CPU and on random pictures held in memory:
     dcgan-32  dcgan.py's GAN at 3x32x32, 64 channels at the sides that meet the picture
     dcgan-64  the same at 3x64x64: the textbook's network
     vae-conv  the preset `vae-conv` at 3x64x64: Bernoulli likelihood, latent 32, Adam with 1e-3
+    depthwise-K:CxS   a depthwise convolution with kernels of K on C channels of SxS, forward and backward
+    FILE.onnx features of 64x64 pictures at its largest stride, and the gradient for the pictures
 
 A GAN's step is the example's whole step. --frugal spares it the one thing that nothing uses: the gradients of
 the discriminator's parameters in the generator's step. The default layout is the faster one here."""
@@ -22,6 +24,7 @@ the discriminator's parameters in the generator's step. The default layout is th
 import argparse
 import json
 import os
+import pathlib
 import re
 import statistics
 import sys
@@ -39,7 +42,7 @@ LAYOUTS = {"contiguous": torch.contiguous_format, "channels-last": torch.channel
 
 
 class Vae:
-    """The networks that trainer/src/network/form.rs makes of the preset `vae-conv` at 3x64x64."""
+    """The networks that trainer/src/graph/family.rs makes of the preset `vae-conv` at 3x64x64."""
 
     widths = [CHANNELS, 32, 64, 128, 256]
     smallest = 4
@@ -78,13 +81,58 @@ class Vae:
         return loss.item()
 
 
+class Depthwise:
+    """A depthwise convolution that keeps the size, forward and backward to its input and its weights."""
+
+    def __init__(self, model, memory_format):
+        kernel, channels, side = map(int, re.fullmatch(r"depthwise-(\d+):(\d+)x(\d+)", model).groups())
+        self.shape = (channels, side, side)
+        self.layer = nn.Conv2d(channels, channels, kernel, padding=kernel // 2, groups=channels)
+        self.layer.to(memory_format=memory_format)
+
+    def step(self, pictures):
+        pictures = pictures.requires_grad_()
+        pictures.grad = None
+        self.layer.zero_grad()
+        made = self.layer(pictures)
+        made.backward(made.detach())
+
+
+class Features:
+    """An ONNX network's values at its largest stride, and the gradient for the pictures."""
+
+    def __init__(self, file):
+        sys.path.append(str(pathlib.Path(__file__).parents[2] / "tests/python"))
+        import feature_networks
+        import onnx
+
+        self.run = feature_networks.Run(onnx.load(file))
+        self.seed = None
+
+    def step(self, pictures):
+        pictures = pictures.requires_grad_()
+        pictures.grad = None
+        values, order = self.run(pictures)
+        sides = [values[name].shape[2] for name in order if values[name].dim() == 4 and values[name].shape[2] > 1]
+        tap = [values[name] for name in order if values[name].dim() == 4 and values[name].shape[2] == min(sides)][-1]
+        if self.seed is None:
+            self.seed = torch.rand(tap.shape)
+        tap.backward(self.seed)
+
+
 class Bench:
     """A model and the pictures it is trained on, batch after batch."""
 
     def __init__(self, model, batch, layout, frugal):
         side = 32 if model == "dcgan-32" else 64
         pictures = torch.rand(max(POOL, batch), CHANNELS, side, side)
-        if model == "vae-conv":
+        if model.startswith("depthwise"):
+            self.network = Depthwise(model, LAYOUTS[layout])
+            pictures = torch.rand(batch, *self.network.shape).contiguous(memory_format=LAYOUTS[layout])
+        elif model.endswith(".onnx"):
+            self.network = Features(model)
+            pictures = pictures.contiguous(memory_format=LAYOUTS[layout])
+        elif model == "vae-conv":
             self.network = Vae(LAYOUTS[layout])
         else:
             pictures = pictures * 2 - 1
@@ -123,7 +171,7 @@ def serve(bench):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", choices=["dcgan-32", "dcgan-64", "vae-conv"], required=True)
+    parser.add_argument("--model", metavar="MODEL", required=True)
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--steps", type=int, default=20, help="without --serve")
     parser.add_argument("--warmup", type=int, default=5, help="steps before anything else, not timed")

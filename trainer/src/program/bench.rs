@@ -1,13 +1,14 @@
-//! `edgegen-train bench PRESET`: how long a training step takes.
+//! `edgegen-train bench WHAT`: how long a training step takes, or a pass through a feature network.
 
 use std::io::BufRead;
 use std::time::Instant;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use edgegen_runtime::measure::peak_rss_kib;
 use edgegen_runtime::random::{Purpose, Stream};
 use edgegen_trainer::compute::adam::Adam;
-use edgegen_trainer::compute::{Backend, Gradients, Lanes};
+use edgegen_trainer::compute::{Backend, Gradients, Lanes, Network, Statistics};
+use edgegen_trainer::graph::{Graph, Op, Shape, features};
 use edgegen_trainer::objective::classifier::Classifier;
 use edgegen_trainer::objective::gan::{self, Gan, Pace};
 use edgegen_trainer::objective::vae::{self, Vae};
@@ -26,8 +27,13 @@ const LARGEST_BATCH: usize = 1024;
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
-    /// A preset; its pictures are noise of its own size.
-    preset: String,
+    /// A preset, for its training step on noise of its own size; an ONNX network, for its features of a batch and the
+    /// gradient for the pictures; depthwise-K:CxS, for a depthwise convolution with kernels of K on C channels of SxS,
+    /// forward and backward.
+    what: String,
+    /// Side of the pictures of an ONNX network.
+    #[arg(long, value_name = "PIXELS", default_value_t = 64)]
+    size: usize,
     /// Where to make the steps.
     #[arg(long, value_enum, default_value_t = DeviceName::Cpu)]
     device: DeviceName,
@@ -49,10 +55,9 @@ type Step = Box<dyn FnMut(u64) -> Result<()>>;
 /// Steps of a preset's model on noise for pictures.
 fn step_on<B: Backend>(backend: &B, config: &Config, batch: usize) -> Result<Step> {
     let (image, network, adam) = (config.data.size.shape(config.data.gray), &config.network, config.adam);
-    let (mut pictures, mut noise) = (vec![0f32; batch * image.values()], vec![0f32; batch * network.latent]);
-    let mut stream = Stream::new(0, Purpose::Evaluation, 0);
-    pictures.iter_mut().for_each(|value| *value = stream.uniform());
-    stream.fill_normal(&mut noise);
+    let pictures = uniform(batch * image.values());
+    let mut noise = vec![0f32; batch * network.latent];
+    Stream::new(0, Purpose::Evaluation, 1).fill_normal(&mut noise);
     Ok(match config.objective.clone() {
         Objective::Gan(objective) => {
             let mut gan = Gan::new(backend, network, &objective, adam, image, 0, 0)?;
@@ -94,6 +99,69 @@ fn step_on<B: Backend>(backend: &B, config: &Config, batch: usize) -> Result<Ste
     })
 }
 
+/// Features of a batch at the largest stride of an ONNX network, and the gradient for the pictures.
+fn features_on<B: Backend>(backend: &B, file: &str, batch: usize, size: usize) -> Result<Step> {
+    let bytes = std::fs::read(file).with_context(|| format!("cannot read {file}"))?;
+    let found = features::read(&bytes, file, (size, size))?;
+    let network = Network::new(backend, &found.graph)?;
+    let Some(tap) = found.taps.values().next_back().copied() else {
+        bail!("{file} makes no smaller pictures")
+    };
+    let pictures = uniform(batch * network.input_shape().values());
+    let seed = uniform(batch * found.graph.values[tap].shape.values());
+    Ok(Box::new(move |_| {
+        let backend = network.backend();
+        let x = backend.tensor(&pictures, network.input_shape())?;
+        let (values, pass) = network.record(x, None, &[tap], Statistics::Running, &Vec::new())?;
+        let seed = backend.tensor(&seed, backend.shape(&values[0]))?;
+        let gradient = network.backward(&pass, vec![(tap, seed)], None, true, &Vec::new())?;
+        gradient.map(|gradient| backend.rows(&gradient)).transpose()?;
+        Ok(())
+    }))
+}
+
+/// A depthwise convolution forward, and backward to its input and its weights.
+fn depthwise_on<B: Backend>(backend: &B, sizes: &str, batch: usize) -> Result<Step> {
+    let parsed = || {
+        let (kernel, rest) = sizes.split_once(':')?;
+        let (channels, side) = rest.split_once('x')?;
+        Some((kernel.parse().ok()?, channels.parse().ok()?, side.parse().ok()?))
+    };
+    let Some((kernel, channels, side)) = parsed() else {
+        bail!("depthwise-{sizes}: give depthwise-3:144x32")
+    };
+    let shape = Shape::Image(channels, side, side);
+    let graph = Graph::chain("bench", shape, vec![Op::depthwise(channels, kernel, 1)])?.initialise(0, 0);
+    let mut network = Network::new(backend, &graph)?;
+    let mut gradients = Gradients::of(backend, &network.graph)?;
+    let x = backend.tensor(&uniform(batch * shape.values()), shape)?;
+    let output = network.graph.output();
+    Ok(Box::new(move |_| {
+        let (y, pass) = network.train(x.clone(), None, output, &Vec::new())?;
+        gradients.clear()?;
+        network.backward(&pass, vec![(output, y)], Some(&mut gradients), true, &Vec::new())?;
+        Ok(())
+    }))
+}
+
+/// Numbers between 0 and 1.
+fn uniform(count: usize) -> Vec<f32> {
+    let mut stream = Stream::new(0, Purpose::Evaluation, 0);
+    (0..count).map(|_| stream.uniform()).collect()
+}
+
+/// The step that `arguments` ask for.
+fn step_of<B: Backend>(backend: &B, arguments: &Arguments) -> Result<Step> {
+    let (what, batch) = (arguments.what.as_str(), arguments.batch);
+    match what {
+        depthwise if depthwise.starts_with("depthwise-") => {
+            depthwise_on(backend, &depthwise["depthwise-".len()..], batch)
+        }
+        file if file.ends_with(".onnx") => features_on(backend, file, batch, arguments.size),
+        preset => step_on(backend, &presets::find(preset)?.config, batch),
+    }
+}
+
 struct Bench {
     step: Step,
     done: u64,
@@ -101,10 +169,9 @@ struct Bench {
 
 impl Bench {
     fn new(arguments: &Arguments) -> Result<Self> {
-        let config = presets::find(&arguments.preset)?.config;
         let step = match arguments.device.open()? {
-            None => step_on(&Lanes, &config, arguments.batch)?,
-            Some(device) => step_on(&device, &config, arguments.batch)?,
+            None => step_of(&Lanes, arguments)?,
+            Some(device) => step_of(&device, arguments)?,
         };
         Ok(Self { step, done: 0 })
     }
@@ -123,7 +190,8 @@ impl Bench {
 
 /// Prints the median step, or serves a driver.
 pub(super) fn run(arguments: Arguments) -> Result<()> {
-    if arguments.batch == 0 || arguments.batch > LARGEST_BATCH || arguments.steps == 0 {
+    if arguments.batch == 0 || arguments.batch > LARGEST_BATCH || arguments.steps == 0 || arguments.size == 0
+    {
         bail!("--batch takes 1 to {LARGEST_BATCH}, --steps 1 or more");
     }
     let mut bench = Bench::new(&arguments)?;

@@ -347,60 +347,6 @@ lanes! {
 }
 
 lanes! {
-    /// For each place (input, output): output vector = (or +=) bias + Σ factor · input vector at the tap's offset.
-    ///
-    /// # Panics
-    /// If a vector lies outside.
-    fn depthwise(input: &[f32], taps: &[(isize, f32)], places: &[(isize, usize)], bias: Option<f32>, output: &mut [f32]) {
-        const TOGETHER: usize = 4;
-        let (input, output) = (input.as_chunks::<LANES>().0, output.as_chunks_mut::<LANES>().0);
-        let at = |place: isize| place as usize / LANES;
-        let mut chunks = places.chunks_exact(TOGETHER);
-        for places in &mut chunks {
-            let mut sums = [[0f32; LANES]; TOGETHER];
-            for (sums, (_, to)) in sums.iter_mut().zip(places) {
-                *sums = bias.map_or_else(|| output[*to / LANES], |bias| [bias; LANES]);
-            }
-            for (offset, factor) in taps {
-                for (sums, (from, _)) in sums.iter_mut().zip(places) {
-                    let vector = &input[at(from + offset)];
-                    for lane in 0..LANES { sums[lane] += *factor * vector[lane]; }
-                }
-            }
-            for (sums, (_, to)) in sums.iter().zip(places) { output[*to / LANES] = *sums; }
-        }
-        for (from, to) in chunks.remainder() {
-            let mut sums = bias.map_or_else(|| output[*to / LANES], |bias| [bias; LANES]);
-            for (offset, factor) in taps {
-                let vector = &input[at(from + offset)];
-                for lane in 0..LANES { sums[lane] += *factor * vector[lane]; }
-            }
-            output[*to / LANES] = sums;
-        }
-    }
-}
-
-lanes! {
-    /// sums += Σ left vector j · right vector j · step, lane by lane.
-    fn strided_products(left: &[f32], right: &[f32], step: usize, sums: &mut [[f32; LANES]; 4]) {
-        let (left, right) = (left.as_chunks::<LANES>().0, right.as_chunks::<LANES>().0);
-        let mut fours = left.chunks_exact(4);
-        let mut first = 0;
-        for four in &mut fours {
-            for part in 0..4 {
-                let other = &right[(first + part) * step];
-                for lane in 0..LANES { sums[part][lane] += four[part][lane] * other[lane]; }
-            }
-            first += 4;
-        }
-        for (part, own) in fours.remainder().iter().enumerate() {
-            let other = &right[(first + part) * step];
-            for lane in 0..LANES { sums[0][lane] += own[lane] * other[lane]; }
-        }
-    }
-}
-
-lanes! {
     /// One Adam step (D. P. Kingma, J. Ba, 2015, algorithm 1) with decays (β₁, β₂) and (rate over 1 − β₁ᵗ,
     /// 1 over 1 − β₂ᵗ, ε).
     fn adam(values: &mut [f32], gradient: &[f32], first: &mut [f32], second: &mut [f32], decay: (f32, f32), step: (f32, f32, f32)) {

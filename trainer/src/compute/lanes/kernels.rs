@@ -18,6 +18,8 @@ pub(super) struct Tap {
 
 /// Most vectors that one tile computes for each row.
 const MOST_COLUMNS: usize = 8;
+/// Most taps of [`Kernels::dots`].
+pub(super) const MOST_TAPS: usize = 5;
 /// Most rows of one tile.
 pub(super) const MOST_ROWS: usize = 6;
 
@@ -214,6 +216,120 @@ macro_rules! family {
                     }
                 }
                 *kept = sums;
+            }
+
+            /// # Safety
+            /// As [`Kernels::run`] for COLUMNS vectors; the CPU has the features.
+            #[inline(always)]
+            unsafe fn columns<const COLUMNS: usize>(
+                taps: &[(isize, f32)],
+                (from, step_in): (*const f32, isize),
+                (to, step_out): (*mut f32, isize),
+                bias: Option<f32>,
+            ) {
+                for part in (0..LANES).step_by(WIDTH) {
+                    let (from, to) = (from.wrapping_add(part), to.wrapping_add(part));
+                    // SAFETY: by this function's contract
+                    unsafe {
+                        let mut sums = [$set(bias.unwrap_or(0.0)); COLUMNS];
+                        if bias.is_none() {
+                            for column in 0..COLUMNS {
+                                sums[column] = $load(to.wrapping_offset(step_out * column as isize));
+                            }
+                        }
+                        for (offset, factor) in taps {
+                            let (from, factor) = (from.wrapping_offset(*offset), $set(*factor));
+                            for column in 0..COLUMNS {
+                                let vector = $load(from.wrapping_offset(step_in * column as isize));
+                                sums[column] = $fma(factor, vector, sums[column]);
+                            }
+                        }
+                        for column in 0..COLUMNS {
+                            $store(to.wrapping_offset(step_out * column as isize), sums[column]);
+                        }
+                    }
+                }
+            }
+
+            /// # Safety
+            /// As [`Kernels::run`]; the CPU has the features.
+            $(#[$feature])?
+            pub(super) unsafe fn run(
+                taps: &[(isize, f32)],
+                (from, step_in): (*const f32, isize),
+                (to, step_out): (*mut f32, isize),
+                count: usize,
+                bias: Option<f32>,
+            ) {
+                let mut at = 0;
+                while at < count {
+                    let from = (from.wrapping_offset(step_in * at as isize), step_in);
+                    let to = (to.wrapping_offset(step_out * at as isize), step_out);
+                    // SAFETY: by this function's contract
+                    unsafe {
+                        at += match count - at {
+                            8.. => {
+                                columns::<8>(taps, from, to, bias);
+                                8
+                            }
+                            4.. => {
+                                columns::<4>(taps, from, to, bias);
+                                4
+                            }
+                            2.. => {
+                                columns::<2>(taps, from, to, bias);
+                                2
+                            }
+                            _ => {
+                                columns::<1>(taps, from, to, bias);
+                                1
+                            }
+                        };
+                    }
+                }
+            }
+
+            /// # Safety
+            /// As [`Kernels::dots`] for TAPS taps; the CPU has the features.
+            $(#[$feature])?
+            pub(super) unsafe fn dots<const TAPS: usize>(
+                (left, right, step): (*const f32, *const f32, isize),
+                count: usize,
+                sums: &mut [[f32; LANES]],
+            ) {
+                for part in (0..LANES).step_by(WIDTH) {
+                    let (left, right) = (left.wrapping_add(part), right.wrapping_add(part));
+                    // SAFETY: by this function's contract; `sums` has LANES values of each tap
+                    unsafe {
+                        // two sets, so that sums do not wait for each other
+                        let mut even = [$zero(); TAPS];
+                        let mut odd = [$zero(); TAPS];
+                        for tap in 0..TAPS {
+                            even[tap] = $load(sums[tap].as_ptr().add(part));
+                        }
+                        for pair in 0..count / 2 {
+                            let left = left.add(2 * pair * LANES);
+                            let right = right.wrapping_offset(step * 2 * pair as isize);
+                            let (first, second) = ($load(left), $load(left.add(LANES)));
+                            for tap in 0..TAPS {
+                                let right = right.wrapping_add(tap * LANES);
+                                even[tap] = $fma(first, $load(right), even[tap]);
+                                odd[tap] = $fma(second, $load(right.wrapping_offset(step)), odd[tap]);
+                            }
+                        }
+                        if count % 2 == 1 {
+                            let left = $load(left.add((count - 1) * LANES));
+                            let right = right.wrapping_offset(step * (count - 1) as isize);
+                            for tap in 0..TAPS {
+                                even[tap] = $fma(left, $load(right.wrapping_add(tap * LANES)), even[tap]);
+                            }
+                        }
+                        for tap in 0..TAPS {
+                            let both = $fma($set(1.0), odd[tap], even[tap]);
+                            $store(sums[tap].as_mut_ptr().add(part), both);
+                        }
+                    }
+                }
             }
 
             /// # Safety
@@ -503,6 +619,66 @@ impl Kernels {
                 (Self::Portable, false) => portable::sum::<6, 1>(taps, weights, bias, from, columns, output),
                 (Self::Portable, true) => portable::sum::<3, 2>(taps, weights, bias, from, columns, output),
             }
+        }
+    }
+
+    /// For `count` vectors, `step_in` and `step_out` values apart:
+    /// output = (bias, or what is there) + Σ_tap factor · input[offset].
+    ///
+    /// # Safety
+    /// Every such place lies inside what the pointers point to, and no other thread uses the outputs.
+    pub(super) unsafe fn run(
+        self,
+        taps: &[(isize, f32)],
+        input: (*const f32, isize),
+        output: (*mut f32, isize),
+        count: usize,
+        bias: Option<f32>,
+    ) {
+        // SAFETY: by this function's contract; `available` found the features
+        unsafe {
+            match self {
+                #[cfg(target_arch = "x86_64")]
+                Self::Wide => wide::run(taps, input, output, count, bias),
+                #[cfg(target_arch = "x86_64")]
+                Self::Narrow => narrow::run(taps, input, output, count, bias),
+                Self::Portable => portable::run(taps, input, output, count, bias),
+            }
+        }
+    }
+
+    /// sums[tap] += Σ left vector i · right vector (i · step + tap), lane by lane, for `count` vectors i; 1 to
+    /// [`MOST_TAPS`] taps, `step` in values.
+    ///
+    /// # Safety
+    /// Every such place lies inside what the pointers point to.
+    pub(super) unsafe fn dots(
+        self,
+        operands: (*const f32, *const f32, isize),
+        count: usize,
+        sums: &mut [[f32; LANES]],
+    ) {
+        macro_rules! of {
+            ($taps:literal) => {
+                // SAFETY: by this function's contract; `available` found the features
+                unsafe {
+                    match self {
+                        #[cfg(target_arch = "x86_64")]
+                        Self::Wide => wide::dots::<$taps>(operands, count, sums),
+                        #[cfg(target_arch = "x86_64")]
+                        Self::Narrow => narrow::dots::<$taps>(operands, count, sums),
+                        Self::Portable => portable::dots::<$taps>(operands, count, sums),
+                    }
+                }
+            };
+        }
+        match sums.len() {
+            1 => of!(1),
+            2 => of!(2),
+            3 => of!(3),
+            4 => of!(4),
+            MOST_TAPS => of!(5),
+            other => panic!("{other} taps"),
         }
     }
 
