@@ -176,13 +176,22 @@ macro_rules! family {
                 }
             }
 
+            type Add = unsafe fn(
+                &mut [[$vector; 4]; LEFT],
+                *const f32,
+                usize,
+                [*const f32; 4],
+                [isize; 4],
+                &[(usize, isize)],
+            );
+
             /// Adds the products at all places, for columns FIRST to END. With RUN, the four columns follow each other:
             /// one pointer leads to them.
             ///
             /// # Safety
             /// As [`Kernels::products`] for LEFT rows; the CPU has the features.
-            #[inline(never)]
             $(#[$feature])?
+            #[inline(never)]
             unsafe fn add<const RUN: bool, const FIRST: usize, const END: usize>(
                 kept: &mut [[$vector; 4]; LEFT],
                 left: *const f32,
@@ -349,22 +358,17 @@ macro_rules! family {
                     // a column outside reads the same zeros at every place
                     let moves = inside.map(|inside| if inside { -1 } else { 0 });
                     let run = [right.wrapping_add(columns[0]); 4];
+                    // called through a pointer: where the four loops become one function, their sums share registers
+                    // so badly that the fastest moves most of them at every place
+                    let (add, columns): (Add, _) = match inside {
+                        [true, true, true, true] if follow => (add::<true, 0, 4>, run),
+                        // at the edges of a picture that has one zero around it
+                        [false, true, true, true] if follow => (add::<true, 1, 4>, run),
+                        [true, true, true, false] if follow => (add::<true, 0, 3>, run),
+                        _ => (add::<false, 0, 4>, base),
+                    };
                     // SAFETY: by this function's contract
-                    unsafe {
-                        match inside {
-                            [true, true, true, true] if follow => {
-                                add::<true, 0, 4>(&mut sums, left, row_stride, run, moves, places);
-                            }
-                            // at the edges of a picture that has one zero around it
-                            [false, true, true, true] if follow => {
-                                add::<true, 1, 4>(&mut sums, left, row_stride, run, moves, places);
-                            }
-                            [true, true, true, false] if follow => {
-                                add::<true, 0, 3>(&mut sums, left, row_stride, run, moves, places);
-                            }
-                            _ => add::<false, 0, 4>(&mut sums, left, row_stride, base, moves, places),
-                        }
-                    }
+                    unsafe { add(&mut sums, left, row_stride, columns, moves, places) };
                 }
                 let mut out = [[0f32; 4]; MOST_ROWS];
                 for row in 0..LEFT {
