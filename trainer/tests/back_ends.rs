@@ -356,7 +356,7 @@ fn a_quantised_network_is_tuned_alike() {
     let score = |tune: usize, device: Option<&Candle>| {
         let settings = Settings { tune, ..settings.clone() };
         let quantized = quantize(&graph, &inputs(1), measure, &settings, device, &|_| ()).unwrap();
-        measure.score(&[exact.clone()], &quantized.simulate(&inputs(1)).unwrap())
+        measure.score(std::slice::from_ref(&exact), &quantized.simulate(&inputs(1)).unwrap())
     };
     let (before, ours, theirs) = (score(0, None), score(200, None), score(200, Some(&candle())));
     assert!(ours > before + 0.05 && theirs > before + 0.05, "{before} {ours} {theirs}");

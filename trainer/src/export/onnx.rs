@@ -68,6 +68,10 @@ pub(crate) fn write_op(builder: &mut Builder, graph: &Graph, node: &Node, inputs
                         std::iter::once(input).chain(held.iter().map(String::as_str)).collect();
                     builder.node("BatchNormalization", &inputs, vec![epsilon], output);
                 }
+                Over::Groups(groups) if groups == channels && matches!(shape, Shape::Image(..)) => {
+                    let inputs = [input, &held[0], &held[1]];
+                    builder.node("InstanceNormalization", &inputs, vec![epsilon], output);
+                }
                 Over::Groups(groups) => {
                     // each group is one channel of as many pixels; then each channel has its own factor
                     let flat = builder.int64s(&own("groups"), &[0, *groups as i64, -1]);
@@ -130,7 +134,7 @@ pub(crate) fn write_op(builder: &mut Builder, graph: &Graph, node: &Node, inputs
             let mut scale = inputs[1].to_string();
             if graph.values[node.inputs[1]].shape.dims().len() != shape.dims().len() {
                 let dims = builder.int64s(&own("dims"), &[0, channels, 1, 1]);
-                scale = builder.node("Reshape", &[&scale, &dims], vec![], &own("scale"));
+                scale = builder.node("Reshape", &[&scale, &dims], vec![], &own("factors"));
             }
             builder.node("Mul", &[input, &scale], vec![], output);
         }
