@@ -26,5 +26,6 @@ pub mod quantize;
 pub mod train;
 
 mod error;
+mod plot;
 
 pub use error::{Error, Result};

@@ -3,9 +3,10 @@
 use edgegen_runtime::generate::Latents;
 use edgegen_runtime::model::{Metadata, Model, OpenOptions, Precision, Range};
 use edgegen_trainer::compute::{Backend, Lanes, Network};
-use edgegen_trainer::export::{TOLERANCE, onnx};
+use edgegen_trainer::export::TOLERANCE;
 use edgegen_trainer::graph::chain::Builder;
 use edgegen_trainer::graph::import::{self, Ports};
+use edgegen_trainer::graph::onnx;
 use edgegen_trainer::graph::prepare::Form;
 use edgegen_trainer::graph::{
     Activation, Graph, Heads, Interpolation, Op, Over, Padding, Shape, Shuffle, Window,

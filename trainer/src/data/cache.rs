@@ -258,9 +258,7 @@ impl<'a> Rows<'a> {
                 let file = file.into_inner().map_err(|e| failed(e.into_error()))?;
                 file.as_file().sync_all().map_err(failed)?;
                 let key = self.place.map_or("", |(_, key)| key);
-                let hash: String =
-                    self.name.finalize()[..8].iter().map(|byte| format!("{byte:02x}")).collect();
-                let name = format!("{}{hash}.rows", rows_prefix(key));
+                let name = format!("{}{}.rows", rows_prefix(key), &super::hex(self.name)[..16]);
                 (name.clone(), file.persist(folder.join(name)).map_err(|e| failed(e.error))?)
             }
             RowsFile::Unnamed(file) => {

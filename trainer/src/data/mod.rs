@@ -174,7 +174,7 @@ impl Dataset {
     pub fn sha256(&self) -> String {
         let mut hash = Sha256::new();
         [&self.train, &self.validation, &self.test].into_iter().for_each(|part| part.hash_into(&mut hash));
-        hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+        hex(hash)
     }
 
     /// One picture as the runtime's programs would show it.
@@ -237,4 +237,9 @@ pub fn binarize(values: &mut [f32], stream: &mut Stream) {
 /// Adds normal noise of this deviation and keeps values in [0, 1].
 pub fn add_noise(values: &mut [f32], deviation: f32, stream: &mut Stream) {
     values.iter_mut().for_each(|value| *value = (*value + deviation * stream.normal()).clamp(0.0, 1.0));
+}
+
+/// A finished SHA-256, hex.
+pub(crate) fn hex(hash: Sha256) -> String {
+    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -17,6 +17,7 @@ use sha2::{Digest, Sha256};
 use super::distance::Moments;
 use super::features::{Extractor, Features, Rows};
 use crate::Result;
+use crate::data::hex;
 
 /// Metadata keys.
 const KEY: &str = "edgegen.key";
@@ -49,7 +50,7 @@ pub fn pictures_sha256(shape: ImageShape, pictures: &dyn Rows) -> String {
         hash.update((side as u64).to_le_bytes());
     }
     (0..pictures.count()).for_each(|index| hash.update(pictures.picture(index)));
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(hash)
 }
 
 /// The folder that caches lie in unless the user says otherwise: `edgegen` in `$XDG_CACHE_HOME`, or else in
@@ -100,7 +101,7 @@ pub fn reference(
 fn sum(tensors: [&[u8]; 3]) -> String {
     let mut hash = Sha256::new();
     tensors.iter().for_each(|bytes| hash.update(bytes));
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(hash)
 }
 
 fn write(path: &Path, key: &str, reference: &Reference) -> std::result::Result<(), String> {

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use edgegen_runtime::model::{ImageShape, Range};
 
-use crate::quantize::quality::{Ratios, psnr, ssim};
+use super::quality::{Ratios, psnr, ssim};
 
 /// Pictures in [0, 1] against the clean ones.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]

@@ -12,6 +12,7 @@ pub mod features;
 pub mod modes;
 pub mod neighbours;
 mod pairs;
+pub mod quality;
 pub mod report;
 pub mod samples;
 

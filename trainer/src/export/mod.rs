@@ -1,9 +1,7 @@
 //! Journey two: checkpoint → graph → ONNX → compared with the trainer's own through the runtime →
 //! model folder (`model.json`, `PART.PRECISION.onnx`, card, a picture of samples).
 
-pub(crate) mod builder;
 mod card;
-pub mod onnx;
 pub mod precisions;
 mod verify;
 
@@ -27,7 +25,7 @@ use crate::data::Dataset;
 use crate::evaluate::bound::BoundKind;
 use crate::evaluate::{HeldOut, Seen, verdicts};
 use crate::graph::prepare::Form;
-use crate::graph::{Heads, Shape};
+use crate::graph::{Heads, Shape, onnx};
 use crate::train::init::{CLASSES_KEY, WEIGHTS};
 use crate::train::trained::{Trained, TrainedRun, Which};
 use crate::{Error, Result};

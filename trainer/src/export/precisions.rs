@@ -11,14 +11,14 @@ use rayon::prelude::*;
 use serde_json::{Map, Value, json};
 use tract_onnx::pb::ModelProto;
 
-use super::{PRODUCER, onnx};
+use super::PRODUCER;
 use crate::compute::candle::Candle;
 use crate::data::{self, Dataset};
+use crate::evaluate::quality::{Measure, Ratios, psnr, sqnr, ssim};
 use crate::evaluate::{Seen, spread};
 use crate::graph::import::{self, Ports};
 use crate::graph::prepare::Form;
-use crate::graph::{Graph, Shape};
-use crate::quantize::quality::{Measure, Ratios, psnr, sqnr, ssim};
+use crate::graph::{Graph, Shape, onnx};
 use crate::quantize::report::Report;
 use crate::quantize::{self, Inputs, Settings};
 use crate::{Error, Result};

@@ -15,6 +15,7 @@ mod foreign;
 pub mod geometry;
 mod heads;
 pub mod import;
+pub mod onnx;
 pub mod op;
 pub(crate) mod port;
 pub mod prepare;

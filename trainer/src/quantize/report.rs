@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 use edgegen_runtime::files::write_atomically;
 use serde::{Deserialize, Serialize};
 
-use super::quality::{Measure, sqnr};
 use super::simulate::{Inputs, Simulation};
 use super::{Encoding, Quantized, Settings};
+use crate::evaluate::quality::{self, Measure, sqnr};
 use crate::graph::Graph;
-use crate::train::pictures::{self, Group};
+use crate::plot::{Group, write_bars};
 use crate::{Error, Result};
 
 /// Inputs that sensitivities are found on.
@@ -87,7 +87,7 @@ impl Report {
             serde_json::to_string_pretty(self).map_err(|e| Error::Export(format!("the report: {e}")))?;
         write_atomically(&named(".json"), |out| writeln!(out, "{text}"))?;
         let title = format!("Signal to quantisation noise by layer; {} of the network; dB", self.measure);
-        pictures::write_bars(&self.groups(), &title, MOST_DECIBELS, &named(".png"))
+        write_bars(&self.groups(), &title, MOST_DECIBELS, &named(".png"))
     }
 
     fn groups(&self) -> Vec<Group> {
@@ -213,7 +213,7 @@ impl Quantized {
                 weight_sqnr: sqnr(node.weight(), held.weight()),
                 sqnr: sqnr(&exact_rows[value], &found_rows[value]),
                 sensitivity: if float {
-                    super::quality::EQUAL
+                    quality::EQUAL
                 } else {
                     self.alone(index, &inputs, measure, &expected)?
                 },

@@ -9,13 +9,13 @@
 use edgegen_runtime::random::{Purpose, Stream};
 
 use super::layer::{IntegerLayer, integer_bias};
-use super::quality::Measure;
 use super::simulate::{Inputs, Simulation};
 use super::{Quantized, input_scale, matrix, put};
 use crate::Result;
 use crate::compute::adam::AdamConfig;
 use crate::compute::network::{backward_on, run_on};
 use crate::compute::{Backend, Gradients, Hooks, Lanes};
+use crate::evaluate::quality::Measure;
 use crate::graph::{Graph, ValueId};
 
 /// Inputs of a step.

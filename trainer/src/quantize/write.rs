@@ -11,8 +11,8 @@ use edgegen_runtime::model::Precision;
 use super::calibrate::Encoding;
 use super::layer::IntegerLayer;
 use super::{Format, Quantized, class_level};
-use crate::export::builder::{Builder, int, window_of};
-use crate::export::onnx::write_op;
+use crate::graph::onnx::builder::{Builder, int, window_of};
+use crate::graph::onnx::write_op;
 use crate::graph::{Graph, Node, Op, Shape, ValueId};
 
 impl Quantized {

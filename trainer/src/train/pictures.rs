@@ -4,15 +4,15 @@
 use std::path::Path;
 
 use edgegen_runtime::generate::{Frame, Latents, to_pixels};
-use edgegen_runtime::model::{ImageShape, PixelFormat, Range};
+use edgegen_runtime::model::{ImageShape, Range};
 use edgegen_runtime::pictures::{grid, write_png};
 use plotters::prelude::*;
-use plotters::style::{FontStyle, register_font};
 
 use super::metrics::Report;
+use crate::Result;
 use crate::compute::{Backend, Lanes, Network};
 use crate::data::pixel_format;
-use crate::{Error, Result};
+use crate::plot::plot;
 
 /// Pictures that are drawn at once.
 const BATCH: usize = 256;
@@ -175,70 +175,12 @@ impl Panel {
 /// Draws panels of curves over all reports, one below the other.
 ///
 /// # Errors
-/// [`Error::Run`] if the drawing fails, or the file system's.
+/// [`crate::Error::Run`] if the drawing fails, or the file system's.
 pub fn write_curves(reports: &[Report], panels: &[Panel], path: &Path) -> Result<()> {
     plot(path, (900, 350 * panels.len().max(1) as u32), |area| {
         let areas = area.split_evenly((panels.len().max(1), 1));
         areas.iter().zip(panels).try_for_each(|(area, panel)| draw_panel(area, panel, reports))
     })
-}
-
-/// Figures in a group: the group's name, and each figure's with its value.
-pub type Group = (String, Vec<(&'static str, f64)>);
-
-/// Draws a row of bars for each group, with `title` above and the values beside them; bars end at `most`.
-///
-/// # Errors
-/// [`Error::Run`] if the drawing fails, or the file system's.
-pub fn write_bars(groups: &[Group], title: &str, most: f64, path: &Path) -> Result<()> {
-    const COLORS: [RGBColor; 3] = [BLUE, GREEN, RED];
-    const ROW: i32 = 20;
-    const LEFT: i32 = 440;
-    const WIDTH: i32 = 400;
-    let rows: i32 = groups.iter().map(|(_, figures)| figures.len() as i32 + 1).sum();
-    plot(path, (LEFT as u32 + WIDTH as u32 + 90, (rows * ROW + 60) as u32), |area| {
-        let text = |size: u32| ("sans-serif", size).into_font();
-        area.draw(&Text::new(title.to_string(), (10, 10), text(22)))?;
-        let mut top = 50;
-        for (name, figures) in groups {
-            for (index, (figure, value)) in figures.iter().enumerate() {
-                let color = COLORS[index % COLORS.len()];
-                if index == 0 {
-                    area.draw(&Text::new(name.clone(), (10, top + 3), text(16)))?;
-                }
-                area.draw(&Text::new((*figure).to_string(), (220, top + 3), text(14)))?;
-                let length = (value.clamp(0.0, most) / most * f64::from(WIDTH)) as i32;
-                let corners = [(LEFT, top + 3), (LEFT + length, top + ROW - 3)];
-                area.draw(&Rectangle::new(corners, color.mix(0.7).filled()))?;
-                area.draw(&Text::new(format!("{value:.1}"), (LEFT + length + 6, top + 3), text(14)))?;
-                top += ROW;
-            }
-            top += ROW;
-        }
-        Ok(())
-    })
-}
-
-type PlotArea<'a> = DrawingArea<BitMapBackend<'a>, plotters::coord::Shift>;
-type PlotError<'a> = DrawingAreaErrorKind<<BitMapBackend<'a> as DrawingBackend>::ErrorType>;
-
-/// Writes what `draw` draws on white, as PNG of `size` (width, height).
-fn plot(
-    path: &Path,
-    size: (u32, u32),
-    draw: impl for<'a> FnOnce(&PlotArea<'a>) -> std::result::Result<(), PlotError<'a>>,
-) -> Result<()> {
-    let failed = |problem: String| Error::run(path, problem);
-    register_font("sans-serif", FontStyle::Normal, epaint_default_fonts::UBUNTU_LIGHT)
-        .map_err(|_| failed("the font cannot be read".into()))?;
-    let mut pixels = vec![0u8; (size.0 * size.1 * 3) as usize];
-    {
-        let area = BitMapBackend::with_buffer(&mut pixels, size).into_drawing_area();
-        let drawn = area.fill(&WHITE).and_then(|()| draw(&area)).and_then(|()| area.present());
-        drawn.map_err(|e| failed(e.to_string()))?;
-    }
-    let (width, height) = (size.0 as usize, size.1 as usize);
-    Ok(write_png(&Frame { width, height, format: PixelFormat::Rgb8, pixels }, path)?)
 }
 
 fn draw_panel<B: DrawingBackend>(

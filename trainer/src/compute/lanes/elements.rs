@@ -185,18 +185,29 @@ lanes! {
 }
 
 lanes! {
-    /// Σ x·l − ln(1 + e^l): the log-probability in nats of pixels x under Bernoulli logits l.
-    fn bernoulli(logits: &[f32], pixels: &[f32]) -> f32 {
-        const WIDTH: usize = 16;
-        let term = |l: f32, x: f32| x * l - l.max(0.0) - log1p_of_unit(exp_of_negative(-l.abs()));
-        let mut sums = [0f32; WIDTH];
-        let (l, l_rest) = logits.as_chunks::<WIDTH>();
-        let (x, x_rest) = pixels.as_chunks::<WIDTH>();
-        for (l, x) in l.iter().zip(x) {
-            for lane in 0..WIDTH { sums[lane] += term(l[lane], x[lane]); }
+    /// Σ x·l − ln(1 + e^l), lane by lane: the log-probability in nats of pixels x under Bernoulli logits l.
+    fn bernoulli(logits: &[f32], pixels: &[f32]) -> [f32; LANES] {
+        let mut sums = [0f32; LANES];
+        let pixels = pixels.as_chunks::<LANES>().0;
+        for (l, x) in logits.as_chunks::<LANES>().0.iter().zip(pixels) {
+            for lane in 0..LANES {
+                let (l, x) = (l[lane], x[lane]);
+                sums[lane] += x * l - l.max(0.0) - log1p_of_unit(exp_of_negative(-l.abs()));
+            }
         }
-        let rest: f32 = l_rest.iter().zip(x_rest).map(|(l, x)| term(*l, *x)).sum();
-        sums.iter().sum::<f32>() + rest
+        sums
+    }
+}
+
+lanes! {
+    /// Σ (values − others)², lane by lane.
+    fn square_distances(values: &[f32], others: &[f32]) -> [f32; LANES] {
+        let mut sums = [0f32; LANES];
+        let others = others.as_chunks::<LANES>().0;
+        for (value, other) in values.as_chunks::<LANES>().0.iter().zip(others) {
+            for lane in 0..LANES { let d = value[lane] - other[lane]; sums[lane] += d * d; }
+        }
+        sums
     }
 }
 
@@ -375,7 +386,7 @@ mod tests {
         let mut one = [f32::NAN];
         tanh(&mut one);
         assert!(one[0].is_nan());
-        assert!(bernoulli(&[f32::NAN], &[1.0]).is_nan());
+        assert!(bernoulli(&[f32::NAN; LANES], &[1.0; LANES])[3].is_nan());
     }
 
     #[test]
@@ -392,7 +403,7 @@ mod tests {
             let mut one = [x];
             tanh(&mut one);
             close(one[0], wide.tanh());
-            close(bernoulli(&[x], &[0.25]), 0.25 * wide - wide.exp().ln_1p());
+            close(bernoulli(&[x; LANES], &[0.25; LANES])[5], 0.25 * wide - wide.exp().ln_1p());
         }
     }
 }

@@ -4,25 +4,36 @@ use std::f64::consts::TAU;
 
 use rayon::prelude::*;
 
-use super::batch::Batch;
+use super::batch::{Batch, LANES};
 use super::{PIECE, elements};
 use crate::compute::Density;
 
 /// Bernoulli: Σ over values of x·l − ln(1 + e^l) of logits l and values x in [0, 1]; values between 0 and 1 give the
 /// usual cross-entropy, and only for 0 and 1 is it a log-probability. Gaussian: Σ over values of ln N(x; mean, sigma²).
 pub(super) fn log_density(density: Density, output: &Batch, target: &Batch) -> Vec<f32> {
+    /// Values that are summed in f32.
+    const TOGETHER: usize = 256 * LANES;
     let values = output.shape.values();
-    let (output, target) = (output.to_rows(), target.to_rows());
-    let rows = output.par_chunks(values).zip(target.par_chunks(values));
+    let sums = |sum: fn(&[f32], &[f32]) -> [f32; LANES]| -> Vec<f64> {
+        let groups = output.values.par_chunks(values * LANES).zip(target.values.par_chunks(values * LANES));
+        let of_group = |(output, target): (&[f32], &[f32])| {
+            let mut sums = [0f64; LANES];
+            for (output, target) in output.chunks(TOGETHER).zip(target.chunks(TOGETHER)) {
+                let part = sum(output, target);
+                sums.iter_mut().zip(part).for_each(|(sum, part)| *sum += f64::from(part));
+            }
+            sums
+        };
+        let mut all: Vec<f64> = groups.flat_map_iter(of_group).collect();
+        all.truncate(output.count);
+        all
+    };
     match density {
-        Density::Bernoulli => rows.map(|(l, x)| elements::bernoulli(l, x)).collect(),
+        Density::Bernoulli => sums(elements::bernoulli).into_iter().map(|sum| sum as f32).collect(),
         Density::Gaussian(sigma) => {
             let constant = -0.5 * values as f64 * (TAU * sigma * sigma).ln();
-            let of_picture = |(mean, pixels): (&[f32], &[f32])| {
-                let squares: f64 = mean.iter().zip(pixels).map(|(m, x)| f64::from(m - x).powi(2)).sum();
-                (constant - 0.5 * squares / (sigma * sigma)) as f32
-            };
-            rows.map(of_picture).collect()
+            let of_picture = |squares: f64| (constant - 0.5 * squares / (sigma * sigma)) as f32;
+            sums(elements::square_distances).into_iter().map(of_picture).collect()
         }
     }
 }

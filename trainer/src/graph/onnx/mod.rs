@@ -4,13 +4,15 @@
 //! transposed on the way. In a file of 16 bits every constant is stored as FLOAT16 behind a Cast: it is computed in
 //! float32, takes float32 and gives float32.
 
+pub(crate) mod builder;
+
 use edgegen_runtime::model::Precision;
 
 use tract_onnx::pb::AttributeProto;
 
-use super::builder::{Builder, float, int, ints, string, window, window_of};
-use crate::graph::{Graph, Interpolation, Node, Op, Over, Padding, Shape, Window};
+use super::{Graph, Interpolation, Node, Op, Over, Padding, Shape, Window};
 use crate::{Error, Result};
+use builder::{Builder, float, int, ints, string, window, window_of};
 
 /// Largest value of FLOAT16.
 const LARGEST_HALF: f32 = 65_504.0;
