@@ -69,7 +69,7 @@ class Run:
         if kind == "Transpose":
             return x.permute(*own["perm"])
         plain = {
-            "Relu": torch.relu, "Sigmoid": torch.sigmoid, "Identity": lambda x: x, "Dropout": lambda x, *_: x,
+            "Relu": torch.relu, "HardSwish": F.hardswish, "HardSigmoid": F.hardsigmoid, "Sigmoid": torch.sigmoid, "Identity": lambda x: x, "Dropout": lambda x, *_: x,
             "Add": torch.add, "Sub": torch.sub, "Mul": torch.mul, "Div": torch.div,
             "Concat": lambda *all: torch.cat(all, own["axis"]), "Flatten": lambda x: x.flatten(own.get("axis", 1)),
             "Gemm": lambda x, w, b: F.linear(x, w, b), "Reshape": lambda x, s: x.reshape([int(v) for v in s]),
@@ -157,7 +157,8 @@ def main():
     arguments = parser.parse_args()
     models = torchvision.models
     for name, network in {
-        "mobilenet_v2": models.mobilenet_v2, "resnet18": models.resnet18, "vgg11": lambda: models.vgg11().features, "squeezenet": models.squeezenet1_1,
+        "mobilenet_v2": models.mobilenet_v2, "mobilenet_v3_small": models.mobilenet_v3_small,
+        "resnet18": models.resnet18, "vgg11": lambda: models.vgg11().features, "squeezenet": models.squeezenet1_1,
     }.items():
         save(arguments.folder, name, exported(network))
     save(arguments.folder, "converted", converted(), channels_last=True)

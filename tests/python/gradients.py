@@ -67,13 +67,13 @@ def norm(chance):
 
 def activation(chance):
     functions = {
-        "relu": F.relu, "leaky-relu": lambda x: F.leaky_relu(x, 0.2), "relu6": lambda x: F.relu6(4 * x - x * 3),
+        "relu": F.relu, "leaky-relu": lambda x: F.leaky_relu(x, 0.2), "relu6": F.relu6,
         "tanh": torch.tanh, "sigmoid": torch.sigmoid, "silu": F.silu, "softplus": F.softplus,
+        "hard-sigmoid": F.hardsigmoid, "hard-swish": F.hardswish,
     }
     name = chance.choice(list(functions))
     shape = (chance.randint(1, 9), chance.randint(1, 65), chance.randint(1, 65))
-    run = functions[name] if name != "relu6" else F.relu6
-    return {"op": "activation", "name": name}, shape, [], run
+    return {"op": "activation", "name": name}, shape, [], functions[name]
 
 
 def pool(chance):
@@ -133,7 +133,8 @@ def main():
     for index in range(arguments.cases):
         op, shape, parameters, run = KINDS[index % len(KINDS)](chance)
         count = chance.choice([1, 3, 16, 17])
-        x = torch.randn(count, *shape).float().double().requires_grad_()
+        scale = 4 if op["op"] == "activation" else 1  # beyond 6
+        x = (scale * torch.randn(count, *shape)).float().double().requires_grad_()
         parameters = [p.float().double().requires_grad_() for p in parameters]
         y = run(x, *parameters)
         seed = torch.randn(y.shape).float().double()

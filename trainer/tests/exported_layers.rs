@@ -87,6 +87,8 @@ fn every_operator_means_the_same_in_onnx() {
         ("relu6", Op::Activation(Activation::Relu6)),
         ("silu", Op::Activation(Activation::Silu)),
         ("softplus", Op::Activation(Activation::Softplus)),
+        ("hard sigmoid", Op::Activation(Activation::HardSigmoid)),
+        ("hard swish", Op::Activation(Activation::HardSwish)),
         ("average pool", Op::AveragePool { window: window(2, 2, Padding::Zeros(0)), counts_padding: false }),
         (
             "average pool, zeros count",

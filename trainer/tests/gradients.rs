@@ -233,6 +233,8 @@ fn norms_and_activations() {
         Activation::Sigmoid,
         Activation::Silu,
         Activation::Softplus,
+        Activation::HardSigmoid,
+        Activation::HardSwish,
     ] {
         check(&format!("{activation:?}"), image, vec![Op::conv(6, 8, 3, 1, 1), Op::Activation(activation)]);
     }

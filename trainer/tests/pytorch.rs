@@ -103,6 +103,8 @@ fn layer(case: &Value, shape: Shape) -> Graph<()> {
             "sigmoid" => Activation::Sigmoid,
             "silu" => Activation::Silu,
             "softplus" => Activation::Softplus,
+            "hard-sigmoid" => Activation::HardSigmoid,
+            "hard-swish" => Activation::HardSwish,
             other => panic!("{other}"),
         }),
         "pool" => match text("kind").as_str() {
@@ -221,7 +223,7 @@ fn feature_networks_agree_with_pytorch() {
     if python("feature_networks.py", &arguments).is_none() {
         return;
     }
-    let names = ["mobilenet_v2", "resnet18", "vgg11", "squeezenet", "converted"];
+    let names = ["mobilenet_v2", "mobilenet_v3_small", "resnet18", "vgg11", "squeezenet", "converted"];
     for name in names.into_iter().chain(eval.map(|_| "eval")) {
         check_network(&Lanes, name, folder.path());
         if name != "vgg11" {

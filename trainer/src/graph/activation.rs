@@ -20,6 +20,10 @@ pub enum Activation {
     Silu,
     /// ln(1 + e^x).
     Softplus,
+    /// min(max(x / 6 + ½, 0), 1) (A. Howard et al., 2019).
+    HardSigmoid,
+    /// x · min(max(x / 6 + ½, 0), 1) (A. Howard et al., 2019).
+    HardSwish,
 }
 
 impl Activation {
@@ -33,6 +37,8 @@ impl Activation {
             Self::Sigmoid => "Sigmoid",
             Self::Silu => "Silu",
             Self::Softplus => "Softplus",
+            Self::HardSigmoid => "HardSigmoid",
+            Self::HardSwish => "HardSwish",
         }
     }
 
@@ -43,11 +49,11 @@ impl Activation {
 
     /// Whether its slope follows from its result; of the others the input has to be kept.
     pub fn slope_of_result(self) -> bool {
-        self != Self::Silu
+        !matches!(self, Self::Silu | Self::HardSwish)
     }
 
     /// Whether it halves the variance of a symmetric input, as He et al. 2015 assume.
     pub fn rectifies(self) -> bool {
-        matches!(self, Self::Relu | Self::LeakyRelu(_) | Self::Relu6 | Self::Silu)
+        matches!(self, Self::Relu | Self::LeakyRelu(_) | Self::Relu6 | Self::Silu | Self::HardSwish)
     }
 }

@@ -327,6 +327,10 @@ impl<'a> Reader<'a> {
             "Tanh" => one(Some(Op::Activation(Activation::Tanh))),
             "Sigmoid" => one(Some(Op::Activation(Activation::Sigmoid))),
             "Softplus" => one(Some(Op::Activation(Activation::Softplus))),
+            "HardSwish" => one(Some(Op::Activation(Activation::HardSwish))),
+            "HardSigmoid" if (float(node, "alpha", 0.2) - 1.0 / 6.0).abs() < 1e-4 => {
+                one((float(node, "beta", 0.5) == 0.5).then_some(Op::Activation(Activation::HardSigmoid)))
+            }
             "Flatten" if int(node, "axis", 1) == 1 => one(Some(Op::Reshape(Shape::Vector(shape.values())))),
             "Reshape" | "Squeeze" | "Unsqueeze" => one(self.reshaped(node, shape).map(Op::Reshape)),
             "Gemm" | "MatMul" => with(self.dense(node, shape)),

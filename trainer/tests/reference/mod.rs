@@ -282,6 +282,8 @@ fn function(activation: Activation, x: f64) -> f64 {
         Activation::Tanh => x.tanh(),
         Activation::Sigmoid => sigmoid,
         Activation::Silu => x * sigmoid,
+        Activation::HardSigmoid => (x / 6.0 + 0.5).clamp(0.0, 1.0),
+        Activation::HardSwish => x * (x / 6.0 + 0.5).clamp(0.0, 1.0),
         Activation::Softplus => x.max(0.0) + (-x.abs()).exp().ln_1p(),
     }
 }

@@ -115,6 +115,11 @@ fn softplus(x: &Tensor) -> Result<Tensor> {
     Ok((x.relu()? + (x.abs()?.neg()?.exp()? + 1.0)?.log()?)?)
 }
 
+/// min(max(x / 6 + ½, 0), 1).
+fn hard_sigmoid(x: &Tensor) -> Result<Tensor> {
+    Ok(((x * (1.0 / 6.0))? + 0.5)?.clamp(0f32, 1f32)?)
+}
+
 /// x, or slope · x below zero.
 fn leaky_relu(x: &Tensor, slope: f32) -> Result<Tensor> {
     Ok((x + (x.neg()?.relu()? * f64::from(1.0 - slope))?)?)
@@ -248,6 +253,8 @@ impl Backend for Candle {
             Activation::Sigmoid => sigmoid(&x),
             Activation::Silu => Ok((&x * sigmoid(&x)?)?),
             Activation::Softplus => softplus(&x),
+            Activation::HardSigmoid => hard_sigmoid(&x),
+            Activation::HardSwish => Ok((&x * hard_sigmoid(&x)?)?),
         }
     }
 
@@ -267,6 +274,13 @@ impl Backend for Candle {
                 (&s * (((1.0 - &s)? * at)? + 1.0)?)?
             }
             Activation::Softplus => (1.0 - at.neg()?.exp()?)?,
+            Activation::HardSigmoid => {
+                ((indicator(at.gt(0f32)?)? * indicator(at.lt(1f32)?)?)? * (1.0 / 6.0))?
+            }
+            Activation::HardSwish => {
+                let inside = (indicator(at.ge(-3f32)?)? * indicator(at.le(3f32)?)?)?;
+                ((inside * ((at * (1.0 / 3.0))? + 0.5)?)? + indicator(at.gt(3f32)?)?)?
+            }
         };
         Ok((gradient * slope)?)
     }

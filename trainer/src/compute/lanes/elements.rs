@@ -266,6 +266,34 @@ lanes! {
 }
 
 lanes! {
+    /// values ← min(max(values / 6 + ½, 0), 1).
+    fn hard_sigmoid(values: &mut [f32]) {
+        for value in values { *value = (*value / 6.0 + 0.5).clamp(0.0, 1.0); }
+    }
+}
+
+lanes! {
+    /// gradient ← gradient / 6 where the results lie between 0 and 1, and 0 elsewhere.
+    fn hard_sigmoid_backward(gradient: &mut [f32], results: &[f32]) {
+        for (g, y) in gradient.iter_mut().zip(results) { *g = if *y > 0.0 && *y < 1.0 { *g / 6.0 } else { 0.0 }; }
+    }
+}
+
+lanes! {
+    /// values ← values · min(max(values / 6 + ½, 0), 1).
+    fn hard_swish(values: &mut [f32]) {
+        for value in values { *value *= (*value / 6.0 + 0.5).clamp(0.0, 1.0); }
+    }
+}
+
+lanes! {
+    /// gradient ← gradient · the slope of [`hard_swish`] at the function's inputs.
+    fn hard_swish_backward(gradient: &mut [f32], inputs: &[f32]) {
+        for (g, x) in gradient.iter_mut().zip(inputs) { *g *= if *x > 3.0 { 1.0 } else if *x < -3.0 { 0.0 } else { *x / 3.0 + 0.5 }; }
+    }
+}
+
+lanes! {
     /// Σ of (vectors − centers)², lane by lane.
     fn lane_square_sums(values: &[f32], centers: &[f32; LANES]) -> [f32; LANES] {
         let mut sums = [0f32; LANES];

@@ -157,6 +157,8 @@ impl Backend for Lanes {
             Activation::Sigmoid => elements::sigmoid(values),
             Activation::Silu => elements::silu(values),
             Activation::Softplus => elements::softplus(values),
+            Activation::HardSigmoid => elements::hard_sigmoid(values),
+            Activation::HardSwish => elements::hard_swish(values),
         });
         Ok(x.into())
     }
@@ -171,6 +173,8 @@ impl Backend for Lanes {
             Activation::Sigmoid => elements::sigmoid_backward(gradient, at),
             Activation::Silu => elements::silu_backward(gradient, at),
             Activation::Softplus => elements::softplus_backward(gradient, at),
+            Activation::HardSigmoid => elements::hard_sigmoid_backward(gradient, at),
+            Activation::HardSwish => elements::hard_swish_backward(gradient, at),
         });
         Ok(gradient.into())
     }

@@ -57,6 +57,8 @@ impl Builder {
             Activation::Tanh => ("Tanh", vec![]),
             Activation::Sigmoid => ("Sigmoid", vec![]),
             Activation::Softplus => ("Softplus", vec![]),
+            Activation::HardSigmoid => ("HardSigmoid", vec![float("alpha", 1.0 / 6.0), float("beta", 0.5)]),
+            Activation::HardSwish => ("HardSwish", vec![]),
             Activation::Relu6 => {
                 let ends = [("low", 0.0), ("high", 6.0)];
                 let [low, high] =
