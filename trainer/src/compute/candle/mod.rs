@@ -7,6 +7,8 @@
 
 mod convolution;
 
+use std::path::Path;
+
 use candle_core::{D, DType, Device, Tensor};
 
 use super::axis::Axis;
@@ -64,6 +66,12 @@ impl Candle {
                 "CUDA is not built into this program: build it with --features cuda, or use --device cpu"
                     .into(),
             ));
+        }
+        // without a driver, not even the question whether there is a device can be asked
+        let drivers = ["/proc/driver/nvidia/version", "/dev/nvidiactl", "/dev/nvhost-ctrl", "/dev/dxg"];
+        if cfg!(target_os = "linux") && !drivers.iter().any(|driver| Path::new(driver).exists()) {
+            let problem = "there is no NVIDIA driver on this machine; install one, or use --device cpu";
+            return Err(Error::Config(problem.into()));
         }
         let device = Device::new_cuda(0).map_err(|e| {
             Error::Config(format!("there is no CUDA device to train on ({e}); use --device cpu"))

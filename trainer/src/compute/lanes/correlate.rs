@@ -147,15 +147,17 @@ fn pack(g: &Geometry, role: Role, weights: &[f32], order: &Order, block: usize, 
         if used < block {
             packed.fill(0.0);
         }
+        let places: Vec<(usize, usize)> =
+            (0..area).map(|tap| (order.place(tap, 0), order.taps[tap].1)).collect();
         for input in 0..inputs {
-            for row in 0..used {
-                let output = first + row;
-                let from = match role {
-                    Role::Coarse => output * inputs + input,
-                    Role::Fine => input * outputs + output,
-                };
-                for (tap, weight) in weights[from * area..][..area].iter().enumerate() {
-                    packed[order.place(tap, input) * block + row] = *weight;
+            let from = match role {
+                Role::Coarse => (first * inputs + input, inputs),
+                Role::Fine => (input * outputs + first, 1),
+            };
+            for (tap, (place, step)) in places.iter().enumerate() {
+                let to = &mut packed[(place + input * step) * block..][..used];
+                for (row, weight) in to.iter_mut().enumerate() {
+                    *weight = weights[(from.0 + row * from.1) * area + tap];
                 }
             }
         }
