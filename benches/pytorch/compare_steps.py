@@ -2,7 +2,7 @@
 """Time and memory of a training step in edgegen and in PyTorch, interleaved: both programs stay alive and
 take turns, and which of them begins changes from round to round.
 
-    bash tests/python/setup.sh && .venv/bin/pip install torch
+    bash tests/python/setup.sh torch
     cargo build --release -p edgegen-trainer
     .venv/bin/python benches/pytorch/compare_steps.py --ours target/release/edgegen-train [--out F.json]
 

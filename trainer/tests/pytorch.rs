@@ -29,7 +29,7 @@ fn python(script: &str, arguments: &[&Path]) -> Option<()> {
     let has = |modules: &str| Command::new(&interpreter).args(["-c", modules]).output();
     if !has("import torch, torchvision, safetensors, onnx").is_ok_and(|found| found.status.success()) {
         println!(
-            "SKIPPED: no PyTorch in .venv (tests/python/setup.sh, then .venv/bin/pip install torch torchvision)"
+            "SKIPPED: no PyTorch in .venv; bash tests/python/setup.sh torch installs it"
         );
         return None;
     }
