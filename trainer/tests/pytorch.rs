@@ -28,9 +28,7 @@ fn python(script: &str, arguments: &[&Path]) -> Option<()> {
     let interpreter = root().join(".venv/bin/python");
     let has = |modules: &str| Command::new(&interpreter).args(["-c", modules]).output();
     if !has("import torch, torchvision, safetensors, onnx").is_ok_and(|found| found.status.success()) {
-        println!(
-            "SKIPPED: no PyTorch in .venv; bash tests/python/setup.sh torch installs it"
-        );
+        println!("SKIPPED: no PyTorch in .venv; bash tests/python/setup.sh torch installs it");
         return None;
     }
     let output = Command::new(&interpreter)

@@ -63,13 +63,13 @@ pub struct NetworkConfig {
     /// Channels of the first convolution, in a generator of the last but one layer; each halving of the side
     /// doubles them.
     pub base: usize,
-    /// Behind every hidden layer.
+    /// After every hidden layer.
     pub activation: Activation,
-    /// Whether what draws is told each picture's class.
+    /// Whether the generator (of a VAE: the decoder) is conditioned on each picture's class.
     pub conditional: bool,
 }
 
-/// Encoder (image → mean and log-variance, 2·latent values) and decoder (latent → image in [0, 1]), which is told
+/// Encoder (image → mean and log-variance, 2·latent values) and decoder (latent → image in [0, 1]), which is conditioned on
 /// the class if there are `classes`. The encoder is not: it sees the picture.
 ///
 /// # Errors
@@ -89,7 +89,7 @@ pub fn vae(config: &NetworkConfig, image: ImageShape, classes: usize) -> Result<
 
 /// Generator (latent → image in [−1, 1]) and discriminator (image → one logit) of A. Radford et al., 2016
 /// (DCGAN): kernels of 4 with stride 2, `base` channels beside the pictures, twice as many with each halving of
-/// the side. With `classes`, both are told the picture's class.
+/// the side. With `classes`, both are conditioned on the picture's class.
 ///
 /// # Errors
 /// [`Error::Config`] if pictures of this shape cannot be halved down to a shorter side of 4 to 7.

@@ -112,7 +112,7 @@ pub(super) struct Reader<'a> {
     constants: HashMap<String, TensorProto>,
     /// Rows of classes: tables (classes, features) by the name of what Gather makes.
     rows: HashMap<String, (usize, Vec<f32>)>,
-    /// What a Resize to twice the size makes, which the convolution behind it takes in: its input's name.
+    /// What a Resize to twice the size makes, which the next convolution takes in: its input's name.
     enlarged: HashMap<String, String>,
     /// Whether operators are rewritten so that they have a gradient, though no device has them so; what has none is
     /// refused.
@@ -262,7 +262,7 @@ impl<'a> Reader<'a> {
         true
     }
 
-    /// The row of the class, which an Add behind it takes in.
+    /// The row of the class, which the next Add takes in.
     fn class_row(&mut self, node: &NodeProto, output: &str) -> bool {
         let [table, class] = node.input.as_slice() else { return false };
         if node.op_type != "Gather" || *class != self.graph.class_input || int(node, "axis", 0) != 0 {
@@ -641,7 +641,7 @@ impl<'a> Reader<'a> {
         Some(Op::Shuffle(Shuffle { block: 1, first, size }))
     }
 
-    /// The shape behind a Reshape, Squeeze or Unsqueeze that leaves the batch axis alone.
+    /// The shape after a Reshape, Squeeze or Unsqueeze that leaves the batch axis alone.
     fn reshaped(&self, node: &NodeProto, shape: Shape) -> Option<Shape> {
         let sizes: Vec<i64> = match node.op_type.as_str() {
             "Reshape" => self.integers(node.input.get(1)?)?,

@@ -28,7 +28,7 @@ impl Padding {
             Self::Zeros(padding) => Some((padding, (side + 2 * padding).checked_sub(kernel)? / stride + 1)),
             Self::Ceil(padding) => {
                 let output = (side + 2 * padding).checked_sub(kernel)?.div_ceil(stride) + 1;
-                // no window begins behind the picture
+                // no window begins after the picture
                 let begins_outside = (output - 1) * stride >= side + padding;
                 Some((padding, output - usize::from(begins_outside)))
             }

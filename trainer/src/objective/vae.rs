@@ -60,7 +60,7 @@ pub struct ObjectiveConfig {
 pub struct Vae<B: Backend = Lanes> {
     /// Image (N, C, H, W) in [0, 1] → (N, 2·latent): mean, log-variance.
     pub encoder: Network<B>,
-    /// Latent (N, latent) → image (N, C, H, W) in [0, 1]; it may be told the class.
+    /// Latent (N, latent) → image (N, C, H, W) in [0, 1]; it may be conditioned on the class.
     pub decoder: Network<B>,
     /// Values of a latent.
     pub latent: usize,
@@ -90,12 +90,12 @@ pub struct Example<'a> {
     pub clean: &'a [f32],
     /// From the standard normal.
     pub noise: &'a [f32],
-    /// Classes (N), if the decoder is told them.
+    /// Classes (N), if the decoder is conditioned on them.
     pub classes: Option<&'a [u32]>,
 }
 
 impl<B: Backend> Vae<B> {
-    /// First values from `seed`; `classes` 0: the decoder is told none.
+    /// First values from `seed`; `classes` 0: the decoder is not conditioned.
     ///
     /// # Errors
     /// If the pictures do not fit the architecture; the device's.
@@ -134,7 +134,7 @@ impl<B: Backend> Vae<B> {
         self.decoder.set(decoder)
     }
 
-    /// The classes of the pictures `indices`, if the decoder is told them.
+    /// The classes of the pictures `indices`, if the decoder is conditioned on them.
     pub fn classes_of(
         &self,
         pictures: &Pictures,

@@ -2,7 +2,7 @@
 //!
 //! On the CPU sixteen pictures lie side by side, one in each lane of a vector: (groups, C, H, W, 16).
 //! Whatever a layer does, it does to whole vectors, and no value is moved to be computed with. Lanes
-//! behind the last picture hold numbers without meaning; what sums over pictures leaves them out, and
+//! after the last picture hold numbers without meaning; what sums over pictures leaves them out, and
 //! gradients are zero there.
 
 use rayon::prelude::*;

@@ -21,7 +21,7 @@ pub(crate) const IR_VERSION: i64 = 8;
 pub(crate) struct Builder {
     nodes: Vec<NodeProto>,
     initializers: Vec<TensorProto>,
-    /// Whether float32 constants are stored in 16 bits, each behind a Cast.
+    /// Whether float32 constants are stored in 16 bits, each before a Cast.
     half: bool,
 }
 

@@ -1,7 +1,7 @@
 //! A graph → an ONNX file in floating point.
 //!
 //! Every value keeps ONNX's own layouts, which are also [`Op`]'s: nothing is
-//! transposed on the way. In a file of 16 bits every constant is stored as FLOAT16 behind a Cast: it is computed in
+//! transposed on the way. In a file of 16 bits every constant is stored as FLOAT16 before a Cast: it is computed in
 //! float32, takes float32 and gives float32.
 
 pub(crate) mod builder;

@@ -1,4 +1,4 @@
-//! Differentiable augmentation (S. Zhao et al., 2020): real and drawn pictures alike are changed at random before
+//! Differentiable augmentation (S. Zhao et al., 2020): real and generated pictures alike are changed at random before
 //! D sees them, and G's gradient flows back through the change. So D cannot learn a small set by heart, and G is
 //! not taught the changes.
 //!

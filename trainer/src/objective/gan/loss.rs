@@ -9,7 +9,7 @@ pub enum Loss {
     /// Cross-entropy; G maximises the log-probability that its pictures are real (Goodfellow et al., 2014,
     /// section 3, the non-saturating form).
     NonSaturating,
-    /// Cross-entropy; G minimises the log-probability that its pictures are drawn (Goodfellow et al., 2014,
+    /// Cross-entropy; G minimises the log-probability that its pictures are generated (Goodfellow et al., 2014,
     /// equation 1): its gradient fades where D is sure.
     Minimax,
     /// Hinge of D, G minimises −D (J. H. Lim, J. C. Ye, 2017).
@@ -21,9 +21,9 @@ pub enum Loss {
 pub enum Wanted {
     /// D of a real picture, with this share of doubt (one-sided label smoothing, T. Salimans et al., 2016).
     Real(f64),
-    /// D of a drawn picture.
+    /// D of a generated picture.
     Drawn,
-    /// D of a drawn picture, for G.
+    /// D of a generated picture, for G.
     Fooled,
 }
 

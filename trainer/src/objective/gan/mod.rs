@@ -2,7 +2,7 @@
 //! pictures, a discriminator D tells them from real ones, and each step moves both.
 //!
 //! D gives one logit a picture. With classes, G adds a row of a table to its first dense layer, and D is a
-//! projection discriminator (T. Miyato, M. Koyama, 2018). What draws in the end is a moving average of G.
+//! projection discriminator (T. Miyato, M. Koyama, 2018). The generator that is used in the end is a moving average of G.
 
 pub mod augment;
 pub mod loss;
@@ -125,13 +125,13 @@ pub struct Pace {
 /// What a step tells of itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Figures {
-    /// Mean loss of D over real and drawn pictures, added.
+    /// Mean loss of D over real and generated pictures, added.
     pub discriminator_loss: f64,
     /// Mean loss of G, at its turn.
     pub generator_loss: Option<f64>,
     /// Share of real pictures that D takes for real.
     pub real_accuracy: f64,
-    /// Share of drawn pictures that D takes for drawn.
+    /// Share of generated pictures that D takes for generated.
     pub drawn_accuracy: f64,
     /// Norm of D's gradient.
     pub discriminator_norm: f64,
@@ -281,7 +281,7 @@ impl<B: Backend> Gan<B> {
         self.generator.backend().clone()
     }
 
-    /// One step of D (on real pictures, then on drawn ones, as two batches: a batch norm must not see both),
+    /// One step of D (on real pictures, then on generated ones, as two batches: a batch norm must not see both),
     /// then, at its turn, one of G on the same latents. D's own gradients are not computed in G's step.
     /// `chance` decides the augmentation.
     ///
@@ -391,7 +391,7 @@ impl<B: Backend> Gan<B> {
         some.then(|| Draws::new(&self.config.augment, shape, count, chance))
     }
 
-    /// Drawn pictures as D sees them, and what was done to them.
+    /// Generated pictures as D sees them, and what was done to them.
     fn augmented(&self, drawn: B::Tensor, chance: &mut Stream) -> Result<(B::Tensor, Option<Draws>)> {
         let backend = self.backend();
         let draws = self.draws(backend.count(&drawn), chance);

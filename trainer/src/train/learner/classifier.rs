@@ -35,7 +35,7 @@ impl<B: Backend> ClassifierLearner<B> {
     ) -> Result<Self> {
         if config.network.conditional {
             return Err(Error::Config(
-                "--conditional is for what draws: a classifier is not told the class".into(),
+                "--conditional is for generators: a classifier is not conditioned on the class".into(),
             ));
         }
         let classes = dataset.classes.len();
