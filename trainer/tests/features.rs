@@ -10,7 +10,7 @@ use edgegen_trainer::graph::onnx;
 use edgegen_trainer::graph::{Activation, Graph, Heads, Op, Shape, features};
 use prost::Message;
 use reference::values;
-use tract_onnx::pb::{ModelProto, NodeProto};
+use tract_onnx::pb::{AttributeProto, ModelProto, NodeProto};
 
 mod reference;
 
@@ -84,11 +84,41 @@ fn an_operator_without_a_gradient_is_named() {
         },
     );
     let found = features::read(&proto.encode_to_vec(), "odd.onnx", (32, 32)).unwrap();
-    assert!(found.at(&[2, 4]).is_ok());
-    let line = found.at(&[4, 8]).unwrap_err().to_string();
-    for text in ["odd.onnx", "stride 8", "\"odd\" (Elu) has no gradient"] {
+    assert!(found.at(&[2]).is_ok());
+    let line = found.at(&[2, 4]).unwrap_err().to_string();
+    for text in ["odd.onnx", "stride 4", "\"odd\" (Elu) has no gradient"] {
         assert!(line.contains(text), "{line}");
     }
+    // an operator of one runtime, which only looks like ONNX's
+    let (_, bytes) = network();
+    let mut proto = ModelProto::decode(bytes.as_slice()).unwrap();
+    proto.graph.as_mut().unwrap().node[0].domain = "com.microsoft.nchwc".into();
+    let line = features::read(&proto.encode_to_vec(), "nchwc.onnx", (32, 32)).unwrap_err().to_string();
+    assert!(line.contains("nchwc.onnx") && line.contains("com.microsoft.nchwc"), "{line}");
+    // values that no memory holds
+    let (_, bytes) = network();
+    let mut proto = ModelProto::decode(bytes.as_slice()).unwrap();
+    let graph = proto.graph.as_mut().unwrap();
+    let mut last = graph.node[0].output[0].clone();
+    for index in 0..40 {
+        let axis = AttributeProto { name: "axis".into(), i: 1, r#type: 2, ..AttributeProto::default() };
+        let output = format!("twice{index}");
+        graph.node.insert(
+            1 + index,
+            NodeProto {
+                name: output.clone(),
+                op_type: "Concat".into(),
+                input: vec![last.clone(), last],
+                output: vec![output.clone()],
+                attribute: vec![axis],
+                ..NodeProto::default()
+            },
+        );
+        last = output;
+    }
+    let found = features::read(&proto.encode_to_vec(), "huge.onnx", (32, 32)).unwrap();
+    let line = found.at(&[2]).unwrap_err().to_string();
+    assert!(line.contains("Concat") && line.contains("more than the"), "{line}");
     for (bytes, text) in [(b"nonsense".to_vec(), "not an ONNX model"), (vec![], "no graph")] {
         let line = features::read(&bytes, "x.onnx", (32, 32)).unwrap_err().to_string();
         assert!(line.starts_with("x.onnx: ") && line.contains(text), "{line}");

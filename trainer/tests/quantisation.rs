@@ -6,6 +6,7 @@ use edgegen_trainer::compute::network::run;
 use edgegen_trainer::compute::{Backend, Lanes, Network};
 use edgegen_trainer::evaluate::quality::{Measure, sqnr};
 use edgegen_trainer::export::precisions::{Quality, Request, Source};
+use edgegen_trainer::graph::chain::Builder;
 use edgegen_trainer::graph::onnx;
 use edgegen_trainer::graph::prepare::Form;
 use edgegen_trainer::graph::{Activation, Graph, Heads, Op, Shape};
@@ -151,6 +152,40 @@ fn equalisation_leaves_the_network_as_it_was() {
             assert!(sqnr(a, &b) > 100.0, "{}", sqnr(a, &b));
         }
     }
+}
+
+/// A value that a quantised layer and a sum in float32 read is rounded for both: simulation and file agree.
+#[test]
+fn a_residual_network_is_what_its_simulation_says() {
+    let relu = || Op::Activation(Activation::Relu);
+    let mut builder = Builder::new("part", Shape::Vector(LATENT));
+    let first = [Op::Dense { inputs: LATENT, outputs: 200 }, Op::Reshape(Shape::Image(8, 5, 5)), relu()];
+    let mut x = builder.chain(builder.input(), first).unwrap();
+    for _ in 0..3 {
+        x = builder.residual(x, [Op::conv(8, 8, 3, 1, 1), relu(), Op::conv(8, 8, 3, 1, 1)]).unwrap();
+    }
+    let last = [
+        Op::ConvTranspose { inputs: 8, outputs: 8, kernel: 4, stride: 4, padding: 0 },
+        relu(),
+        Op::conv(8, 3, 3, 1, 1),
+        Op::Activation(Activation::Tanh),
+    ];
+    let output = builder.chain(x, last).unwrap();
+    let graph = builder.finish(&[output]).initialise(3, 0);
+    let heads = Heads { outputs: vec![("image", IMAGE)], tap: None };
+    let graph = graph.exported("network", "latent", &heads, Metadata::default()).unwrap();
+    let held_out = inputs(&graph, 6, 60);
+    // ranges that clip, so that rounding a value and leaving it are far apart
+    let settings = Settings { calibrator: Calibrator::Percentile(97.0), ..settings() };
+    let quantized = quantized(&graph, &settings);
+    let simulated = &quantized.simulate(&held_out).unwrap()[0];
+    for format in [Format::Qlinear, Format::Qdq] {
+        let found = &through_runtime(&quantized.to_onnx(format), &held_out)[0];
+        let ratio = sqnr(simulated, found);
+        assert!(ratio > 45.0, "{format:?}: {ratio:.1} dB from its simulation");
+    }
+    let tuned = Settings { tune: 30, ..Settings::default() };
+    self::quantized(&graph, &tuned); // gradients pass through sums
 }
 
 #[test]

@@ -242,7 +242,7 @@ impl<B: Backend> Network<B> {
     }
 }
 
-/// Runs a graph on the CPU by running statistics, with `hooks` on its values; keeps what [`backward`] needs where `keep`
+/// Runs a graph on the CPU by running statistics, with `hooks` on its values; keeps what [`backward_on`] needs where `keep`
 /// is set.
 ///
 /// # Errors

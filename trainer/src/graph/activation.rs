@@ -42,9 +42,9 @@ impl Activation {
         }
     }
 
-    /// Whether it is linear on either side of points where its slope jumps.
+    /// Whether it multiplies its input by one slope above 0 and by another one below.
     pub fn has_kink(self) -> bool {
-        matches!(self, Self::Relu | Self::LeakyRelu(_) | Self::Relu6)
+        matches!(self, Self::Relu | Self::LeakyRelu(_))
     }
 
     /// Whether its slope follows from its result; of the others the input has to be kept.

@@ -98,6 +98,7 @@ pub fn read(bytes: &[u8], file: &str, size: (usize, usize)) -> Result<FeatureGra
     }
     // what an operator without a gradient makes, and everything made of that
     let (mut lost, mut first_lost) = (HashSet::new(), None);
+    let mut uncertain = HashSet::new();
     for (index, node) in onnx.node.iter().enumerate() {
         let read = match node.input.iter().any(|name| lost.contains(name)) {
             true => Ok(false),
@@ -105,15 +106,19 @@ pub fn read(bytes: &[u8], file: &str, size: (usize, usize)) -> Result<FeatureGra
         };
         if let Err(problem) = &read {
             first_lost.get_or_insert_with(|| problem.to_string());
+            // what follows at this size is not known, so neither is the last value
+            let known = node.input.iter().find_map(|name| reader.known.get(name));
+            uncertain.extend(known.and_then(|value| stride(&reader.graph, *value)));
         }
         if read.is_ok_and(|read| read) {
             continue;
         }
-        lost.extend(node.output.iter().cloned());
+        lost.extend(node.output.iter().filter(|name| !name.is_empty()).cloned());
     }
     let known = reader.known;
     let mut graph = reader.graph;
-    let strides = strides(&graph);
+    let mut strides = strides(&graph);
+    strides.retain(|stride, _| !uncertain.contains(stride));
     if strides.is_empty() {
         return Err(refused(first_lost.unwrap_or_else(|| "it makes no smaller pictures".into())));
     }
@@ -129,14 +134,20 @@ pub fn read(bytes: &[u8], file: &str, size: (usize, usize)) -> Result<FeatureGra
     Ok(FeatureGraph { graph, taps, outputs, refused: first_lost, file: file.into() })
 }
 
-/// By stride, a power of two, the last value of that size.
-fn strides(graph: &Graph) -> BTreeMap<usize, ValueId> {
+/// How many pixels of the picture one pixel of a value stands for along a side, to the nearest power of two; `None` for
+/// what is no picture.
+fn stride(graph: &Graph, value: ValueId) -> Option<usize> {
     let (_, height, width) = graph.input_shape().image();
+    let Shape::Image(_, rows, columns) = graph.values[value].shape else { return None };
+    let ratio = ((height * width) as f64 / (rows * columns) as f64).sqrt();
+    Some(1usize << ratio.log2().round().max(0.0) as u32)
+}
+
+/// By stride, the last value.
+fn strides(graph: &Graph) -> BTreeMap<usize, ValueId> {
     let mut found = BTreeMap::new();
     for node in &graph.nodes {
-        let Shape::Image(_, rows, columns) = graph.values[node.output].shape else { continue };
-        let ratio = ((height * width) as f64 / (rows * columns) as f64).sqrt();
-        let stride = 1usize << ratio.log2().round().max(0.0) as u32;
+        let Some(stride) = stride(graph, node.output) else { continue };
         if stride > 1
             && !matches!(node.op, Op::GlobalAverage | Op::Reshape(_))
             && !graph.is_squeezed(node.output)

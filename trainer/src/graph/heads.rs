@@ -25,6 +25,14 @@ impl Graph {
         };
         let entry = graph.input;
         graph.values[entry].name = input.into();
+        for node in &graph.nodes {
+            if !node.op.resizes_as_onnx(graph.values[node.inputs[0]].shape) {
+                return Err(Error::Export(format!(
+                    "{} is not exported: ONNX chooses the nearest pixel otherwise for a factor that is not whole",
+                    node.label()
+                )));
+            }
+        }
         for node in &mut graph.nodes {
             if matches!(node.op, Op::ClassProjection { .. } | Op::BatchDeviation) {
                 return Err(Error::Export(format!(

@@ -1,7 +1,7 @@
 //! An ONNX file → a graph.
 //!
 //! Files of edgegen and of PyTorch's exporters consist of operators that are known here. Any other operator, and a
-//! known one with attributes that are not (a dilated or grouped convolution), becomes a [`Foreign`] node.
+//! known one with attributes that are not (a dilated convolution), becomes a [`Foreign`] node.
 
 use std::collections::{HashMap, HashSet};
 
@@ -146,6 +146,12 @@ impl<'a> Reader<'a> {
     }
 
     pub(super) fn node(&mut self, index: usize, node: &NodeProto) -> Result<()> {
+        if !matches!(node.domain.as_str(), "" | "ai.onnx") {
+            return Err(Error::Export(format!(
+                "node {:?} ({}) is of {}, not ONNX's own; give the file before it was optimised for one runtime",
+                node.name, node.op_type, node.domain
+            )));
+        }
         if self.constant(node)? {
             return Ok(());
         }
@@ -259,6 +265,9 @@ impl<'a> Reader<'a> {
         let input = node.input.first().and_then(|name| self.known.get(name)).copied();
         let Some(input) = input.filter(|_| nothing) else { return false };
         self.known.insert(output.into(), input);
+        if !turned && self.channels_last.contains(&node.input[0]) {
+            self.channels_last.insert(output.into());
+        }
         true
     }
 
@@ -369,11 +378,15 @@ impl<'a> Reader<'a> {
         let [a, b] = node.input.as_slice() else { return None };
         if let (Some(&left), Some(&right)) = (self.known.get(a), self.known.get(b)) {
             let (of_left, of_right) = (self.graph.values[left].shape, self.graph.values[right].shape);
+            // pictures alone: (N, C) and (N, C, 1, 1) would give (N, C, N, C)
+            let pictures = matches!((of_left, of_right), (Shape::Image(..), Shape::Image(..)));
+            let one_each = |shape: Shape, of: Shape| pictures && shape == Shape::Image(of.channels(), 1, 1);
             let (op, inputs) = match node.op_type.as_str() {
+                _ if [a, b].iter().any(|name| self.channels_last.contains(*name)) => return None,
                 "Add" if of_left == of_right => (Op::Add, vec![left, right]),
                 "Mul" if of_left == of_right => (Op::Mul, vec![left, right]),
-                "Mul" if of_right == Shape::Image(of_left.channels(), 1, 1) => (Op::Scale, vec![left, right]),
-                "Mul" if of_left == Shape::Image(of_right.channels(), 1, 1) => (Op::Scale, vec![right, left]),
+                "Mul" if one_each(of_right, of_left) => (Op::Scale, vec![left, right]),
+                "Mul" if one_each(of_left, of_right) => (Op::Scale, vec![right, left]),
                 _ => return None,
             };
             return Some(Read::Ops(vec![(op, vec![])], inputs));
@@ -477,7 +490,11 @@ impl<'a> Reader<'a> {
     }
 
     fn resize(&self, node: &NodeProto, shape: Shape) -> Option<Op> {
-        let Shape::Image(_, height, width) = shape else { return None };
+        let Shape::Image(_, rows, columns) = shape else { return None };
+        let stretches = string(node, "keep_aspect_ratio_policy").is_none_or(|policy| policy == "stretch");
+        if int(node, "antialias", 0) != 0 || find(node, "axes").is_some() || !stretches {
+            return None;
+        }
         let coordinates = string(node, "coordinate_transformation_mode").unwrap_or("half_pixel");
         let by = match string(node, "mode").unwrap_or("nearest") {
             "nearest" if coordinates == "asymmetric" && string(node, "nearest_mode") == Some("floor") => {
@@ -492,16 +509,22 @@ impl<'a> Reader<'a> {
             }
             None => {
                 let scales = self.numbers(node.input.get(2)?)?.1;
-                let [batch, channels, rows, columns] = scales[..] else { return None };
-                let side = |side: usize, scale: f32| (side as f32 * scale).floor() as usize;
+                let [batch, channels, down, across] = scales[..] else { return None };
                 if (batch, channels) != (1.0, 1.0) {
                     return None;
                 }
-                vec![1, shape.channels(), side(height, rows), side(width, columns)]
+                // other scales place pixels by themselves, not by the sizes
+                let side = |side: usize, scale: f32| {
+                    let made = side as f32 * scale;
+                    ((made - made.round()).abs() < 1e-3).then_some(made.round() as usize)
+                };
+                vec![1, shape.channels(), side(rows, down)?, side(columns, across)?]
             }
         };
         let [_, channels, height, width] = sizes[..] else { return None };
-        (channels == shape.channels()).then_some(Op::Resize { height, width, by })
+        let op = Op::Resize { height, width, by };
+        let one = coordinates == "pytorch_half_pixel" && (height == 1 || width == 1);
+        (channels == shape.channels() && !one && op.resizes_as_onnx(shape)).then_some(op)
     }
 
     fn instance_norm(&self, node: &NodeProto, shape: Shape) -> Option<(Op, Vec<Vec<f32>>)> {
@@ -685,7 +708,7 @@ impl<'a> Reader<'a> {
         }
         if self.graph.opset < FIRST_OPSET {
             return Err(Error::Export(format!(
-                "node {name:?} ({}) is kept as it is, and what it means in opset {} a file of opset {FIRST_OPSET} or later cannot say; convert the file first",
+                "node {name:?} ({}) cannot be copied from opset {} into a file of opset {FIRST_OPSET} or later; convert the file first",
                 node.op_type, self.graph.opset
             )));
         }
@@ -764,7 +787,14 @@ fn sliding(node: &NodeProto, kernel: usize, shape: Shape) -> Option<Window> {
                 Padding::Zeros(usize::try_from(*first).ok()?)
             }
             [top, left, bottom, right] => {
-                // as converters from TensorFlow write it out
+                // as converters from TensorFlow write it out: for sides that the stride divides, whatever they are
+                let odd = |before: &i64, after: &i64| {
+                    *after == before + 1 && before + after == kernel as i64 - stride as i64
+                };
+                if odd(top, bottom) && odd(left, right) {
+                    return Some(Window { kernel, stride, padding: Padding::Same });
+                }
+                // for the size at hand
                 let fits = |side: usize, before: i64, after: i64| {
                     let (found, made) = Padding::Same.along(side, kernel, stride)?;
                     let total = ((made - 1) * stride + kernel).saturating_sub(side);

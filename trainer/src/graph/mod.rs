@@ -23,6 +23,7 @@ mod shape;
 pub(crate) mod upsample;
 
 use edgegen_runtime::model::Metadata;
+use edgegen_runtime::model::limits::MAX_TENSOR_VALUES;
 
 use crate::{Error, Result};
 
@@ -197,6 +198,13 @@ impl<W> Graph<W> {
         let shapes: Vec<Shape> = inputs.iter().map(|input| self.values[*input].shape).collect();
         let shape =
             op.output(&shapes).map_err(|problem| Error::Export(format!("node {name:?}: {problem}")))?;
+        let values = shape.dims().into_iter().try_fold(1usize, usize::checked_mul);
+        if values.is_none_or(|values| values > MAX_TENSOR_VALUES) {
+            return Err(Error::Export(format!(
+                "node {name:?} ({}) makes values of {shape}, more than the {MAX_TENSOR_VALUES} that are computed",
+                op.kind()
+            )));
+        }
         let output = self.value(value, shape);
         self.nodes.push(Node { name: name.into(), op, inputs: inputs.to_vec(), output, parameters });
         Ok(output)

@@ -25,9 +25,13 @@ impl Padding {
     /// (zeros before, length of the output) for a window along one axis; `None` if the window does not fit.
     pub fn along(self, side: usize, kernel: usize, stride: usize) -> Option<(usize, usize)> {
         match self {
-            Self::Zeros(padding) => Some((padding, (side + 2 * padding).checked_sub(kernel)? / stride + 1)),
+            Self::Zeros(padding) => {
+                let whole = side.checked_add(padding.checked_mul(2)?)?;
+                Some((padding, whole.checked_sub(kernel)? / stride + 1))
+            }
             Self::Ceil(padding) => {
-                let output = (side + 2 * padding).checked_sub(kernel)?.div_ceil(stride) + 1;
+                let whole = side.checked_add(padding.checked_mul(2)?)?;
+                let output = whole.checked_sub(kernel)?.div_ceil(stride) + 1;
                 // no window begins after the picture
                 let begins_outside = (output - 1) * stride >= side + padding;
                 Some((padding, output - usize::from(begins_outside)))
@@ -55,6 +59,9 @@ pub struct Window {
 impl Window {
     /// ((zeros above, height of the output), (zeros left, its width)).
     pub fn place(&self, height: usize, width: usize) -> Option<((usize, usize), (usize, usize))> {
+        if self.kernel == 0 || self.stride == 0 {
+            return None;
+        }
         let along = |side| self.padding.along(side, self.kernel, self.stride);
         Some((along(height)?, along(width)?))
     }
@@ -368,6 +375,17 @@ impl Op {
         }
     }
 
+    /// Whether ONNX's Resize, which computes places from quotients in float32, reads the pixels that this operator reads
+    /// on an input of `shape`: of the nearest pixel only for whole factors.
+    pub(crate) fn resizes_as_onnx(&self, shape: Shape) -> bool {
+        let Self::Resize { height, width, by: Interpolation::Nearest } = *self else { return true };
+        let (_, rows, columns) = shape.image();
+        let whole = |from: usize, to: usize| {
+            to.is_multiple_of(from) || from.is_multiple_of(to) && (from / to).is_power_of_two()
+        };
+        whole(rows, height) && whole(columns, width)
+    }
+
     /// Shape of the output for inputs of `shapes`.
     ///
     /// # Errors
@@ -409,11 +427,12 @@ impl Op {
         };
         match *self {
             Self::Dense { inputs, outputs } => {
-                (shape == Shape::Vector(inputs)).then_some(Shape::Vector(outputs))
+                (shape == Shape::Vector(inputs) && outputs > 0).then_some(Shape::Vector(outputs))
             }
             Self::Conv { inputs, outputs, groups, .. } => {
                 let fits = image
                     && inputs == channels
+                    && outputs > 0
                     && groups > 0
                     && inputs.is_multiple_of(groups)
                     && outputs.is_multiple_of(groups);
@@ -421,7 +440,8 @@ impl Op {
                 Some(Shape::Image(outputs, geometry.coarse.1, geometry.coarse.2))
             }
             Self::ConvTranspose { inputs, outputs, .. } => {
-                let (geometry, _) = (image && inputs == channels).then(|| self.geometry(shape)).flatten()?;
+                let fits = image && inputs == channels && outputs > 0;
+                let (geometry, _) = fits.then(|| self.geometry(shape)).flatten()?;
                 Some(Shape::Image(outputs, geometry.fine.1, geometry.fine.2))
             }
             Self::UpsampleConv { inputs, outputs, kernel } => (image
@@ -472,7 +492,7 @@ impl Op {
                 let (kernel, stride) = (window.kernel, window.stride);
                 Some((Geometry { kernel, stride, padding: (top, left), groups, fine, coarse }, Role::Coarse))
             }
-            Self::ConvTranspose { inputs, outputs, kernel, stride, padding } => {
+            Self::ConvTranspose { inputs, outputs, kernel, stride, padding } if kernel * stride > 0 => {
                 let side = |side: usize| ((side.checked_sub(1)?) * stride + kernel).checked_sub(2 * padding);
                 let (fine, coarse) = ((outputs, side(height)?, side(width)?), (inputs, height, width));
                 let padding = (padding, padding);

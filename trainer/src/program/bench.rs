@@ -1,10 +1,12 @@
 //! `edgegen-train bench WHAT`: how long a training step takes, or a pass through a feature network.
 
 use std::io::BufRead;
+use std::path::Path;
 use std::time::Instant;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use edgegen_runtime::measure::peak_rss_kib;
+use edgegen_runtime::model::limits::{MAX_MODEL_BYTES, read_bounded};
 use edgegen_runtime::random::{Purpose, Stream};
 use edgegen_trainer::compute::adam::Adam;
 use edgegen_trainer::compute::{Backend, Gradients, Lanes, Network, Statistics};
@@ -101,7 +103,7 @@ fn step_on<B: Backend>(backend: &B, config: &Config, batch: usize) -> Result<Ste
 
 /// Features of a batch at the largest stride of an ONNX network, and the gradient for the pictures.
 fn features_on<B: Backend>(backend: &B, file: &str, batch: usize, size: usize) -> Result<Step> {
-    let bytes = std::fs::read(file).with_context(|| format!("cannot read {file}"))?;
+    let bytes = read_bounded(Path::new(file), MAX_MODEL_BYTES)?;
     let found = features::read(&bytes, file, (size, size))?;
     let network = Network::new(backend, &found.graph)?;
     let Some(tap) = found.taps.values().next_back().copied() else {
@@ -192,7 +194,7 @@ impl Bench {
 pub(super) fn run(arguments: Arguments) -> Result<()> {
     if arguments.batch == 0 || arguments.batch > LARGEST_BATCH || arguments.steps == 0 || arguments.size == 0
     {
-        bail!("--batch takes 1 to {LARGEST_BATCH}, --steps 1 or more");
+        bail!("--batch takes 1 to {LARGEST_BATCH}, --steps and --size 1 or more");
     }
     let mut bench = Bench::new(&arguments)?;
     let peak_mib = || peak_rss_kib().map(|kib| kib as f64 / 1024.0);

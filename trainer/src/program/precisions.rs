@@ -75,7 +75,7 @@ pub(super) struct Arguments {
     /// sensitive first.
     #[arg(long, value_name = "LAYER,…", value_delimiter = ',')]
     keep_float: Vec<String>,
-    /// Operators that edgegen does not know.
+    /// Operators without a form in integers.
     #[arg(long, value_enum, default_value_t = Unknown::Refuse)]
     unknown: Unknown,
     /// Steps of quantisation-aware fine-tuning, towards what the float32 network puts out.
@@ -231,7 +231,7 @@ pub(super) fn show_report(report: &Report) {
         None => {}
     }
     for label in &report.foreign {
-        say!("  {label} stays in float32: edgegen does not know it");
+        say!("  {label} has no form in integers, and stays in float32");
     }
 }
 

@@ -1,7 +1,7 @@
 //! Weights in int8: scales, rounding to the nearest or by reconstruction.
 //!
 //! A layer is here a matrix (outputs, columns), whose columns are (input, kernel row, kernel column) and, of a layer
-//! that is told classes, one for each class behind them.
+//! that is conditioned on classes, one for each class after them.
 
 use nalgebra::DMatrix;
 use rayon::prelude::*;

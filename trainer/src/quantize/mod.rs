@@ -34,7 +34,7 @@ use crate::compute::network::run;
 use crate::compute::{Hooks, Lanes};
 use crate::evaluate::quality::Measure;
 use crate::graph::prepare::Form;
-use crate::graph::{Graph, Shape, ValueId};
+use crate::graph::{Graph, Op, Shape, ValueId};
 use crate::{Error, Result};
 
 /// Places of a layer that reconstruction looks at, for each column of its weights; and at least, at most.
@@ -83,7 +83,7 @@ pub struct Settings {
     pub rounding: Rounding,
     /// Layers that stay in float32, by name.
     pub keep_float: Vec<String>,
-    /// Refuse networks with operators that edgegen does not know, instead of keeping those in float32.
+    /// Refuse networks with operators that have no form in integers, instead of keeping those in float32.
     pub refuse_unknown: bool,
     /// Steps of fine-tuning on the rounded network.
     pub tune: usize,
@@ -125,7 +125,7 @@ pub struct Quantized {
 }
 
 impl Quantized {
-    /// Operators that edgegen does not know, which stay in float32.
+    /// Operators without a form in integers, which stay in float32.
     pub fn foreign(&self) -> &[String] {
         &self.plan.foreign
     }
@@ -177,7 +177,9 @@ pub fn quantize(
     // a batch norm of another maker may have a variance that cannot be folded
     exact.check_finite()?;
     let plan = Plan::new(&exact, settings)?;
-    if let (Some(label), true) = (plan.foreign.first(), settings.tune > 0) {
+    let without_gradient = exact.nodes.iter().find(|node| matches!(node.op, Op::Foreign(_)));
+    if let (Some(node), true) = (without_gradient, settings.tune > 0) {
+        let label = node.label();
         return Err(Error::Export(format!("{label} has no gradient here; leave --qat out for this network")));
     }
     let trial = calibration.first(TRIAL_ROWS);
@@ -229,7 +231,7 @@ fn check_inputs(graph: &Graph, inputs: &Inputs) -> Result<()> {
     let fits = |told: &Vec<u32>| told.len() == inputs.count && told.iter().all(|class| *class < classes);
     if classes > 0 && !told.is_some_and(fits) {
         return Err(Error::Export(format!(
-            "the calibration set has to tell one of {classes} classes for each input"
+            "the calibration set must give one of {classes} classes for each input"
         )));
     }
     Ok(())
@@ -297,6 +299,13 @@ fn histograms(graph: &Graph, plan: &Plan, inputs: &Inputs) -> Result<Vec<Option<
     let mut watched = vec![None; graph.values.len()];
     for (index, tensor) in plan.tensors.iter().enumerate().filter(|(_, tensor)| tensor.encoded) {
         watched[tensor.settled()] = Some(index);
+        // what else leaves the tensor: one crop of several, or a value before it is moved
+        for value in tensor.values.iter().filter(|value| tensor.holds(**value)) {
+            let leaves = |reader: usize| plan.tensor[graph.nodes[reader].output] != index;
+            if graph.readers(*value).any(leaves) || graph.outputs.contains(value) {
+                watched[*value] = Some(index);
+            }
+        }
     }
     let mut ends = vec![(f32::INFINITY, f32::NEG_INFINITY); plan.tensors.len()];
     float.run(inputs, |id, batch| {

@@ -45,7 +45,7 @@ pub(super) struct Plan {
     /// For each value its tensor.
     pub(super) tensor: Vec<usize>,
     pub(super) tensors: Vec<TensorPlan>,
-    /// Operators that stay in float32 because edgegen does not know them: labels.
+    /// Operators that stay in float32 because they have no form in integers: labels.
     pub(super) foreign: Vec<String>,
 }
 

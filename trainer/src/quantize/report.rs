@@ -56,7 +56,7 @@ pub struct Report {
     pub settings: Settings,
     /// Exponent of the cross-layer equalisation, if one paid.
     pub equalized: Option<f32>,
-    /// Operators that stay in float32 because edgegen does not know them.
+    /// Operators that stay in float32 because they have no form in integers.
     pub foreign: Vec<String>,
     /// First to last.
     pub layers: Vec<LayerReport>,

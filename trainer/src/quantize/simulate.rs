@@ -20,7 +20,7 @@ pub struct Inputs {
     pub shape: Shape,
     /// Row-major.
     pub rows: Vec<f32>,
-    /// (count), if the network is told classes.
+    /// (count), if the network is conditioned on classes.
     pub classes: Option<Vec<u32>>,
     /// Rows.
     pub count: usize,

@@ -30,6 +30,7 @@ impl Quantized {
         };
         let input = self.graph.input;
         writer.floats[input] = Some(self.graph.values[input].name.clone());
+        writer.round(input);
         for (index, node) in self.graph.nodes.iter().enumerate() {
             writer.node(index, node);
         }
@@ -93,6 +94,17 @@ impl Writer<'_> {
         let name = self.graph.values[output].name.clone();
         write_op(&mut self.builder, self.graph, node, &inputs, &name);
         self.floats[output] = Some(name);
+        self.round(output);
+    }
+
+    /// Lets every reader of a value that integers hold read what they hold, as the simulation does.
+    fn round(&mut self, value: ValueId) {
+        let (plan, tensor) = (&self.quantized.plan, self.quantized.plan.tensor[value]);
+        let encoded = self.quantized.encodings[tensor].is_some() && plan.tensors[tensor].holds(value);
+        if encoded && !self.graph.outputs.contains(&value) {
+            self.quantized(value, self.graph.values[value].shape);
+            self.floats[value] = None;
+        }
     }
 
     /// The names of a tensor's scale and zero point.

@@ -464,6 +464,10 @@ impl Trainer {
     fn stopped(&self, stop: Stop) -> Error {
         match stop {
             Stop::Diverged(why) => self.diverged(&why),
+            Stop::Failed(error) if self.folder.last().is_file() => Error::Training(format!(
+                "{error}; the last checkpoint is kept in {}",
+                self.folder.root().display()
+            )),
             Stop::Failed(error) => error,
         }
     }

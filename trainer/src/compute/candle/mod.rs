@@ -44,9 +44,7 @@ impl From<candle_core::Error> for Error {
         // candle may append a backtrace: the first line says what it is
         let text = error.to_string();
         let what = text.lines().next().unwrap_or_default();
-        Self::Training(format!(
-            "the device failed: {what}; the last checkpoint is kept, and a smaller --batch takes less of its memory"
-        ))
+        Self::Training(format!("the device failed: {what}; a smaller --batch takes less of its memory"))
     }
 }
 
@@ -108,7 +106,7 @@ fn flat(x: &Tensor) -> Result<Tensor> {
     Ok(x.reshape((count, channels, ()))?)
 }
 
-/// 1 where `condition` holds, else 0.
+/// 1 where `condition` holds, otherwise 0.
 fn indicator(condition: Tensor) -> Result<Tensor> {
     Ok(condition.to_dtype(DType::F32)?)
 }

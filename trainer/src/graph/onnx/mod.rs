@@ -161,9 +161,16 @@ pub(crate) fn write_op(builder: &mut Builder, graph: &Graph, node: &Node, inputs
             builder.node("GlobalAveragePool", &[input], vec![], output);
         }
         Op::Resize { height, width, by } => {
-            let sizes = [height, width].map(|size| *size as f32);
             let (_, rows, columns) = shape.image();
-            let scales = [1.0, 1.0, sizes[0] / rows as f32, sizes[1] / columns as f32];
+            // the quotient in float32 whose product, rounded down, is the size
+            let scale = |from: usize, to: usize| {
+                let mut scale = to as f32 / from as f32;
+                while ((from as f32 * scale) as usize) < to {
+                    scale = scale.next_up();
+                }
+                scale
+            };
+            let scales = [1.0, 1.0, scale(rows, *height), scale(columns, *width)];
             let scales = builder.floats32(&own("scales"), &[4], &scales);
             let attributes = match by {
                 Interpolation::Nearest => nearest(),
