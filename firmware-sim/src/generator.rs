@@ -154,7 +154,8 @@ impl Generator for StoredPicture {
     }
 }
 
-/// Whichever of the two the user asks for: one type, so that everything behind it is compiled once.
+/// A model or the test pattern, as the user asks. It is an enum and not a type parameter, so that the programs are compiled
+/// once.
 pub enum Source {
     /// A model's pictures.
     Model(Box<ModelGenerator>),

@@ -4,30 +4,17 @@ use std::fs;
 use std::path::Path;
 
 use edgegen_tests::{command, refused, succeeds};
-use image::{Rgb, RgbImage};
 
-/// A picture like no other: soft waves.
-fn photo(index: u32) -> RgbImage {
-    let s = 7.0 * index as f32;
-    RgbImage::from_fn(40, 30, |x, y| {
-        let (x, y) = (0.3 * x as f32, 0.4 * y as f32);
-        let wave = |fx: f32, fy: f32, phase: f32| (fx * x + fy * y + phase).sin();
-        let level = |phase: f32| {
-            128.0
-                + 50.0 * wave(0.5, 0.3, s + phase)
-                + 40.0 * wave(1.1, -0.6, 2.3 * s)
-                + 30.0 * wave(-0.4, 0.9, 3.1 * s)
-        };
-        Rgb([level(0.0) as u8, level(1.0) as u8, level(2.0) as u8])
-    })
-}
+#[path = "../../trainer/tests/photos/mod.rs"]
+mod photos;
+use photos::photo;
 
 /// `count` pictures in each of `classes`.
 fn class_folders(folder: &Path, classes: &[&str], count: u32) {
     for (number, class) in classes.iter().enumerate() {
         fs::create_dir_all(folder.join(class)).unwrap();
         for index in 0..count {
-            let picture = photo(1000 * number as u32 + index);
+            let picture = photo(1000 * number as u32 + index, 40, 30);
             picture.save(folder.join(class).join(format!("{class}_{index}.png"))).unwrap();
         }
     }
@@ -186,7 +173,7 @@ fn mirroring_and_balance_are_said_and_kept_in_the_configuration() {
     fs::write(folder.join("old.toml"), kept.join("\n")).unwrap();
     summary("train gan-64-slim --config old.toml --steps 2 --out e");
     fs::create_dir(folder.join("flat")).unwrap();
-    (0..12).for_each(|index| photo(index).save(folder.join(format!("flat/{index}.png"))).unwrap());
+    (0..12).for_each(|index| photo(index, 40, 30).save(folder.join(format!("flat/{index}.png"))).unwrap());
     let call = "train gan-64-slim --data flat --size 16 --steps 2 --balance --out x";
     refused(&mut command(folder, "edgegen-train", call), &["--balance needs pictures of two classes"]);
 }

@@ -11,6 +11,9 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use image::{ImageFormat, Rgb, RgbImage, Rgba, RgbaImage};
 
+mod photos;
+use photos::photo;
+
 /// Colour pictures of 16×16, no cache.
 fn options() -> LoadOptions {
     LoadOptions::new(Size::square(16))
@@ -104,22 +107,6 @@ fn variants_of_one_picture_stay_in_one_part_where_the_rule_is_named() {
         assert_eq!(train.len() + validation.len(), 60, "{train:?} {validation:?}");
         assert!(validation.len() >= 3 && test.is_empty(), "{validation:?}");
     }
-}
-
-/// `count` pictures that are all different, like photos: soft waves of a few colours.
-fn photo(index: u32, width: u32, height: u32) -> RgbImage {
-    let s = 7.0 * index as f32;
-    RgbImage::from_fn(width, height, |x, y| {
-        let (x, y) = (x as f32 / width as f32 * 12.0, y as f32 / height as f32 * 12.0);
-        let wave = |fx: f32, fy: f32, phase: f32| (fx * x + fy * y + phase).sin();
-        let level = |phase: f32| {
-            128.0
-                + 50.0 * wave(0.5, 0.3, s + phase)
-                + 40.0 * wave(1.1, -0.6, 2.3 * s)
-                + 30.0 * wave(-0.4, 0.9, 3.1 * s)
-        };
-        Rgb([level(0.0) as u8, level(1.0) as u8, level(2.0) as u8])
-    })
 }
 
 fn jpeg(picture: &RgbImage, quality: u8, path: &Path) {

@@ -35,7 +35,7 @@ fn check(name: &str, graph: Graph, range: Range) {
     let latents = Latents::from_seed(1, 0, 40, LATENT, 1.0);
     for _ in 0..3 {
         let batch = Lanes.tensor(latents.values(), Shape::Vector(LATENT)).unwrap();
-        network.train(batch, None, graph.output(), &Vec::new()).unwrap();
+        network.train(batch, None, graph.output(), &[]).unwrap();
     }
     let expected = network.infer(&latents.values()[..BATCH * LATENT], None).unwrap();
 

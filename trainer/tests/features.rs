@@ -162,7 +162,7 @@ fn gradients_through_efficientnet_are_central_differences() {
     let network = Network::new(&Lanes, &found.graph).unwrap();
     let picture = noise(3072, 2);
     let x = Lanes.tensor(&picture, Shape::Image(3, 32, 32)).unwrap();
-    let (own, pass) = network.record(x, None, &taps, Statistics::Running, &Vec::new()).unwrap();
+    let (own, pass) = network.record(x, None, &taps, Statistics::Running, &[]).unwrap();
     let seeds: Vec<Vec<f32>> =
         own.iter().enumerate().map(|(index, tap)| noise(tap.shape.values(), 10 + index as u64)).collect();
     let tensors = taps
@@ -170,8 +170,7 @@ fn gradients_through_efficientnet_are_central_differences() {
         .zip(&own)
         .zip(&seeds)
         .map(|((value, tap), seed)| (*value, Lanes.tensor(seed, tap.shape).unwrap()));
-    let gradient =
-        network.backward(&pass, tensors.collect(), None, true, &Vec::new()).unwrap().unwrap().to_rows();
+    let gradient = network.backward(&pass, tensors.collect(), None, true, &[]).unwrap().unwrap().to_rows();
     let wide = |values: &[f32]| values.iter().map(|value| f64::from(*value)).collect::<Vec<f64>>();
     let parameters: Vec<Vec<f64>> = found.graph.parameters().map(|own| wide(&own.value)).collect();
     let loss = |picture: Vec<f64>| -> f64 {

@@ -77,7 +77,7 @@ impl Case {
         let expected = self.exact(&parameters, &rows).concat();
         let output = self.graph.output();
         let x = backend.tensor(&self.rows, self.graph.input_shape()).unwrap();
-        let (results, pass) = network.train(x, Some(&self.classes), output, &Vec::new()).unwrap();
+        let (results, pass) = network.train(x, Some(&self.classes), output, &[]).unwrap();
         let found = backend.rows(&results).unwrap();
         assert_eq!(found.len(), expected.len(), "{what}");
         close(&what, &found, &expected, &(0..expected.len()).collect::<Vec<_>>());
@@ -90,8 +90,7 @@ impl Case {
         };
         let mut gradients = Gradients::of(backend, &network.graph).unwrap();
         let seed = || vec![(output, backend.tensor(&weights, self.graph.output_shape()).unwrap())];
-        let of_input =
-            network.backward(&pass, seed(), Some(&mut gradients), true, &Vec::new()).unwrap().unwrap();
+        let of_input = network.backward(&pass, seed(), Some(&mut gradients), true, &[]).unwrap().unwrap();
         let of_input = backend.rows(&of_input).unwrap();
         let values = self.graph.input_shape().values();
         let chosen = places(self.rows.len());
@@ -125,7 +124,7 @@ impl Case {
             close(&format!("{what}, {}", parameter.name), found, &expected, &chosen);
         }
         // gradients add up, and without the input's nothing else changes
-        assert!(network.backward(&pass, seed(), Some(&mut gradients), false, &Vec::new()).unwrap().is_none());
+        assert!(network.backward(&pass, seed(), Some(&mut gradients), false, &[]).unwrap().is_none());
         for (twice, once) in gradients.to_host().unwrap().iter().zip(&host) {
             let largest = once.iter().fold(1e-3f32, |most, value| most.max(value.abs()));
             assert!(
@@ -134,7 +133,7 @@ impl Case {
             );
         }
         // frozen weights: the input's gradient alone is the same
-        let alone = network.backward(&pass, seed(), None, true, &Vec::new()).unwrap().unwrap();
+        let alone = network.backward(&pass, seed(), None, true, &[]).unwrap().unwrap();
         assert_eq!(backend.rows(&alone).unwrap(), of_input, "{what}");
     }
 
@@ -358,10 +357,10 @@ fn gradients_of_taps_add_up() {
     let rows = noise(2 * 192, 1);
     let x = || Lanes.tensor(&rows, Shape::Image(3, 8, 8)).unwrap();
     let statistics = edgegen_trainer::compute::Statistics::Running;
-    let (taps, pass) = network.record(x(), None, &[first, second], statistics, &Vec::new()).unwrap();
+    let (taps, pass) = network.record(x(), None, &[first, second], statistics, &[]).unwrap();
     let seeds: Vec<_> = [first, second].into_iter().zip(taps).collect();
     let gradient = |seeds: Vec<_>| {
-        let found = network.backward(&pass, seeds, None, true, &Vec::new()).unwrap().unwrap();
+        let found = network.backward(&pass, seeds, None, true, &[]).unwrap().unwrap();
         found.to_rows()
     };
     let both = gradient(seeds.clone());

@@ -109,7 +109,7 @@ fn errors(preset: &str, norm: Normalisation, steps: u64, lengths: &[f64]) -> Vec
         let pictures = Lanes.tensor(&rows, network.input_shape()).unwrap();
         let penalised = Penalised { pictures, classes: None, draws: None };
         let mut own = network.clone();
-        let found = penalise(&mut own, &penalised, 1.0, *length, &mut gradients, &Vec::new()).unwrap();
+        let found = penalise(&mut own, &penalised, 1.0, *length, &mut gradients, &[]).unwrap();
         assert!((found - squares).abs() < 1e-5 * squares, "{preset} {norm:?}: {found} {squares}");
         error(&gradients, &expected)
     };

@@ -138,11 +138,11 @@ fn check<B: Backend>(backend: &B, what: &str, graph: &Graph, index: usize, tenso
     let mut network = Network::new(backend, graph).unwrap();
     let x = backend.tensor(&get("x").unwrap(), graph.input_shape()).unwrap();
     let output = graph.output();
-    let (y, pass) = network.train(x, None, output, &Vec::new()).unwrap();
+    let (y, pass) = network.train(x, None, output, &[]).unwrap();
     close(what, &backend.rows(&y).unwrap(), &get("y").unwrap(), TOLERANCE);
     let seeds = vec![(output, backend.tensor(&get("seed").unwrap(), graph.output_shape()).unwrap())];
     let mut gradients = Gradients::of(backend, &network.graph).unwrap();
-    let gx = network.backward(&pass, seeds, Some(&mut gradients), true, &Vec::new()).unwrap().unwrap();
+    let gx = network.backward(&pass, seeds, Some(&mut gradients), true, &[]).unwrap().unwrap();
     close(&format!("{what}, input"), &backend.rows(&gx).unwrap(), &get("gx").unwrap(), TOLERANCE);
     for (number, found) in gradients.to_host().unwrap().iter().enumerate() {
         let expected = get(&format!("gp{number}")).unwrap();
@@ -188,7 +188,7 @@ fn check_network<B: Backend>(backend: &B, name: &str, folder: &Path) {
     let taps = found.at(&strides).unwrap();
     let network = Network::new(backend, &found.graph).unwrap();
     let x = backend.tensor(&tensors.get("x").unwrap(), found.graph.input_shape()).unwrap();
-    let (values, pass) = network.record(x, None, &taps, Statistics::Running, &Vec::new()).unwrap();
+    let (values, pass) = network.record(x, None, &taps, Statistics::Running, &[]).unwrap();
     let mut seeds = Vec::new();
     for ((stride, tap), value) in strides.iter().zip(&taps).zip(&values) {
         let expected = tensors.get(&format!("tap{stride}")).unwrap();
@@ -197,7 +197,7 @@ fn check_network<B: Backend>(backend: &B, name: &str, folder: &Path) {
         let seed = tensors.get(&format!("seed{stride}")).unwrap();
         seeds.push((*tap, backend.tensor(&seed, backend.shape(value)).unwrap()));
     }
-    let gx = network.backward(&pass, seeds, None, true, &Vec::new()).unwrap().unwrap();
+    let gx = network.backward(&pass, seeds, None, true, &[]).unwrap().unwrap();
     // where a rectifier or a maximum lies within rounding of its kink, the two sides may take different slopes, and the
     // pixels that it sees differ
     let (found_gx, expected) = (backend.rows(&gx).unwrap(), tensors.get("gx").unwrap());

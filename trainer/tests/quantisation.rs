@@ -59,7 +59,7 @@ fn graph(layers: Vec<Op>, input: Shape, outputs: &[(&str, Shape)], classes: usiz
     let told: Option<Vec<u32>> = (classes > 0).then(|| (0..64u32).map(|row| row % classes as u32).collect());
     for _ in 0..40 {
         let batch = Lanes.tensor(rows.values(), input).unwrap();
-        network.train(batch, told.as_deref(), graph.output(), &Vec::new()).unwrap();
+        network.train(batch, told.as_deref(), graph.output(), &[]).unwrap();
     }
     let heads = Heads { outputs: outputs.to_vec(), tap: None };
     let name = if matches!(input, Shape::Vector(_)) { "latent" } else { "image" };

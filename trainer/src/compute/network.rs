@@ -18,8 +18,8 @@ pub struct Network<B: Backend = Lanes> {
     backend: B,
 }
 
-/// Weights that stand for a graph's own in a pass, by the number of the parameter.
-pub type Instead<B> = Vec<(usize, Divided<<B as Backend>::Weight>)>;
+/// A weight that stands for a graph's own in a pass, with the number of that parameter.
+pub type Instead<B> = (usize, Divided<<B as Backend>::Weight>);
 
 impl<B: Backend> Network<B> {
     /// Copies a graph with its values to a back end.
@@ -61,7 +61,7 @@ impl<B: Backend> Network<B> {
         Ok(())
     }
 
-    fn placed<'a>(&'a self, instead: &'a [(usize, Divided<B::Weight>)]) -> Placed<'a, B> {
+    fn placed<'a>(&'a self, instead: &'a [Instead<B>]) -> Placed<'a, B> {
         Placed { backend: &self.backend, graph: &self.graph, instead }
     }
 
@@ -142,7 +142,7 @@ impl<B: Backend> Network<B> {
         classes: Option<&[u32]>,
         wanted: &[ValueId],
         statistics: Statistics,
-        instead: &Instead<B>,
+        instead: &[Instead<B>],
     ) -> Result<(Vec<B::Tensor>, Pass<B>)> {
         let how = Forward { statistics, keep: true, along: None };
         pass::forward(&self.placed(instead), x, classes, wanted, &how, &mut ())
@@ -157,11 +157,9 @@ impl<B: Backend> Network<B> {
         x: B::Tensor,
         classes: Option<&[u32]>,
         wanted: ValueId,
-        instead: &Instead<B>,
+        instead: &[Instead<B>],
     ) -> Result<(B::Tensor, Pass<B>)> {
-        let (mut outputs, pass) = self.record(x, classes, &[wanted], Statistics::Batch, instead)?;
-        self.follow_moments(&pass)?;
-        Ok((outputs.swap_remove(0), pass))
+        self.train_by(x, classes, wanted, instead, None)
     }
 
     /// As [`Self::train`] with every rectifier on the side of its kink on which it was in the pass `base` of as many
@@ -174,22 +172,27 @@ impl<B: Backend> Network<B> {
         x: B::Tensor,
         base: &Pass<B>,
         wanted: ValueId,
-        instead: &Instead<B>,
+        instead: &[Instead<B>],
     ) -> Result<(B::Tensor, Pass<B>)> {
-        let how = Forward { statistics: Statistics::Batch, keep: true, along: Some(base) };
-        let (mut outputs, pass) =
-            pass::forward(&self.placed(instead), x, base.classes(), &[wanted], &how, &mut ())?;
-        self.follow_moments(&pass)?;
-        Ok((outputs.swap_remove(0), pass))
+        self.train_by(x, base.classes(), wanted, instead, Some(base))
     }
 
-    fn follow_moments(&mut self, pass: &Pass<B>) -> Result<()> {
+    fn train_by(
+        &mut self,
+        x: B::Tensor,
+        classes: Option<&[u32]>,
+        wanted: ValueId,
+        instead: &[Instead<B>],
+        along: Option<&Pass<B>>,
+    ) -> Result<(B::Tensor, Pass<B>)> {
+        let how = Forward { statistics: Statistics::Batch, keep: true, along };
+        let (mut outputs, pass) = pass::forward(&self.placed(instead), x, classes, &[wanted], &how, &mut ())?;
         for (node, moments) in pass.moments() {
             if let [_, _, mean, variance] = self.graph.nodes[node].parameters.as_mut_slice() {
                 self.backend.follow_moments(moments, &mut mean.value, &mut variance.value)?;
             }
         }
-        Ok(())
+        Ok((outputs.swap_remove(0), pass))
     }
 
     /// From the gradient of a recorded pass's values to those of the trained parameters, which are added to
@@ -203,7 +206,7 @@ impl<B: Backend> Network<B> {
         seeds: Vec<(ValueId, B::Tensor)>,
         gradients: Option<&mut Gradients<B>>,
         input: bool,
-        instead: &Instead<B>,
+        instead: &[Instead<B>],
     ) -> Result<Option<B::Tensor>> {
         pass::backward(&self.placed(instead), pass, seeds, gradients, input, &mut ())
     }
@@ -220,7 +223,7 @@ impl<B: Backend> Network<B> {
             }
             let x = self.backend.tensor(rows, self.input_shape())?;
             let wanted = self.graph.output();
-            self.train(x, classes.as_deref(), wanted, &Vec::new())?;
+            self.train(x, classes.as_deref(), wanted, &[])?;
             // one step from zero leaves the batch's share of what was found
             let running = self.graph.parameters().filter(|parameter| !parameter.trained);
             for (index, parameter) in running.enumerate() {

@@ -1,7 +1,8 @@
 //! The forward and the backward pass over a graph.
 
+use super::Backend;
 use super::axis::Axis;
-use super::{Backend, Divided};
+use super::network::Instead;
 use crate::graph::geometry::{Geometry, Role};
 use crate::graph::{Graph, Node, Op, Over, Parameter, Shape, Shuffle, ValueId};
 use crate::{Error, Result};
@@ -147,7 +148,7 @@ pub trait Hooks<B: Backend> {
         Ok(x)
     }
 
-    /// The gradient of value `id` as it went on; what is returned is that of the value as it was made.
+    /// Takes the gradient of what [`Self::made`] returned for value `id`, and returns that of what entered it.
     ///
     /// # Errors
     /// Whatever ends the pass.
@@ -163,7 +164,7 @@ pub(super) struct Placed<'a, B: Backend> {
     pub(super) backend: &'a B,
     pub(super) graph: &'a Graph<B::Weight>,
     /// Weights that stand for those of the graph, by the number of the parameter.
-    pub(super) instead: &'a [(usize, Divided<B::Weight>)],
+    pub(super) instead: &'a [Instead<B>],
 }
 
 /// How a forward pass runs.
@@ -185,15 +186,15 @@ pub(super) fn forward<B: Backend>(
     how: &Forward<'_, B>,
     hooks: &mut impl Hooks<B>,
 ) -> Result<(Vec<B::Tensor>, Pass<B>)> {
-    let needed = needed(graph, wanted);
+    let needed = graph.needed(wanted);
     let count = backend.count(&x);
     let mut uses = vec![0usize; graph.values.len()];
     let nodes = || graph.nodes.iter().enumerate().filter(|(index, _)| needed[*index]);
     for value in nodes().flat_map(|(_, node)| &node.inputs).chain(wanted) {
         uses[*value] += 1;
     }
-    let mut live: Vec<Option<B::Tensor>> = vec![None; graph.values.len()];
-    live[graph.input] = Some(hooks.made(graph.input, x)?);
+    let mut live = Live { tensors: vec![None; graph.values.len()], uses };
+    live.tensors[graph.input] = Some(hooks.made(graph.input, x)?);
     let mut saved = Vec::with_capacity(graph.nodes.len());
     let mut start = 0;
     for (index, node) in graph.nodes.iter().enumerate() {
@@ -205,10 +206,7 @@ pub(super) fn forward<B: Backend>(
         }
         let mut inputs = Vec::with_capacity(node.inputs.len());
         for value in &node.inputs {
-            uses[*value] -= 1;
-            // taken at its last use, so that its memory can be used again
-            let held = if uses[*value] == 0 { live[*value].take() } else { live[*value].clone() };
-            inputs.push(held.ok_or_else(|| {
+            inputs.push(live.get(*value).ok_or_else(|| {
                 Error::Export(format!("node {:?} reads a value before it is made", node.name))
             })?);
         }
@@ -217,29 +215,27 @@ pub(super) fn forward<B: Backend>(
         let (output, kept) =
             run(*backend, &weights, inputs, graph.values[node.output].shape, (classes, count), how, held)?;
         saved.push(kept);
-        live[node.output] = Some(hooks.made(node.output, output)?);
+        live.tensors[node.output] = Some(hooks.made(node.output, output)?);
     }
     let mut outputs = Vec::with_capacity(wanted.len());
     for value in wanted {
-        uses[*value] -= 1;
-        let made = if uses[*value] == 0 { live[*value].take() } else { live[*value].clone() };
-        outputs.push(made.ok_or_else(|| Error::Export("an output is not made".into()))?);
+        outputs.push(live.get(*value).ok_or_else(|| Error::Export("an output is not made".into()))?);
     }
     Ok((outputs, Pass { saved, classes: classes.map(<[u32]>::to_vec), count }))
 }
 
-/// For each node, whether `wanted` depend on it.
-fn needed<W>(graph: &Graph<W>, wanted: &[ValueId]) -> Vec<bool> {
-    let mut values = vec![false; graph.values.len()];
-    wanted.iter().for_each(|value| values[*value] = true);
-    let mut needed = vec![false; graph.nodes.len()];
-    for (index, node) in graph.nodes.iter().enumerate().rev() {
-        if values[node.output] {
-            needed[index] = true;
-            node.inputs.iter().for_each(|value| values[*value] = true);
-        }
+/// The values that are still used, with how often.
+struct Live<T> {
+    tensors: Vec<Option<T>>,
+    uses: Vec<usize>,
+}
+
+impl<T: Clone> Live<T> {
+    /// A value for one of its uses: taken at the last, so that its memory can be used again; `None` before it is made.
+    fn get(&mut self, value: ValueId) -> Option<T> {
+        self.uses[value] -= 1;
+        if self.uses[value] == 0 { self.tensors[value].take() } else { self.tensors[value].clone() }
     }
-    needed
 }
 
 /// A node's parameters, some of them replaced.
@@ -247,7 +243,7 @@ struct Weights<'a, B: Backend> {
     node: &'a Node<B::Weight>,
     /// The number of its first in the graph.
     first: usize,
-    instead: &'a [(usize, Divided<B::Weight>)],
+    instead: &'a [Instead<B>],
 }
 
 impl<'a, B: Backend> Weights<'a, B> {

@@ -4,13 +4,11 @@
 use std::collections::{BTreeMap, HashSet};
 
 use edgegen_runtime::model::Metadata;
-use prost::Message;
 use tract_onnx::pb::{
-    GraphProto, ModelProto, ValueInfoProto, tensor_shape_proto::dimension::Value as Length,
-    type_proto::Value as Kind,
+    ValueInfoProto, tensor_shape_proto::dimension::Value as Length, type_proto::Value as Kind,
 };
 
-use super::import::Reader;
+use super::import::{Reader, decode};
 use super::{Graph, Op, Shape, ValueId};
 use crate::{Error, Result};
 
@@ -77,11 +75,7 @@ fn input(port: &ValueInfoProto, size: (usize, usize)) -> Option<(Shape, bool)> {
 /// operator that has no gradient here.
 pub fn read(bytes: &[u8], file: &str, size: (usize, usize)) -> Result<FeatureGraph> {
     let refused = |problem: String| Error::Config(format!("{file}: {problem}"));
-    let proto = ModelProto::decode(bytes).map_err(|_| refused("this is not an ONNX model".into()))?;
-    let own = |domain: &str| domain.is_empty() || domain == "ai.onnx";
-    let opset =
-        proto.opset_import.iter().find(|import| own(&import.domain)).map_or(0, |import| import.version);
-    let onnx: GraphProto = proto.graph.ok_or_else(|| refused("it holds no graph".into()))?;
+    let (opset, onnx) = decode(bytes).map_err(|problem| refused(problem.into()))?;
     let constants: HashSet<&str> = onnx.initializer.iter().map(|tensor| tensor.name.as_str()).collect();
     let port = onnx.input.iter().find(|port| !constants.contains(port.name.as_str()));
     let port = port.ok_or_else(|| refused("it has no input".into()))?;
@@ -169,7 +163,7 @@ impl Graph {
                 return true;
             }
             at = node.inputs[0];
-            if self.values[at].shape.pixels() > 1 && node.op != Op::GlobalAverage {
+            if self.values[at].shape.pixels() > 1 {
                 return false;
             }
         }
@@ -178,15 +172,7 @@ impl Graph {
 
     /// Removes the nodes that no output depends on.
     fn prune(&mut self) {
-        let mut needed: HashSet<ValueId> = self.outputs.iter().copied().collect();
-        let mut kept: Vec<bool> = self.nodes.iter().map(|_| false).collect();
-        for (index, node) in self.nodes.iter().enumerate().rev() {
-            if needed.contains(&node.output) {
-                kept[index] = true;
-                needed.extend(&node.inputs);
-            }
-        }
-        let mut kept = kept.into_iter();
-        self.nodes.retain(|_| kept.next().unwrap_or(false));
+        let mut needed = self.needed(&self.outputs).into_iter();
+        self.nodes.retain(|_| needed.next().unwrap_or(false));
     }
 }

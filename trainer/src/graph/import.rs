@@ -8,7 +8,9 @@ use std::collections::{HashMap, HashSet};
 use edgegen_runtime::model::{Facts, Metadata};
 use half::f16;
 use prost::Message;
-use tract_onnx::pb::{AttributeProto, ModelProto, NodeProto, TensorProto, tensor_proto::DataType};
+use tract_onnx::pb::{
+    AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, tensor_proto::DataType,
+};
 
 use super::prepare::Transposed;
 use super::{
@@ -60,11 +62,7 @@ impl Ports {
 /// with several outputs, quantised files.
 pub fn graph(bytes: &[u8], file: &str, ports: &Ports) -> Result<Graph> {
     let refused = |problem: String| Error::Export(format!("{file}: {problem}"));
-    let proto = ModelProto::decode(bytes).map_err(|_| refused("this is not an ONNX model".into()))?;
-    let own = |domain: &str| domain.is_empty() || domain == "ai.onnx";
-    let opset =
-        proto.opset_import.iter().find(|import| own(&import.domain)).map_or(0, |import| import.version);
-    let onnx = proto.graph.ok_or_else(|| refused("it holds no graph".into()))?;
+    let (opset, onnx) = decode(bytes).map_err(|problem| refused(problem.into()))?;
     let (name, shape) = &ports.input;
     let mut graph = Graph::new(&onnx.name, (name, *shape), ports.metadata.clone());
     graph.opset = opset;
@@ -88,6 +86,15 @@ pub fn graph(bytes: &[u8], file: &str, ports: &Ports) -> Result<Graph> {
     }
     graph.unique_names();
     Ok(graph)
+}
+
+/// The version of ONNX's own operator set in a file, 0 if it tells none, and its graph; or why there is none.
+pub(super) fn decode(bytes: &[u8]) -> std::result::Result<(i64, GraphProto), &'static str> {
+    let proto = ModelProto::decode(bytes).map_err(|_| "this is not an ONNX model")?;
+    let own = |domain: &str| domain.is_empty() || domain == "ai.onnx";
+    let opset =
+        proto.opset_import.iter().find(|import| own(&import.domain)).map_or(0, |import| import.version);
+    Ok((opset, proto.graph.ok_or("it holds no graph")?))
 }
 
 /// The nodes that the outputs depend on.
@@ -295,12 +302,12 @@ impl<'a> Reader<'a> {
         let nearest = text("mode").is_none_or(|mode| mode == "nearest")
             && text("coordinate_transformation_mode").is_some_and(|mode| mode == "asymmetric")
             && text("nearest_mode").is_some_and(|mode| mode == "floor");
-        let behind = self.nodes.iter().find(|node| node.input.first().is_some_and(|input| input == output));
+        let reader = self.nodes.iter().find(|node| node.input.first().is_some_and(|input| input == output));
         let kept = || {
-            let behind = behind.filter(|node| node.op_type == "Conv")?;
-            let Window { kernel, stride, padding } = self.window(behind, Shape::Image(1, 8, 8))?;
+            let reader = reader.filter(|node| node.op_type == "Conv")?;
+            let Window { kernel, stride, padding } = self.window(reader, Shape::Image(1, 8, 8))?;
             let same = padding == Padding::Same || padding == Padding::Zeros(kernel / 2);
-            (kernel % 2 == 1 && stride == 1 && same && int(behind, "group", 1) == 1).then_some(())
+            (kernel % 2 == 1 && stride == 1 && same && int(reader, "group", 1) == 1).then_some(())
         };
         let fits = node.op_type == "Resize" && nearest && doubles().is_some() && kept().is_some();
         if fits && self.read_once(output) {

@@ -1,5 +1,5 @@
-//! What a network is: a graph of operators with typed shapes and named parameters, for training, quantising and
-//! exporting alike.
+//! The description of a network: a graph of operators with typed shapes and named parameters. Training, quantising and
+//! exporting work on the same one.
 //!
 //! Values are named and have one shape each, without the batch axis; nodes stand in an order in which they can run. A
 //! [`Graph`]`<()>` is the structure alone, as [`family`] and [`chain`] build it; [`Graph::initialise`] gives it first
@@ -253,6 +253,20 @@ impl<W> Graph<W> {
     /// The node that makes a value; `None` for the input.
     pub fn maker(&self, value: ValueId) -> Option<usize> {
         self.nodes.iter().position(|node| node.output == value)
+    }
+
+    /// For each node, whether values `wanted` depend on it.
+    pub(crate) fn needed(&self, wanted: &[ValueId]) -> Vec<bool> {
+        let mut values = vec![false; self.values.len()];
+        wanted.iter().for_each(|value| values[*value] = true);
+        let mut needed = vec![false; self.nodes.len()];
+        for (index, node) in self.nodes.iter().enumerate().rev() {
+            if values[node.output] {
+                needed[index] = true;
+                node.inputs.iter().for_each(|value| values[*value] = true);
+            }
+        }
+        needed
     }
 
     /// The name of a node for people: the name, and what it is.

@@ -334,10 +334,7 @@ impl Op {
 
     /// Whether it has a weight and a bias: a dense layer or a convolution.
     pub fn is_linear(&self) -> bool {
-        matches!(
-            self,
-            Self::Dense { .. } | Self::Conv { .. } | Self::ConvTranspose { .. } | Self::UpsampleConv { .. }
-        )
+        self.ends().is_some()
     }
 
     /// Whether it only moves values: what holds for the values before holds for those after.
@@ -345,26 +342,25 @@ impl Op {
         matches!(self, Self::Reshape(_) | Self::Shuffle(_))
     }
 
-    /// Input channels, or features, of a linear operator.
-    pub fn inputs(&self) -> usize {
+    /// (input, output) channels, or features, of a linear operator.
+    fn ends(&self) -> Option<(usize, usize)> {
         match *self {
-            Self::Dense { inputs, .. }
-            | Self::Conv { inputs, .. }
-            | Self::ConvTranspose { inputs, .. }
-            | Self::UpsampleConv { inputs, .. } => inputs,
-            _ => 0,
+            Self::Dense { inputs, outputs }
+            | Self::Conv { inputs, outputs, .. }
+            | Self::ConvTranspose { inputs, outputs, .. }
+            | Self::UpsampleConv { inputs, outputs, .. } => Some((inputs, outputs)),
+            _ => None,
         }
     }
 
-    /// Output channels, or features, of a linear operator.
+    /// Input channels, or features, of a linear operator; 0 of another.
+    pub fn inputs(&self) -> usize {
+        self.ends().map_or(0, |(inputs, _)| inputs)
+    }
+
+    /// Output channels, or features, of a linear operator; 0 of another.
     pub fn outputs(&self) -> usize {
-        match *self {
-            Self::Dense { outputs, .. }
-            | Self::Conv { outputs, .. }
-            | Self::ConvTranspose { outputs, .. }
-            | Self::UpsampleConv { outputs, .. } => outputs,
-            _ => 0,
-        }
+        self.ends().map_or(0, |(_, outputs)| outputs)
     }
 
     /// Classes that it is conditioned on; 0: none.

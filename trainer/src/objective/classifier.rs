@@ -59,7 +59,7 @@ impl<B: Backend> Classifier<B> {
         let backend = self.network.backend().clone();
         let (classes, output) = (self.classes(), self.network.graph.output());
         let x = backend.tensor(pictures, self.network.input_shape())?;
-        let (logits, pass) = self.network.train(x, None, output, &Vec::new())?;
+        let (logits, pass) = self.network.train(x, None, output, &[])?;
         let mut gradient = backend.rows(&logits)?;
         let found = judge(&gradient, labels, classes);
         for (row, label) in gradient.chunks_mut(classes).zip(labels) {
@@ -68,7 +68,7 @@ impl<B: Backend> Classifier<B> {
             row.iter_mut().for_each(|value| *value /= labels.len() as f32);
         }
         let seeds = vec![(output, backend.tensor(&gradient, self.network.output_shape())?)];
-        self.network.backward(&pass, seeds, Some(gradients), false, &Vec::new())?;
+        self.network.backward(&pass, seeds, Some(gradients), false, &[])?;
         Ok(found)
     }
 

@@ -51,7 +51,7 @@ pub(super) struct Arguments {
     serve: bool,
 }
 
-/// One step of some model; it is told its number.
+/// Makes one step of a model; takes the step's number.
 type Step = Box<dyn FnMut(u64) -> Result<()>>;
 
 /// Steps of a preset's model on noise for pictures.
@@ -114,9 +114,9 @@ fn features_on<B: Backend>(backend: &B, file: &str, batch: usize, size: usize) -
     Ok(Box::new(move |_| {
         let backend = network.backend();
         let x = backend.tensor(&pictures, network.input_shape())?;
-        let (values, pass) = network.record(x, None, &[tap], Statistics::Running, &Vec::new())?;
+        let (values, pass) = network.record(x, None, &[tap], Statistics::Running, &[])?;
         let seed = backend.tensor(&seed, backend.shape(&values[0]))?;
-        let gradient = network.backward(&pass, vec![(tap, seed)], None, true, &Vec::new())?;
+        let gradient = network.backward(&pass, vec![(tap, seed)], None, true, &[])?;
         gradient.map(|gradient| backend.rows(&gradient)).transpose()?;
         Ok(())
     }))
@@ -139,9 +139,9 @@ fn depthwise_on<B: Backend>(backend: &B, sizes: &str, batch: usize) -> Result<St
     let x = backend.tensor(&uniform(batch * shape.values()), shape)?;
     let output = network.graph.output();
     Ok(Box::new(move |_| {
-        let (y, pass) = network.train(x.clone(), None, output, &Vec::new())?;
+        let (y, pass) = network.train(x.clone(), None, output, &[])?;
         gradients.clear()?;
-        network.backward(&pass, vec![(output, y)], Some(&mut gradients), true, &Vec::new())?;
+        network.backward(&pass, vec![(output, y)], Some(&mut gradients), true, &[])?;
         Ok(())
     }))
 }

@@ -14,7 +14,7 @@ use super::{Quantized, input_scale, matrix, put};
 use crate::Result;
 use crate::compute::adam::AdamConfig;
 use crate::compute::network::{backward_on, run_on};
-use crate::compute::{Backend, Gradients, Hooks, Lanes};
+use crate::compute::{Backend, Gradients, Hooks, Lanes, Network};
 use crate::evaluate::quality::Measure;
 use crate::graph::{Graph, ValueId};
 
@@ -41,8 +41,8 @@ impl Quantized {
         (trial, measure): (&Inputs, Measure),
         tell: &dyn Fn(&str),
     ) -> Result<()> {
-        let nothing = vec![None; self.encodings.len()];
-        let float = Simulation { graph: &self.exact, plan: &self.plan, encodings: &nothing };
+        let unrounded = vec![None; self.encodings.len()];
+        let float = Simulation { graph: &self.exact, plan: &self.plan, encodings: &unrounded };
         let expected = float.run(trial, |_, _| ())?;
         let mut best =
             (measure.score(&expected, &self.simulate(trial)?), self.graph.clone(), self.layers.clone());
@@ -56,6 +56,7 @@ impl Quantized {
             .map(|node| [zeros(node.weight().len()), zeros(node.bias().len())])
             .collect();
         let config = AdamConfig::default();
+        let teacher = Network::new(backend, &self.exact)?;
         let steps = self.settings.tune;
         let width = inputs.rows.len() / inputs.count;
         for step in 0..steps {
@@ -66,8 +67,8 @@ impl Quantized {
             let rows: Vec<f32> =
                 chosen.iter().flat_map(|row| &inputs.rows[row * width..(row + 1) * width]).copied().collect();
             let classes: Option<Vec<u32>> =
-                inputs.classes.as_ref().map(|told| chosen.iter().map(|row| told[*row]).collect());
-            let gradients = self.gradients(backend, &rows, classes.as_deref())?;
+                inputs.classes.as_ref().map(|classes| chosen.iter().map(|row| classes[*row]).collect());
+            let gradients = self.gradients(&teacher, &rows, classes.as_deref())?;
             let rate = RATE * 0.5 * (1.0 + (std::f64::consts::PI * step as f64 / steps as f64).cos());
             for ((index, moments), (weight, bias)) in layers.iter().zip(&mut moments).zip(gradients) {
                 let Some(layer) = &self.layers[*index] else { continue };
@@ -108,16 +109,16 @@ impl Quantized {
         self.layers[index] = Some(layer);
     }
 
-    /// Gradients of the mean squared error to the float32 network, for each quantised layer's (weight, bias).
+    /// Gradients of the mean squared error to the float32 network `teacher`, for each quantised layer's (weight, bias).
     fn gradients<B: Backend>(
         &self,
-        backend: &B,
+        teacher: &Network<B>,
         rows: &[f32],
         classes: Option<&[u32]>,
     ) -> Result<Vec<LayerGradients>> {
-        let device = |graph: &Graph| graph.map(|own| backend.weight(&own.value, &own.shape));
-        let (teacher, graph) = (device(&self.exact)?, device(&self.graph)?);
-        let (expected, _) = run_on(backend, &teacher, rows, classes, false, &mut ())?;
+        let backend = teacher.backend();
+        let graph = Network::new(backend, &self.graph)?.graph;
+        let (expected, _) = run_on(backend, &teacher.graph, rows, classes, false, &mut ())?;
         let mut rounding =
             Rounding { backend, simulation: self.simulation(), before: vec![None; graph.values.len()] };
         let (found, pass) = run_on(backend, &graph, rows, classes, true, &mut rounding)?;
@@ -126,8 +127,8 @@ impl Quantized {
             let values = backend.count(&found) * backend.shape(&found).values();
             let apart = backend.add(found, -1.0, &expected)?;
             // the gradient of the mean of squares
-            let nothing = backend.add(apart.clone(), -1.0, &apart)?;
-            seeds.push((*output, backend.add(nothing, 2.0 / values as f32, &apart)?));
+            let zeros = backend.add(apart.clone(), -1.0, &apart)?;
+            seeds.push((*output, backend.add(zeros, 2.0 / values as f32, &apart)?));
         }
         let mut gradients = Gradients::of(backend, &graph)?;
         backward_on(backend, &graph, &pass, seeds, &mut gradients, &mut rounding)?;

@@ -552,7 +552,7 @@ mod tests {
         let record = |network: &Network| {
             let batch = Lanes.tensor(latents, Shape::Vector(6)).unwrap();
             let output = network.graph.output();
-            network.clone().train(batch, classes.as_deref(), output, &Vec::new()).unwrap().0.to_rows()
+            network.clone().train(batch, classes.as_deref(), output, &[]).unwrap().0.to_rows()
         };
         let worst = record(&from).iter().zip(&record(&to)).map(|(a, b)| (a - b).abs()).fold(0f32, f32::max);
         assert!(worst < 0.05, "{worst}");

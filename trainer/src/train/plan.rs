@@ -131,7 +131,7 @@ pub fn plan(dataset: &Dataset, look: Look, length: bool) -> Result<(Config, Vec<
     if let Objective::Gan(objective) = &mut config.objective {
         if total < MANY {
             objective.augment = vec![Augmentation::Color, Augmentation::Translation, Augmentation::Cutout];
-            let why = "what the discriminator sees is varied, or it learns the set by heart";
+            let why = "the discriminator learns so few pictures by heart unless they are varied";
             choices.push(choice("augment", "yes", why));
         } else {
             objective.augment = Vec::new();

@@ -137,6 +137,17 @@ fn channel_sums(x: &Tensor) -> Result<Tensor> {
 }
 
 impl Moments {
+    /// (x − mean) / √(variance + ε), in [`grouped`], and 1 / √(variance + ε) as it broadcasts over that.
+    fn standardise(&self, x: &Tensor) -> Result<(Tensor, Tensor)> {
+        let (mean, inverse) = if self.constant {
+            (by_channel(x, &self.mean)?, by_channel(x, &self.inverse)?)
+        } else {
+            (self.mean.clone(), self.inverse.clone())
+        };
+        let own = grouped(x, self.over)?.broadcast_sub(&mean)?.broadcast_mul(&inverse)?;
+        Ok((own, inverse))
+    }
+
     /// Sums over what each mean is of, broadcast like the mean.
     fn sums(&self, x: &Tensor) -> Result<Tensor> {
         sums(x, self.over)
@@ -343,14 +354,11 @@ impl Backend for Candle {
     }
 
     fn normalise(&self, x: &Tensor, moments: &Moments, scale: &Tensor, shift: &Tensor) -> Result<Tensor> {
-        let (mean, inverse) = if moments.constant {
-            (by_channel(x, &moments.mean)?, by_channel(x, &moments.inverse)?)
-        } else {
-            (moments.mean.clone(), moments.inverse.clone())
-        };
-        let own =
-            grouped(x, moments.over)?.broadcast_sub(&mean)?.broadcast_mul(&inverse)?.reshape(x.shape())?;
-        Ok(own.broadcast_mul(&by_channel(x, scale)?)?.broadcast_add(&by_channel(x, shift)?)?)
+        let (own, _) = moments.standardise(x)?;
+        Ok(own
+            .reshape(x.shape())?
+            .broadcast_mul(&by_channel(x, scale)?)?
+            .broadcast_add(&by_channel(x, shift)?)?)
     }
 
     fn normalise_backward(
@@ -361,12 +369,7 @@ impl Backend for Candle {
         gradient: Tensor,
         into: Option<(&mut Tensor, &mut Tensor)>,
     ) -> Result<Tensor> {
-        let (mean, inverse) = if moments.constant {
-            (by_channel(x, &moments.mean)?, by_channel(x, &moments.inverse)?)
-        } else {
-            (moments.mean.clone(), moments.inverse.clone())
-        };
-        let own = grouped(x, moments.over)?.broadcast_sub(&mean)?.broadcast_mul(&inverse)?;
+        let (own, inverse) = moments.standardise(x)?;
         if let Some((of_scale, of_shift)) = into {
             *of_scale = (&*of_scale + channel_sums(&(&gradient * own.reshape(x.shape())?)?)?)?;
             *of_shift = (&*of_shift + channel_sums(&gradient)?)?;

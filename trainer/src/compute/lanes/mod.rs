@@ -23,7 +23,6 @@ use crate::Result;
 use crate::graph::geometry::{Geometry, Role};
 use crate::graph::{Activation, Over, Shape, Window, upsample};
 use batch::{Batch, LANES};
-use buffers::Buffer;
 
 pub use norm::Moments;
 
@@ -438,9 +437,4 @@ impl Backend for Lanes {
 fn unit(values: &mut [f32]) {
     let norm = values.iter().map(|value| f64::from(*value).powi(2)).sum::<f64>().sqrt().max(TINY);
     values.iter_mut().for_each(|value| *value = (f64::from(*value) / norm) as f32);
-}
-
-/// A buffer of so many values for lanes, whatever they were.
-fn any(values: usize) -> Buffer {
-    Buffer::any(values)
 }

@@ -3,7 +3,8 @@
 use rayon::prelude::*;
 
 use super::batch::{Batch, LANES, groups, mask};
-use super::{any, elements};
+use super::buffers::Buffer;
+use super::elements;
 use crate::compute::Change;
 use crate::compute::axis::Axis;
 use crate::graph::{Shape, Window};
@@ -208,7 +209,7 @@ pub(super) fn change(x: &Batch, changes: &[Change]) -> Batch {
     let pairs = y.values.par_chunks_mut(values * LANES).zip(x.values.par_chunks(values * LANES));
     pairs.zip(changes.par_chunks(LANES)).for_each(|((y, x), changes)| {
         y.copy_from_slice(x);
-        let mut row = any(values);
+        let mut row = Buffer::any(values);
         for (lane, change) in changes.iter().enumerate() {
             row.iter_mut().zip(x.as_chunks::<LANES>().0).for_each(|(value, vector)| *value = vector[lane]);
             change_one(&mut row, *change, (channels, height, width));
@@ -226,7 +227,7 @@ fn change_one(values: &mut [f32], change: Change, (channels, height, width): (us
         Change::Color { own, pixel, picture, summand } => {
             let sum = values.iter().map(|value| f64::from(*value)).sum::<f64>();
             let rest = picture * (sum / values.len().max(1) as f64) as f32 + summand;
-            let mut means = any(plane);
+            let mut means = Buffer::any(plane);
             means.fill(0.0);
             for channel in values.chunks(plane) {
                 elements::add(&mut means, 1.0, channel);
@@ -237,7 +238,7 @@ fn change_one(values: &mut [f32], change: Change, (channels, height, width): (us
             }
         }
         Change::Shift([down, right]) => {
-            let mut before = any(plane);
+            let mut before = Buffer::any(plane);
             for values in values.chunks_mut(plane) {
                 before.copy_from_slice(values);
                 values.fill(0.0);

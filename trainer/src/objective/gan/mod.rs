@@ -155,8 +155,8 @@ impl Figures {
 
     /// Whether all are numbers.
     pub fn finite(&self) -> bool {
-        let told = [self.generator_loss, self.generator_norm, self.slope].into_iter().flatten();
-        (self.discriminator_loss + self.discriminator_norm + told.sum::<f64>()).is_finite()
+        let present = [self.generator_loss, self.generator_norm, self.slope].into_iter().flatten();
+        (self.discriminator_loss + self.discriminator_norm + present.sum::<f64>()).is_finite()
     }
 }
 
@@ -292,7 +292,7 @@ impl<B: Backend> Gan<B> {
         let (backend, classes) = (self.backend(), example.classes);
         let latents = backend.tensor(example.latents, self.generator.input_shape())?;
         let output = self.generator.graph.output();
-        let (drawn, drawing) = self.generator.train(latents, classes, output, &Vec::new())?;
+        let (drawn, drawing) = self.generator.train(latents, classes, output, &[])?;
 
         let divided = self.divide()?;
         self.discriminator_gradients.clear()?;
@@ -314,7 +314,7 @@ impl<B: Backend> Gan<B> {
         Ok(figures)
     }
 
-    fn divide(&mut self) -> Result<Instead<B>> {
+    fn divide(&mut self) -> Result<Vec<Instead<B>>> {
         match &mut self.spectral {
             Some(spectral) => spectral.divide(&self.discriminator),
             None => Ok(Vec::new()),
@@ -327,7 +327,7 @@ impl<B: Backend> Gan<B> {
         example: &Example<'_>,
         step: u64,
         chance: &mut Stream,
-        divided: &Instead<B>,
+        divided: &[Instead<B>],
         figures: &mut Figures,
     ) -> Result<()> {
         let backend = self.backend();
@@ -355,7 +355,7 @@ impl<B: Backend> Gan<B> {
         pictures: B::Tensor,
         classes: Option<&[u32]>,
         wanted: Wanted,
-        divided: &Instead<B>,
+        divided: &[Instead<B>],
     ) -> Result<Judged<B>> {
         let backend = self.backend();
         let output = self.discriminator.graph.output();
@@ -372,7 +372,7 @@ impl<B: Backend> Gan<B> {
         pictures: B::Tensor,
         classes: Option<&[u32]>,
         wanted: Wanted,
-        divided: &Instead<B>,
+        divided: &[Instead<B>],
         figures: &mut Figures,
     ) -> Result<()> {
         let Judged { value, logits, gradient, pass } = self.loss(pictures, classes, wanted, divided)?;
@@ -425,7 +425,7 @@ impl<B: Backend> Gan<B> {
         self.generator_gradients.clear()?;
         let seeds = vec![(self.generator.graph.output(), of_drawn)];
         let gradients = &mut self.generator_gradients;
-        self.generator.backward(drawing, seeds, Some(gradients), false, &Vec::new())?;
+        self.generator.backward(drawing, seeds, Some(gradients), false, &[])?;
         figures.generator_norm = Some(Gradients::clip(&mut [&mut self.generator_gradients], pace.clip)?);
         let moved = &mut [(&mut self.generator.graph, &self.generator_gradients)];
         self.generator_adam.update(moved, pace.rate)?;
@@ -522,18 +522,22 @@ mod tests {
         assert!(right * 10 >= BATCH * 9, "{right} of {BATCH}: {drawn:?}");
     }
 
+    fn network(architecture: family::Architecture, base: usize) -> NetworkConfig {
+        NetworkConfig {
+            architecture,
+            latent: 6,
+            hidden: Vec::new(),
+            base,
+            activation: Activation::Relu,
+            conditional: false,
+        }
+    }
+
     /// Frozen layers keep their values, the others move; G waits.
     #[test]
     fn frozen_layers_stay_and_a_delayed_generator_waits() {
         let image = ImageShape { channels: 1, height: 28, width: 28 };
-        let network = NetworkConfig {
-            architecture: family::Architecture::Dcgan,
-            latent: 6,
-            hidden: Vec::new(),
-            base: 4,
-            activation: Activation::Relu,
-            conditional: false,
-        };
+        let network = network(family::Architecture::Dcgan, 4);
         let config = GanConfig {
             discriminator_frozen: 1,
             generator_delay: 2,
@@ -563,14 +567,7 @@ mod tests {
     #[test]
     fn a_step_with_everything_stays_finite_and_moves_both() {
         let image = ImageShape { channels: 3, height: 16, width: 16 };
-        let network = NetworkConfig {
-            architecture: family::Architecture::Upsample,
-            latent: 6,
-            hidden: Vec::new(),
-            base: 8,
-            activation: Activation::Relu,
-            conditional: true,
-        };
+        let network = NetworkConfig { conditional: true, ..network(family::Architecture::Upsample, 8) };
         let config = GanConfig {
             discriminator_norm: Normalisation::Spectral,
             discriminator_steps: 2,

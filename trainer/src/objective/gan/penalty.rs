@@ -51,7 +51,7 @@ pub fn penalise<B: Backend>(
     weight: f64,
     step: f64,
     gradients: &mut Gradients<B>,
-    instead: &Instead<B>,
+    instead: &[Instead<B>],
 ) -> Result<f64> {
     let backend = discriminator.backend().clone();
     let (output, count) = (discriminator.graph.output(), backend.count(&penalised.pictures));
@@ -130,7 +130,7 @@ mod tests {
             let penalty = |network: &Network, gradients: &mut Gradients<Lanes>| {
                 let pictures = Lanes.tensor(&real, shape).unwrap();
                 let penalised = Penalised { pictures, classes: Some(&classes), draws };
-                penalise(&mut network.clone(), &penalised, WEIGHT, STEP, gradients, &Vec::new()).unwrap()
+                penalise(&mut network.clone(), &penalised, WEIGHT, STEP, gradients, &[]).unwrap()
             };
             let mut gradients = Gradients::of(&Lanes, &discriminator.graph).unwrap();
             let found = penalty(&discriminator, &mut gradients);
@@ -141,8 +141,7 @@ mod tests {
                     seen = draws.apply(&Lanes, seen).unwrap();
                 }
                 let output = discriminator.graph.output();
-                let (logits, _) =
-                    discriminator.clone().train(seen, Some(&classes), output, &Vec::new()).unwrap();
+                let (logits, _) = discriminator.clone().train(seen, Some(&classes), output, &[]).unwrap();
                 logits.to_rows().iter().map(|logit| f64::from(*logit)).sum()
             };
             const MOVE: f32 = 2e-2;

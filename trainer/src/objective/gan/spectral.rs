@@ -68,7 +68,7 @@ impl<B: Backend> Spectral<B> {
     ///
     /// # Errors
     /// The device's.
-    pub fn divide(&mut self, network: &Network<B>) -> Result<Instead<B>> {
+    pub fn divide(&mut self, network: &Network<B>) -> Result<Vec<Instead<B>>> {
         let parameters: Vec<&Parameter<B::Weight>> = network.graph.parameters().collect();
         let Self { backend, left } = self;
         let divided = left
@@ -82,7 +82,7 @@ impl<B: Backend> Spectral<B> {
     ///
     /// # Errors
     /// The device's.
-    pub fn backward(&self, divided: &Instead<B>, gradients: &mut Gradients<B>) -> Result<()> {
+    pub fn backward(&self, divided: &[Instead<B>], gradients: &mut Gradients<B>) -> Result<()> {
         for ((place, divided), (_, left)) in divided.iter().zip(&self.left) {
             if let Some(gradient) = gradients.of_parameter(*place) {
                 self.backend.divide_backward(divided, &left.value, gradient)?;
