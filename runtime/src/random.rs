@@ -46,6 +46,10 @@ pub enum Purpose {
     Mirror = 13,
     /// Uniform noise of one level on a held-out set; the index is the picture.
     DequantizeHeldOut = 14,
+    /// Latents that real pictures are matched with, and which pictures are mirrored for it; the index is the round.
+    Match = 15,
+    /// What is added to matched latents; the index is the step.
+    Jitter = 16,
 }
 
 /// A stream of random numbers that is fully determined by seed, purpose and index.

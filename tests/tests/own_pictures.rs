@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use edgegen_tests::{command, files_below, refused, root, succeeds};
+use edgegen_tests::{command, files_below, refused, succeeds};
 use serde_json::Value;
 
 /// Discs of random colour, size and place, as a phone would name them.
@@ -35,9 +35,9 @@ fn auto_goes_from_a_folder_to_a_model_on_a_panel() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     photos(&folder.join("many"), 210, 72);
-    photos(&folder.join("few"), 40, 40);
+    photos(&folder.join("few"), 14, 40);
     for (data, preset, size, settings) in [
-        ("many", "gan-64-slim", "64x64", "--set network.base=4 --set objective.discriminator_base=4"),
+        ("many", "gan-64", "64x64", "--set network.base=4"),
         ("few", "vae-conv", "32x32", "--set network.base=4"),
     ] {
         let auto = format!("auto --data {data} --out model-{data} {settings} --steps 30");
@@ -68,7 +68,7 @@ fn auto_goes_from_a_folder_to_a_model_on_a_panel() {
 }
 
 #[test]
-fn a_shipped_generator_and_an_own_gan_are_fine_tuned() {
+fn own_generators_are_fine_tuned() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     photos(&folder.join("data"), 24, 64);
@@ -78,32 +78,45 @@ fn a_shipped_generator_and_an_own_gan_are_fine_tuned() {
         assert!(output.status.success(), "{arguments}: {text}");
         text
     };
-    let shipped = root().join("models/emoji64-gan").canonicalize().unwrap();
+    // a run, the model folder that is made of it, and its ONNX file alone, in which norms are folded
     let train = "train gan-64-slim --data data --batch 8";
-    let text = told(&format!("{train} --steps 2 --init-from {} --out shipped", shipped.display()));
+    told(&format!("{train} --steps 4 --out own"));
+    for (run, model) in [("own", "model"), ("own", "bare")] {
+        succeeds(folder, "edgegen-train", &format!("export {run} --out {model} --precision fp32"));
+    }
+    fs::remove_file(folder.join("bare/weights.safetensors")).unwrap();
+    for (from, name) in [("own", "from-run"), ("model", "from-model"), ("bare", "from-onnx")] {
+        let text = told(&format!("{train} --steps 2 --init-from {from} --out {name}"));
+        assert!(text.contains("first weights") && !text.contains("not taken over"), "{text}");
+        // other pictures get other codes, so samples are others; they are pictures all the same
+        succeeds(folder, "edgegen-train", &format!("sample {name} --seed 3 --count 16 --out {name}.png"));
+    }
+
+    // with a discriminator
+    let small = "--set network.base=8 --set objective.discriminator_base=8";
+    let game = format!("train dcgan-64 --data data --batch 8 {small}");
+    told(&format!("{game} --steps 4 --out game"));
+    for model in ["game-model", "game-bare"] {
+        succeeds(folder, "edgegen-train", &format!("export game --out {model} --precision fp32"));
+    }
+    fs::remove_file(folder.join("game-bare/weights.safetensors")).unwrap();
+    let text = told(&format!("{game} --steps 2 --init-from game-bare --out delayed"));
     // all of the generator, with its folded norms, and nothing of a discriminator that is not in the folder
     assert!(text.contains("not taken over: the discriminator"), "{text}");
     assert!(!text.contains("not taken over: generator"), "{text}");
-    let config = fs::read_to_string(folder.join("shipped/config.toml")).unwrap();
+    let config = fs::read_to_string(folder.join("delayed/config.toml")).unwrap();
     assert!(config.contains("generator_delay = 200"), "a new discriminator learns alone first: {config}");
-    // before the first step of the generator it draws what the shipped model draws, nearly
-    succeeds(folder, "edgegen-train", "sample shipped --seed 3 --count 16 --out tuned.png");
-    let model = shipped.display();
-    let generate = format!("generate {model} --seed 3 --count 16 --out shipped.png");
-    succeeds(folder, "edgegen", &generate);
+    // before the first step of the generator it draws what the model draws, nearly
+    succeeds(folder, "edgegen-train", "sample delayed --seed 3 --count 16 --out tuned.png");
+    succeeds(folder, "edgegen", "generate game-bare --seed 3 --count 16 --out before.png");
     let pixels = |file: &str| image::open(folder.join(file)).unwrap().to_rgb8().into_raw();
-    let (tuned, shipped) = (pixels("tuned.png"), pixels("shipped.png"));
-    let differences = tuned.iter().zip(&shipped).map(|(a, b)| f64::from(a.abs_diff(*b)));
+    let (tuned, before) = (pixels("tuned.png"), pixels("before.png"));
+    let differences = tuned.iter().zip(&before).map(|(a, b)| f64::from(a.abs_diff(*b)));
     let mean = differences.sum::<f64>() / tuned.len() as f64;
     assert!(mean < 12.0, "{mean} levels apart");
-
-    // an own run, and the model folder that is made of it, hold the discriminator as well
-    told(&format!("{train} --steps 4 --out own"));
-    succeeds(folder, "edgegen-train", "export own --out model --precision fp32");
-    assert!(folder.join("model/weights.safetensors").is_file());
-    for (from, name) in [("own", "from-run"), ("model", "from-model")] {
+    for (from, name) in [("game", "game-from-run"), ("game-model", "game-from-model")] {
         let freeze = "--set objective.discriminator_frozen=2";
-        let text = told(&format!("{train} --steps 2 --init-from {from} {freeze} --out {name}"));
+        let text = told(&format!("{game} --steps 2 --init-from {from} {freeze} --out {name}"));
         assert!(!text.contains("not taken over"), "{text}");
     }
     // other classes, and pictures of another size

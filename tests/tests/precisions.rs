@@ -89,7 +89,10 @@ fn a_model_folder_is_given_other_precisions_and_keeps_the_rest() {
     assert!(mended.contains("generator.int8.onnx") && mended.contains("PSNR"), "{mended}");
     assert!(mended.contains(card.lines().nth(4).unwrap()));
     let report: Value = serde_json::from_slice(&read("all/generator.int8.json")).unwrap();
-    assert_eq!(report["layers"].as_array().unwrap().len(), 3, "{report}");
+    // comparing with codes and their mean stay in float32, a dense layer and two convolutions do not
+    let layers = report["layers"].as_array().unwrap();
+    let floats: Vec<bool> = layers.iter().map(|layer| layer["float"].as_bool().unwrap()).collect();
+    assert_eq!(floats, [true, true, false, false, false], "{report}");
     assert!(image::open(folder.join("all/generator.int8.png")).is_ok());
     // in place, and again: what is there and not made anew stays
     fs::write(folder.join("all/NOTICE"), "kept").unwrap();

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use edgegen_tests::{root, succeeds};
+use edgegen_tests::{command, refused, root, succeeds};
 use sha2::{Digest, Sha256};
 
 #[test]
@@ -25,7 +25,7 @@ fn every_shipped_model_is_what_its_manifest_says() {
         let card = fs::read_to_string(folder.join("README.md")).unwrap();
         assert!(card.contains(manifest["command"].as_str().unwrap()), "the card lacks the command");
 
-        if manifest["kind"] == "classifier" {
+        if manifest["kind"] == "classifier" || manifest["kind"] == "features" {
             continue; // it draws nothing; samples are judged by it in other tests
         }
         let out = tempfile::tempdir().unwrap();
@@ -61,4 +61,30 @@ fn every_shipped_model_is_what_its_manifest_says() {
         }
     }
     assert!(count > 0, "nothing is shipped");
+}
+
+#[test]
+fn the_zoo_is_what_its_cards_say() {
+    let models = root().join("models").canonicalize().unwrap();
+    let here = std::env::temp_dir();
+    let told = succeeds(&here, "edgegen-train", &format!("zoo verify {}", models.display()));
+    assert!(told.contains("samples.png") && !told.contains("is not"), "{told}");
+    let table = succeeds(&here, "edgegen-train", &format!("zoo table {}", models.display()));
+    assert!(table.contains("[mnist-gan](models/mnist-gan/README.md)"), "{table}");
+    // a file that was changed is found
+    let folder = tempfile::tempdir().unwrap();
+    let copy = folder.path().join("zoo/mnist-gan");
+    fs::create_dir_all(&copy).unwrap();
+    for entry in fs::read_dir(models.join("mnist-gan")).unwrap() {
+        let path = entry.unwrap().path();
+        fs::copy(&path, copy.join(path.file_name().unwrap())).unwrap();
+    }
+    let shown = image::open(copy.join("samples.png")).unwrap().rotate180();
+    shown.save(copy.join("samples.png")).unwrap();
+    let mut bytes = fs::read(copy.join("generator.int8.onnx")).unwrap();
+    let last = bytes.len() - 1;
+    bytes[last] ^= 1;
+    fs::write(copy.join("generator.int8.onnx"), bytes).unwrap();
+    let mut verify = command(folder.path(), "edgegen-train", "zoo verify zoo");
+    refused(&mut verify, &["2 of these are not what the cards say"]);
 }

@@ -419,5 +419,8 @@ fn efficientnet_tells_drawings_from_noise() {
         drawings.kernel
     );
     let (noise, drawings) = (noise.manifolds.unwrap(), drawings.manifolds.unwrap());
-    assert!(noise.precision < 0.05 && drawings.precision > 0.5, "{noise:?} {drawings:?}");
+    // one drawing far from all others has a wide neighbourhood, in which noise lies: coverage does not see it (M. Naeem et
+    // al., 2020)
+    assert!(noise.coverage < 0.05 && drawings.coverage > 0.5, "{noise:?} {drawings:?}");
+    assert!(drawings.precision > 2.0 * noise.precision, "{noise:?} {drawings:?}");
 }

@@ -266,6 +266,9 @@ fn pixels_are_moved_pooled_and_resized() {
     check("slice of features", Shape::Vector(9), vec![Op::Slice { first: 3, count: 5 }]);
     check("reshape", image, vec![Op::Reshape(Shape::Vector(192))]);
     check("deviation over the batch", image, vec![Op::BatchDeviation]);
+    check("unit length", image, vec![Op::conv(4, 5, 3, 1, 1), Op::UnitLength]);
+    check("softmax", Shape::Vector(9), vec![Op::Dense { inputs: 9, outputs: 7 }, Op::Softmax]);
+    check("unit length of features", Shape::Vector(9), vec![Op::UnitLength]);
 }
 
 #[test]

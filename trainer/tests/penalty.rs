@@ -8,9 +8,9 @@ use edgegen_runtime::model::ImageShape;
 use edgegen_runtime::random::{Purpose, Stream};
 use edgegen_trainer::compute::{Backend, Gradients, Lanes, Network};
 use edgegen_trainer::graph::family::Normalisation;
+use edgegen_trainer::objective::gan::augment::Augmentation;
 use edgegen_trainer::objective::gan::penalty::{Penalised, STEP, penalise};
-use edgegen_trainer::objective::gan::{Example, Gan, GanConfig, Pace};
-use edgegen_trainer::train::config::Objective;
+use edgegen_trainer::objective::gan::{Example, Gan, GanConfig, Known, Pace};
 use edgegen_trainer::train::presets;
 use oracle::{by_candle, tensor};
 
@@ -44,16 +44,20 @@ fn drawings(count: usize, index: u64) -> Vec<f32> {
 
 /// A preset's discriminator after `steps` steps of training with R1.
 fn discriminator(preset: &str, norm: Normalisation, steps: u64) -> Network {
-    let config = presets::find(preset).unwrap().config;
-    let Objective::Gan(gan) = &config.objective else { panic!("{preset} is no GAN") };
-    let gan = GanConfig { discriminator_norm: norm, r1: 1.0, r1_every: 4, ..gan.clone() };
+    let mut config = presets::find(preset).unwrap().config;
+    config.network.codes = 0;
+    let mut gan = GanConfig { discriminator_norm: norm, r1: 1.0, r1_every: 4, ..GanConfig::textbook() };
+    if preset == "gan-64-slim" {
+        gan.discriminator_base = 32;
+        gan.augment = vec![Augmentation::Color, Augmentation::Translation, Augmentation::Cutout];
+    }
     let mut gan = Gan::new(&Lanes, &config.network, &gan, config.adam, IMAGE, 0, 1).unwrap();
     for step in 0..steps {
         let real = drawings(16, step);
         let mut latents = vec![0f32; 16 * config.network.latent];
         Stream::new(8, Purpose::Generator, step).fill_normal(&mut latents);
-        let pace = Pace { step, rate: 2e-4, clip: 0.0 };
-        let example = Example { real: &real, latents: &latents, classes: None };
+        let pace = Pace { progress: 0.0, rate: 2e-4, clip: 0.0 };
+        let example = Example { real: &real, latents: &latents, classes: None, known: Known::Nothing };
         gan.learn(&example, pace, &mut Stream::new(8, Purpose::Augment, step)).unwrap();
     }
     gan.discriminator

@@ -161,6 +161,19 @@ pub fn add((from, source): (&Plane, &[f32]), function: Function, (to, target): (
     }
 }
 
+/// e^x of each of a vector's values, divided by their sum, in one order on every CPU: the powers of libm, in f32, added up
+/// in f64.
+pub fn softmax(source: &[f32], target: &mut [f32]) {
+    let largest = source.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let mut sum = 0.0;
+    for (target, value) in target.iter_mut().zip(source) {
+        *target = libm::expf(value - largest);
+        sum += f64::from(*target);
+    }
+    let part = (1.0 / sum) as f32;
+    target.iter_mut().for_each(|value| *value *= part);
+}
+
 /// A function of one value.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Function {

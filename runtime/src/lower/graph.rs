@@ -130,6 +130,8 @@ pub(super) enum Op {
         shift: Vec<f32>,
     },
     Add,
+    /// Of a vector's values.
+    Softmax,
     Quantize(Encoding),
     /// DequantizeLinear, then a function.
     LookUp(Encoding, Function),

@@ -249,6 +249,14 @@ impl Planner<'_> {
                     let (left, right) = (from(), buffer(node.inputs[1]));
                     steps.push(Step::Add { left, right, function: Function::Identity, to });
                 }
+                Op::Softmax => {
+                    let from = from();
+                    if from.plane.height * from.plane.width * to.plane.height * to.plane.width != 1 {
+                        return Err((named(node), "a softmax of a picture that is a vector".into()));
+                    }
+                    say("float32 softmax".into(), &node.sources);
+                    steps.push(Step::Softmax { from, to });
+                }
                 Op::Move(Move::Reshape) if self.root(node.inputs[0]) == self.root(node.output) => {
                     say("the same memory".into(), &node.sources);
                 }

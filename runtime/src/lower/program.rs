@@ -89,6 +89,11 @@ pub(super) enum Step {
         function: Function,
         to: Buffer,
     },
+    /// Of a vector's values, which lie in their plane as they are.
+    Softmax {
+        from: Buffer,
+        to: Buffer,
+    },
     /// tract's, of values in CHW order; several outputs go one behind the other.
     Other {
         stock: Box<StockPart>,
@@ -330,6 +335,11 @@ impl Program {
                     let (x, y) = split(floats, right, to);
                     elements::add((&right.plane, x), *function, (&to.plane, y));
                     to.plane.fill_border(y, 0.0);
+                }
+                Step::Softmax { from, to } => {
+                    let (x, y) = split(floats, from, to);
+                    let values = to.plane.values();
+                    elements::softmax(&x[..values], &mut y[..values]);
                 }
                 Step::Other { stock, from, to } => {
                     let floats = std::cell::RefCell::new(&mut *floats);

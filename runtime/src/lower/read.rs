@@ -160,6 +160,7 @@ impl<'a> Reader<'a> {
             }
             ("" | "ai.onnx", "Tanh") => self.function(node, Function::Tanh)?,
             ("" | "ai.onnx", "Sigmoid") => self.function(node, Function::Sigmoid)?,
+            ("" | "ai.onnx", "Softmax") => self.softmax(node)?,
             ("" | "ai.onnx", "Clip") => {
                 let bound = |index: usize, default: f32| match self.named(node, index) {
                     None => Ok(default),
@@ -861,6 +862,16 @@ impl<'a> Reader<'a> {
         let (from, shape) = self.value(node, 0)?;
         self.expect(from, Number::Float)?;
         Ok((self.push(Op::Function(function), vec![from], shape, Number::Float), shape))
+    }
+
+    /// Before opset 13 over all axes from its own on, of which a vector has one.
+    fn softmax(&mut self, node: &'a NodeProto) -> Result<(Id, Shape), Reason> {
+        let (from, shape) = self.value(node, 0)?;
+        self.expect(from, Number::Float)?;
+        if !matches!((shape, Attributes(node).int("axis", -1)), (Shape::Vector(_), -1 | 1)) {
+            return Err("a softmax of what is no vector".into());
+        }
+        Ok((self.push(Op::Softmax, vec![from], shape, Number::Float), shape))
     }
 
     fn batch_norm(&mut self, node: &'a NodeProto) -> Result<(Id, Shape), Reason> {

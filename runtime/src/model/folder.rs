@@ -58,6 +58,11 @@ pub fn file_name(part: Part, precision: Precision) -> String {
 }
 
 impl Manifest {
+    /// The part that draws from the prior: a generator, or else a decoder.
+    pub fn drawing_part(&self) -> Option<Part> {
+        [Part::Generator, Part::Decoder].into_iter().find(|part| self.parts.contains(part))
+    }
+
     /// Reads `model.json` of a folder.
     ///
     /// # Errors
@@ -196,11 +201,11 @@ impl ModelFolder {
     /// # Errors
     /// If the folder has neither.
     pub fn drawing_part(&self) -> Result<Part> {
-        let part = self.manifest.parts.iter().copied().find(|part| part.draws());
-        part.ok_or_else(|| {
+        self.manifest.drawing_part().ok_or_else(|| {
             let path = self.path.display();
             match self.manifest.kind {
                 Kind::Classifier => Error::unsupported(path, "it holds a classifier, which draws nothing"),
+                Kind::Features => Error::unsupported(path, "it holds feature maps, which draw nothing"),
                 _ => Error::malformed(path, "it holds neither a decoder nor a generator"),
             }
         })

@@ -42,6 +42,8 @@ words! {
         Gan = "gan",
         /// A network that tells classes apart: a classifier, which samples are judged by.
         Classifier = "classifier",
+        /// Feature maps of pictures, which generators learn by.
+        Features = "features",
     }
 }
 
@@ -56,6 +58,8 @@ words! {
         Generator = "generator",
         /// Picture → features and one logit a class.
         Classifier = "classifier",
+        /// Picture → feature maps.
+        Features = "features",
     }
 }
 

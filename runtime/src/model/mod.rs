@@ -134,6 +134,10 @@ impl Model {
                 "this is a classifier: it draws nothing; edgegen-train compare judges samples by it";
             return Err(Error::unsupported(name, problem));
         }
+        if metadata.part == Some(Part::Features) {
+            let problem = "these are feature maps: they draw nothing; edgegen-train learns by them";
+            return Err(Error::unsupported(name, problem));
+        }
         let selection = graph::select(&mut proto, options, &metadata, name)?;
         let input = facts::Input::of(&selection.input, &metadata, options.spelling, name)?;
         let graph = proto.graph.as_mut().ok_or_else(|| Error::malformed(name, "it holds no graph"))?;

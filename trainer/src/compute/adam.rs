@@ -63,6 +63,11 @@ impl<B: Backend> Adam<B> {
         Ok(Self { backend: backend.clone(), config, step: 0, moments })
     }
 
+    /// Its settings.
+    pub fn config(&self) -> AdamConfig {
+        self.config
+    }
+
     /// Updates so far.
     pub fn steps(&self) -> u64 {
         self.step

@@ -21,6 +21,8 @@ pub use pass::{Gradients, Hooks, Pass, Statistics};
 
 /// Share of a new batch in a batch norm's running statistics.
 pub const MOMENTUM: f32 = 0.1;
+/// Added to variances over pictures and to squared lengths before their root.
+const EPSILON: f64 = 1e-8;
 
 /// What a decoder's output says of a picture's values.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -190,6 +192,14 @@ pub trait Backend: Clone + Send + Sync + 'static {
     fn deviation(&self, x: &Self::Tensor) -> Result<Self::Tensor>;
     /// Its gradient.
     fn deviation_backward(&self, x: &Self::Tensor, gradient: &Self::Tensor) -> Result<Self::Tensor>;
+    /// Each pixel's channels divided by their length, see [`crate::graph::Op::UnitLength`].
+    fn unit(&self, x: &Self::Tensor) -> Result<Self::Tensor>;
+    /// Its gradient.
+    fn unit_backward(&self, x: &Self::Tensor, gradient: &Self::Tensor) -> Result<Self::Tensor>;
+    /// e^x of each value of a vector, divided by their sum.
+    fn softmax(&self, x: Self::Tensor) -> Result<Self::Tensor>;
+    /// Its gradient, from its results.
+    fn softmax_backward(&self, y: &Self::Tensor, gradient: Self::Tensor) -> Result<Self::Tensor>;
     /// Changes each picture by its own change, all of one kind.
     fn change(&self, x: Self::Tensor, changes: &[Change]) -> Result<Self::Tensor>;
 

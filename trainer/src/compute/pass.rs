@@ -361,6 +361,11 @@ fn run<B: Backend>(
             (moved, Saved::Ran)
         }
         Op::BatchDeviation => (backend.deviation(&x)?, keep(x)),
+        Op::UnitLength => (backend.unit(&x)?, keep(x)),
+        Op::Softmax => {
+            let y = backend.softmax(x)?;
+            (y.clone(), keep(y))
+        }
         Op::Concat | Op::Foreign(_) => unreachable!("handled above"),
     })
 }
@@ -580,6 +585,8 @@ impl<B: Backend> Back<'_, B> {
                 })
             }
             Op::BatchDeviation => only(backend.deviation_backward(one()?, &gradient)?),
+            Op::UnitLength => only(backend.unit_backward(one()?, &gradient)?),
+            Op::Softmax => only(backend.softmax_backward(one()?, gradient)?),
             Op::Foreign(_) => Err(Error::Export(format!("{} has no gradient here", weights.node.label()))),
         }
     }

@@ -217,13 +217,28 @@ pub fn batch(
 /// The training pictures `indices` of step `step` as one batch (N, C, H, W), f32 in `range`; where the data set is
 /// mirrored, each with probability ½.
 pub fn training_batch(range: Range, dataset: &Dataset, indices: &[usize], seed: u64, step: u64) -> Vec<f32> {
+    let mut mirrored = mirrored(dataset, indices.len(), seed, step).into_iter();
+    mirrored_batch(range, dataset, indices, |_| mirrored.next().unwrap_or(false))
+}
+
+/// Which of the `count` pictures of step `step` are mirrored.
+pub fn mirrored(dataset: &Dataset, count: usize, seed: u64, step: u64) -> Vec<bool> {
+    let mut chance = Stream::new(seed, Purpose::Mirror, step);
+    (0..count).map(|_| dataset.mirroring.on && chance.below(2) == 1).collect()
+}
+
+/// The training pictures `indices` as one batch (N, C, H, W), f32 in `range`; left and right are exchanged where
+/// `mirrored` says so of a picture's number.
+pub fn mirrored_batch(
+    range: Range,
+    dataset: &Dataset,
+    indices: &[usize],
+    mut mirrored: impl FnMut(usize) -> bool,
+) -> Vec<f32> {
     let mut out = batch(range, dataset.shape, &dataset.train, indices.iter().copied());
-    if dataset.mirroring.on {
-        let mut chance = Stream::new(seed, Purpose::Mirror, step);
-        for picture in out.chunks_mut(dataset.shape.values()) {
-            if chance.below(2) == 1 {
-                mirror::flip(picture, dataset.shape.width);
-            }
+    for (picture, index) in out.chunks_mut(dataset.shape.values()).zip(indices) {
+        if mirrored(*index) {
+            mirror::flip(picture, dataset.shape.width);
         }
     }
     out

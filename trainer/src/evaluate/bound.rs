@@ -138,7 +138,11 @@ mod tests {
             beta: 1.0,
             beta_warmup: 0,
             free_bits: 0.0,
+            iwae: 1,
             denoise: 0.0,
+            unlike: 0.0,
+            features: String::new(),
+            code_share: 0.8,
         }
     }
 

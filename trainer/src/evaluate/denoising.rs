@@ -16,6 +16,12 @@ pub struct Closeness {
     pub ssim: Ratios,
 }
 
+impl std::fmt::Display for Closeness {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "PSNR {:.2} dB, SSIM {:.4}", self.psnr.mean, self.ssim.mean)
+    }
+}
+
 /// The figures of one picture after another, on their way to a [`Closeness`].
 #[derive(Default)]
 pub(super) struct Figures {

@@ -19,7 +19,7 @@ use image::imageops::FilterType;
 use image::{DynamicImage, GrayImage, RgbImage};
 use rayon::prelude::*;
 
-use super::spread;
+use super::scattered;
 use crate::data::Pictures;
 use crate::{Error, Result};
 
@@ -40,6 +40,21 @@ pub enum Scaling {
         /// Divided by, levels.
         scale: [f32; 3],
     },
+}
+
+impl Scaling {
+    /// What values in [−1, 1] are multiplied by, and what is added then: for red, green and blue.
+    pub fn of_signed(self) -> ([f32; 3], [f32; 3]) {
+        const HALF: f32 = 127.5;
+        match self {
+            Self::Unit => ([0.5; 3], [0.5; 3]),
+            Self::Signed => ([1.0; 3], [0.0; 3]),
+            Self::Affine { mean, scale } => {
+                let summand = std::array::from_fn(|channel| (HALF - mean[channel]) / scale[channel]);
+                (scale.map(|scale| HALF / scale), summand)
+            }
+        }
+    }
 }
 
 impl fmt::Display for Scaling {
@@ -193,12 +208,13 @@ impl Features {
         &self.values[index * self.dimension..][..self.dimension]
     }
 
-    /// At most `most` rows, evenly spread, in their order; all if there are no more.
-    pub fn spread(&self, most: usize) -> Cow<'_, Self> {
+    /// At most `most` rows in their order, see [`scattered`]; all if there are no more.
+    pub fn scattered(&self, most: usize) -> Cow<'_, Self> {
         if self.count() <= most {
             return Cow::Borrowed(self);
         }
-        let rows = spread(self.count(), most).flat_map(|index| self.row(index)).copied().collect();
+        let rows =
+            scattered(self.count(), most).into_iter().flat_map(|index| self.row(index)).copied().collect();
         Cow::Owned(Self { values: rows, dimension: self.dimension })
     }
 }

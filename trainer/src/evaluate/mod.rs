@@ -28,7 +28,7 @@ use crate::objective::vae::{Binarize, Example, Likelihood, ObjectiveConfig, Vae}
 use crate::{Error, Result};
 
 use bound::{Bound, Weighted};
-use denoising::Denoising;
+use denoising::{Closeness, Denoising};
 
 /// Pictures, or posterior samples, per batch of an evaluation, where pictures are small.
 const LARGEST_BATCH: usize = 250;
@@ -68,6 +68,31 @@ impl Sums {
 pub fn spread(count: usize, most: usize) -> impl ExactSizeIterator<Item = usize> + Clone {
     let taken = if most == 0 { count } else { most.min(count) };
     (0..taken).map(move |index| (index as u128 * count as u128 / taken as u128) as usize)
+}
+
+/// `most` of the numbers 0..count in their order, drawn at random but always the same ones; all if there are no more. Unlike
+/// [`spread`], it takes every class of a list in which classes come in turn, and has no period in common with a set's order:
+/// every sixth picture of MNIST's training part are other digits than the rest (a Fréchet distance of 15 to the test part
+/// where others have 4).
+pub fn scattered(count: usize, most: usize) -> Vec<usize> {
+    if count <= most {
+        return (0..count).collect();
+    }
+    let order = Stream::new(SEED, Purpose::Order, count as u64).permutation(count as u32);
+    let mut chosen: Vec<usize> = order[..most].iter().map(|index| *index as usize).collect();
+    chosen.sort_unstable();
+    chosen
+}
+
+/// The classes that `count` samples are drawn of, so that they are in the proportions of `labels`, (M): those of labels
+/// evenly spread; none without labels.
+pub fn in_proportion(labels: &[u16], count: usize) -> Vec<u16> {
+    match labels.len() {
+        0 => Vec::new(),
+        known => {
+            (0..count).map(|index| labels[(index as u128 * known as u128 / count as u128) as usize]).collect()
+        }
+    }
 }
 
 /// What an encoder was trained to see instead of pictures in [0, 1]. Whatever is drawn for a held-out picture depends
@@ -257,6 +282,25 @@ impl<'a, B: Backend> HeldOut<'a, B> {
         let standard_error = (squares / (number - 1.0).max(1.0) / number).sqrt();
         self.vae.encoder.backend().release();
         Ok(Weighted { mean, standard_error, pictures: estimates.len(), samples })
+    }
+
+    /// How close reconstructions (the decoder's mean at the posterior's mean) come to what the encoder saw; `None` if this
+    /// VAE is a denoiser, or there is no picture.
+    ///
+    /// # Errors
+    /// The device's.
+    pub fn rebuilding(&self) -> Result<Option<Closeness>> {
+        if self.objective.denoise > 0.0 || self.count() == 0 {
+            return Ok(None);
+        }
+        let mut found = denoising::Figures::default();
+        for range in self.ranges() {
+            let HeldOutBatch { clean, seen } = self.batch(range.clone());
+            let mean = self.vae.encode(&seen)?.mean;
+            found.add(&clean, &self.vae.decoder.infer(&mean, self.classes(range).as_deref())?, self.shape);
+        }
+        self.vae.encoder.backend().release();
+        Ok(Some(found.closeness()))
     }
 
     /// How well a denoiser denoises; `None` if this VAE was not trained as one, or there is no picture.

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::features::{Features, resized};
 use super::pairs::{map_distances, smallest};
 use super::samples::Samples;
-use super::spread;
+use super::{scattered, spread};
 use crate::Result;
 use crate::data::{Pictures, pixel_format};
 
@@ -72,13 +72,13 @@ impl Neighbours {
         shape: ImageShape,
         training_features: &Features,
     ) -> Result<Self> {
-        let numbers: Vec<usize> = spread(samples.count(), SEARCHED).collect();
-        let found = map_distances(&sample_features.spread(SEARCHED), training_features, |_, distances| {
+        let numbers = scattered(samples.count(), SEARCHED);
+        let found = map_distances(&sample_features.scattered(SEARCHED), training_features, |_, distances| {
             smallest(distances, NEIGHBOURS, None)
         });
-        let own: Vec<usize> = spread(training_features.count(), SEARCHED).collect();
+        let own = scattered(training_features.count(), SEARCHED);
         let within =
-            map_distances(&training_features.spread(SEARCHED), training_features, |index, distances| {
+            map_distances(&training_features.scattered(SEARCHED), training_features, |index, distances| {
                 smallest(distances, 1, Some(own[index])).first().map_or(0.0, |nearest| nearest.1.sqrt())
             });
         let nearest: Vec<f64> = found.iter().map(|row| row[0].1.sqrt()).collect();

@@ -16,7 +16,7 @@ use super::features::{Extractor, NetworkChoice, Purpose, RESIZING, ScalingSource
 use super::modes::{Modes, check_requested};
 use super::neighbours::Neighbours;
 use super::samples::Samples;
-use super::spread;
+use super::scattered;
 use crate::data::{Dataset, Pictures};
 use crate::{Error, Result};
 
@@ -67,7 +67,7 @@ pub struct Options {
     pub classifier: Option<NetworkChoice>,
     /// The pictures to compare with.
     pub split: Split,
-    /// How many of them, evenly spread; 0: all.
+    /// How many of them, drawn at random but always the same; 0: all.
     pub pictures: usize,
     /// Resamples of the Fréchet distance; fewer than 2: no spread.
     pub resamples: usize,
@@ -342,7 +342,7 @@ pub fn evaluate_samples(
     let kernel = kernel_distance(&features, &reference.features, SUBSETS, size, options.seed, &tick)?;
     let rows = MANIFOLD_ROWS.min(total).min(count);
     let manifolds = if rows > DENSITY_NEIGHBOURS {
-        Some(manifolds(&features.spread(rows), &reference.features.spread(rows))?)
+        Some(manifolds(&features.scattered(rows), &reference.features.scattered(rows))?)
     } else {
         remarks.push(format!("{rows} pictures are too few for precision and recall"));
         None
@@ -394,12 +394,12 @@ pub fn evaluate_samples(
     })
 }
 
-/// `most` pictures of a part, evenly spread; 0: all.
+/// `most` pictures of a part, see [`scattered`]; 0: all.
 fn chosen(part: &Pictures, most: usize) -> Pictures {
     if most == 0 || most >= part.count() {
         return part.clone();
     }
-    part.chosen(spread(part.count(), most).collect::<Vec<_>>())
+    part.chosen(scattered(part.count(), most))
 }
 
 fn remarks(

@@ -9,7 +9,7 @@ use edgegen_runtime::pictures::{NpyValues, picture_dimensions, read_npy_values, 
 use rayon::prelude::*;
 
 use super::features::Rows;
-use super::spread;
+use super::{in_proportion, spread};
 use crate::data::files::{self, FORMATS};
 use crate::{Error, Result};
 
@@ -29,6 +29,8 @@ pub struct Samples {
     pub pixels: Vec<u8>,
     /// The class that each was drawn for, (N); or empty.
     pub requested: Vec<u16>,
+    /// The classes that a generator draws; empty without.
+    pub classes: Vec<String>,
     /// How many there are where these were taken from.
     available: usize,
 }
@@ -45,8 +47,11 @@ pub struct SampleOptions {
     pub open: OpenOptions,
     /// Which of the precisions in a model folder; `None`: its default.
     pub precision: Option<Precision>,
-    /// The class that a conditional generator draws, by name or number; `None`: each in turn.
+    /// The class that a conditional generator draws, by name or number; `None`: see `labels`.
     pub class: Option<String>,
+    /// The classes of the pictures that samples are compared with: a conditional generator draws classes in their
+    /// proportions; empty: each in turn.
+    pub labels: Vec<u16>,
 }
 
 impl Rows for Samples {
@@ -71,7 +76,7 @@ impl Samples {
             return Err(Error::Config(format!("{name}: {} values are no pictures of {shape}", pixels.len())));
         }
         let available = pixels.len() / shape.values();
-        Ok(Self { name, shape, pixels, requested: Vec::new(), available })
+        Ok(Self { name, shape, pixels, requested: Vec::new(), classes: Vec::new(), available })
     }
 
     /// Reads the samples at `path`: a `.npy` array (uint8; (N, H, W, 1 or 3) or (N, H, W)), a folder of
@@ -226,8 +231,12 @@ impl Samples {
             None if first.is_conditional() && first.classes().is_empty() => {
                 return Err(Error::data(path, "does not tell which classes it has: give --class"));
             }
+            None if first.is_conditional() && !options.labels.is_empty() => {
+                in_proportion(&options.labels, count).into_iter().map(u32::from).collect()
+            }
             None => (0..count as u64).filter_map(|index| first.class_in_turn(index)).collect(),
         };
+        let classes = if first.is_conditional() { first.classes().to_vec() } else { Vec::new() };
         let mut pixels = vec![0u8; count * shape.values()];
         let idle = std::sync::Mutex::new(vec![first]);
         let lock = || idle.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -248,7 +257,7 @@ impl Samples {
             Ok(())
         })?;
         let samples = Self::new(format!("{} seed {}", name_of(path), options.seed), shape, pixels)?;
-        Ok(Self { requested: requested.into_iter().map(|class| class as u16).collect(), ..samples })
+        Ok(Self { requested: requested.into_iter().map(|class| class as u16).collect(), classes, ..samples })
     }
 }
 

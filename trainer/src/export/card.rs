@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 use crate::Result;
 use crate::evaluate::bound::{Bound, BoundKind, Weighted};
-use crate::evaluate::denoising::Denoising;
+use crate::evaluate::denoising::{Closeness, Denoising};
 use crate::graph::family::Normalisation;
 use crate::objective::gan::GanConfig;
 use crate::objective::gan::loss::Loss;
@@ -93,6 +93,9 @@ pub(super) fn card(run: &TrainedRun, manifest: &Manifest, evaluation: Option<&Ma
         let gap = if anything { "\n" } else { "" };
         line(format!("{gap}Samples, by `edgegen-train eval RUN --features …`:\n"));
         lines.iter().filter_map(Value::as_str).for_each(|text| line(format!("    {text}")));
+        if manifest.metrics.get("judge_is_teacher") == Some(&Value::Bool(true)) {
+            line("\n**The judge is the network that the run learned by: these figures flatter it.**".into());
+        }
     }
     out + &precisions(manifest)
 }
@@ -114,6 +117,8 @@ fn held_out(run: &TrainedRun, manifest: &Manifest) -> Vec<(&'static str, String)
         let (values, conditional) = (run.dataset.shape.values(), !run.classes.is_empty());
         rows = BoundKind::of(objective).rows(&bound, weighted().as_ref(), values, conditional);
     }
+    let rebuilding = metric("rebuilding").and_then(|found| Closeness::deserialize(found).ok());
+    rows.extend(rebuilding.map(|rebuilding| ("rebuilt pictures", rebuilding.to_string())));
     let denoising = metric("denoising").and_then(|found| Denoising::deserialize(found).ok());
     rows.extend(denoising.map(|denoising| ("denoising", denoising.to_string())));
     rows.extend(number("accuracy").map(|accuracy| ("accuracy", format!("{:.2} %", 100.0 * accuracy))));
@@ -187,7 +192,12 @@ fn introduction(run: &TrainedRun) -> String {
     };
     match run.config.objective {
         Objective::Vae(_) => format!(
-            "A variational autoencoder: latents of {latent} values → pictures of {shape} (channels × height × width). The picture above is samples of seed 0, drawn by the decoder's file.{classes}"
+            "A variational autoencoder: latents of {latent} values → pictures of {shape} (channels × height × width). The picture above is samples of seed 0, drawn by the {} file.{classes}",
+            if run.config.network.codes > 0 { "generator's" } else { "decoder's" }
+        ),
+        Objective::Gan(ref gan) if gan.loss == Loss::Matching && run.config.network.codes > 0 => format!(
+            "A generator: latents of {latent} values → pictures of {shape} (channels × height × width). It maps a latent to the codes of {} training pictures first and mixes those near it. The picture above is samples of seed 0, drawn by the file.{classes}",
+            run.config.network.codes
         ),
         Objective::Gan(_) => format!(
             "A generator, trained against a discriminator: latents of {latent} values → pictures of {shape} (channels × height × width). The picture above is samples of seed 0, drawn by the file.{classes}"
@@ -201,12 +211,17 @@ fn introduction(run: &TrainedRun) -> String {
 /// What was minimised, in a line.
 fn objective(objective: &Objective) -> String {
     match objective {
-        Objective::Vae(ObjectiveConfig { likelihood, sigma, binarize, beta, denoise, .. }) => {
+        Objective::Vae(ObjectiveConfig {
+            likelihood, sigma, binarize, beta, iwae, denoise, unlike, ..
+        }) => {
             let reconstruction = match (likelihood, binarize) {
                 (Likelihood::Bernoulli, Binarize::Stochastic) => {
                     "ELBO with a Bernoulli likelihood of pictures binarised afresh at each visit (test pictures once, with a fixed seed)".into()
                 }
                 (Likelihood::Bernoulli, Binarize::No) => "Bernoulli cross-entropy of grey values + KL".into(),
+                (Likelihood::Gaussian, _) if *sigma == 0.0 => {
+                    "ELBO with a Gaussian likelihood of the deviation that fits best, a density of values in [0, 1]".into()
+                }
                 (Likelihood::Gaussian, _) => {
                     format!("ELBO with a Gaussian likelihood of deviation {sigma}, a density of values in [0, 1]")
                 }
@@ -217,7 +232,17 @@ fn objective(objective: &Objective) -> String {
                     "; a denoiser: noise of deviation {sigma} on what the encoder sees, clean pictures as target"
                 ),
             };
-            format!("{reconstruction}, β = {beta}{denoiser}")
+            let unlike = match unlike {
+                0.0 => String::new(),
+                weight => {
+                    format!(", and features of reconstructions and pictures alike (weight {weight} nats)")
+                }
+            };
+            let weighted = match iwae {
+                1 => String::new(),
+                samples => format!(", importance-weighted with {samples} samples"),
+            };
+            format!("{reconstruction}, β = {beta}{weighted}{unlike}{denoiser}")
         }
         Objective::Gan(gan) => game(gan),
         Objective::Classifier(classifier) => {
@@ -231,10 +256,19 @@ fn game(gan: &GanConfig) -> String {
         Loss::NonSaturating => "non-saturating cross-entropy",
         Loss::Minimax => "minimax cross-entropy",
         Loss::Hinge => "hinge",
+        Loss::Relativistic => "relativistic cross-entropy",
+        Loss::Matching => "matching",
     });
     let mut add = |more: String| {
         let _ = write!(text, ", {more}"); // writing to a String cannot fail
     };
+    if gan.matches() {
+        add(format!("real pictures matched by features (weight {})", gan.matching));
+    }
+    if gan.loss == Loss::Matching {
+        add(format!("the generator's moving average (decay {})", gan.average));
+        return text;
+    }
     add(match gan.discriminator_norm {
         Normalisation::Batch => "batch norm in the discriminator".into(),
         Normalisation::Spectral => "spectral normalisation of the discriminator".into(),
@@ -242,6 +276,9 @@ fn game(gan: &GanConfig) -> String {
     });
     if gan.r1 > 0.0 {
         add(format!("R1 with γ = {} at every {} steps", gan.r1, gan.r1_every));
+    }
+    if gan.r2 > 0.0 {
+        add(format!("R2 with γ = {}", gan.r2));
     }
     if gan.label_smoothing > 0.0 {
         add(format!("labels smoothed by {}", gan.label_smoothing));

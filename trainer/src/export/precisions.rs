@@ -426,7 +426,7 @@ impl Source {
                     };
                     self.graph.outputs.iter().map(output).collect::<Result<_>>()?
                 }
-                Part::Decoder | Part::Generator => {
+                Part::Decoder | Part::Generator | Part::Features => {
                     let mut generator = open()?.into_generator(1)?;
                     vec![generator.run(rows, classes.unwrap_or_default())?.to_vec()]
                 }

@@ -6,12 +6,21 @@ use edgegen_runtime::model::{FeatureNetwork, Model, OpenOptions, OutputChoice, P
 
 use crate::data;
 use crate::evaluate::{HeldOut, spread};
+use crate::graph::{Graph, Op};
 use crate::train::trained::{Trained, TrainedRun};
 use crate::{Error, Result};
 
 /// Largest accepted difference of any output value: two orders above what reordering a few thousand
 /// f32 additions of values around 1 gives, and far below one grey level (4·10⁻³).
-pub const TOLERANCE: f64 = 1e-4;
+const TOLERANCE: f64 = 1e-4;
+/// The same of a network that compares latents with codes: rounding of scores around 100 becomes ten times that of shares.
+const OF_CODES: f64 = 1e-3;
+
+/// Largest accepted difference of any output value of a graph.
+pub(super) fn tolerance(graph: &Graph) -> f64 {
+    if graph.nodes.iter().any(|node| node.op == Op::Softmax) { OF_CODES } else { TOLERANCE }
+}
+
 /// Inputs that are compared.
 const INPUTS: usize = 64;
 
@@ -49,9 +58,12 @@ pub(super) fn compare(run: &TrainedRun, part: Part, bytes: &[u8], file: &str) ->
             Ok(worst)
         }
         Trained::Vae(..) | Trained::Generator(_) => {
-            let Some(drawer) = run.drawer() else {
+            let Some(mut drawer) = run.drawer() else {
                 return Err(Error::Export(format!("{file} draws nothing")));
             };
+            if let (Trained::Vae(vae, _), Part::Decoder) = (&run.trained, part) {
+                drawer.network = &vae.decoder;
+            }
             let latents = Latents::from_seed(run.config.training.seed, 0, INPUTS, drawer.latent(), 1.0);
             let classes = drawer.classes(INPUTS);
             let expected = drawer.values(latents.values(), classes.as_deref())?;

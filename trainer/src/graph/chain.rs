@@ -1,7 +1,6 @@
 //! Building a graph: node after node, and chains of operators.
 
 use edgegen_runtime::model::Metadata;
-use edgegen_runtime::random::{Purpose, Stream};
 
 use super::op::Init;
 use super::{Activation, Graph, Op, Over, Parameter, Shape, ValueId};
@@ -123,13 +122,7 @@ impl Graph<()> {
         let mut numbered = inits.into_iter().enumerate();
         let values = self.map(|parameter| {
             let (number, init) = numbered.next().unwrap_or((0, Init::Constant(0.0)));
-            let mut stream = Stream::new(seed, Purpose::Weights, first + number as u64);
-            let value = |_| match init {
-                Init::Normal(deviation) => stream.normal() * deviation as f32,
-                Init::Uniform(bound) => (stream.uniform() * 2.0 - 1.0) * bound as f32,
-                Init::Constant(value) => value as f32,
-            };
-            Ok((0..parameter.count()).map(value).collect())
+            Ok(init.draw(seed, first + number as u64, parameter.count()))
         });
         values.expect("drawing values does not fail")
     }

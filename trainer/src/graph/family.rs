@@ -40,6 +40,17 @@ pub enum Normalisation {
     None,
 }
 
+/// What a discriminator sees.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Sees {
+    /// Pictures.
+    #[default]
+    Pictures,
+    /// The features of a frozen network, see [`super::projected`].
+    Features,
+}
+
 /// The form of a GAN's discriminator, as far as it does not follow from the generator's.
 #[derive(Clone, Copy, Debug)]
 pub struct DiscriminatorForm {
@@ -58,11 +69,22 @@ pub struct NetworkConfig {
     /// Values of a latent; of a classifier, features before its last layer.
     pub latent: usize,
     /// Widths of an MLP's hidden layers, from the picture to the latent; conv: at most one dense
-    /// layer between the last convolution and the latent.
+    /// layer between the last convolution and the latent; of a GAN's generator, dense layers between its first map and the
+    /// latent, which let neighbouring latents draw pictures of different kinds.
     pub hidden: Vec<usize>,
     /// Channels of the first convolution, in a generator of the last but one layer; each halving of the side
     /// doubles them.
     pub base: usize,
+    /// Of a GAN's generator: how many training pictures have a code, a latent of their own that is learned; the generator
+    /// maps every latent to codes near it first (at most one a picture); 0: none.
+    #[serde(default)]
+    pub codes: usize,
+    /// Of a GAN's generator: convolutions at the smallest size, where weights are cheap to compute with.
+    #[serde(default)]
+    pub coarse: usize,
+    /// Of a GAN's generator: whether there is a hidden layer of the picture's size, of `base` channels, for details.
+    #[serde(default)]
+    pub fine: bool,
     /// After every hidden layer.
     pub activation: Activation,
     /// Whether the generator (of a VAE: the decoder) is conditioned on each picture's class.
@@ -95,36 +117,85 @@ pub fn vae(config: &NetworkConfig, image: ImageShape, classes: usize) -> Result<
 /// [`Error::Config`] if pictures of this shape cannot be halved down to a shorter side of 4 to 7.
 pub fn gan(
     config: &NetworkConfig,
-    discriminator: DiscriminatorForm,
+    form: DiscriminatorForm,
     image: ImageShape,
     classes: usize,
 ) -> Result<(Graph<()>, Graph<()>)> {
+    Ok((generator(config, image, classes)?, discriminator(form, image, classes)?))
+}
+
+/// The generator of [`gan`].
+///
+/// # Errors
+/// As [`gan`].
+pub fn generator(config: &NetworkConfig, image: ImageShape, classes: usize) -> Result<Graph<()>> {
     let (kernel, stride, padding) = (4, 2, 1);
-    let Some(Halved { count, height, width }) = Halved::of(image, SMALLEST_SIDE) else {
-        return Err(unhalved("a GAN", image, SMALLEST_SIDE));
-    };
+    let Halved { count, height, width } = Halved::of_gan(image)?;
     let hidden = || Op::Activation(config.activation);
-    let drawn = channels(image, config.base, count);
-    let smallest = Shape::Image(drawn[count], height, width);
-    let mut generator =
-        vec![Op::Dense { inputs: config.latent, outputs: smallest.values() }, Op::Reshape(smallest)];
-    embed(&mut generator, classes);
-    for pair in drawn.windows(2).rev() {
+    let fine = usize::from(config.fine);
+    let drawn = channels(image, config.base, count + fine);
+    let widest = drawn[count + fine];
+    let smallest = Shape::Image(widest, height, width);
+    let mut layers = mapped(config);
+    let mut inputs = config.latent;
+    for &outputs in config.hidden.iter().rev() {
+        layers.extend([Op::Dense { inputs, outputs }, hidden()]);
+        inputs = outputs;
+    }
+    layers.extend([Op::Dense { inputs, outputs: smallest.values() }, Op::Reshape(smallest)]);
+    embed(&mut layers, classes);
+    for _ in 0..config.coarse {
+        layers.extend([Op::batch_norm(widest), hidden(), Op::conv(widest, widest, 3, 1, 1)]);
+    }
+    for pair in drawn[fine..].windows(2).rev() {
         let (outputs, inputs) = (pair[0], pair[1]);
-        generator.extend([Op::batch_norm(inputs), hidden()]);
-        generator.push(match config.architecture {
+        layers.extend([Op::batch_norm(inputs), hidden()]);
+        layers.push(match config.architecture {
             Architecture::Dcgan => Op::ConvTranspose { inputs, outputs, kernel, stride, padding },
             Architecture::Upsample => Op::UpsampleConv { inputs, outputs, kernel: 3 },
             other => return Err(misfit(other, "a GAN", "dcgan or upsample")),
         });
     }
-    generator.push(Op::Activation(Activation::Tanh));
+    if config.fine {
+        layers.extend([Op::batch_norm(config.base), hidden(), Op::conv(config.base, drawn[0], 3, 1, 1)]);
+    }
+    layers.push(Op::Activation(Activation::Tanh));
+    build("generator", Shape::Vector(config.latent), layers, image)
+}
 
-    let seen = channels(image, discriminator.base, count);
+/// Latent (L) → the mean of codes near it, (L): what a [`generator`] with codes begins with.
+///
+/// # Errors
+/// None that a valid configuration gives.
+pub fn mapping(config: &NetworkConfig, classes: usize) -> Result<Graph<()>> {
+    let mut layers = mapped(config);
+    embed(&mut layers, classes);
+    Graph::chain("mapping", Shape::Vector(config.latent), layers)
+}
+
+/// How alike a latent is to each code, as shares, and the codes' mean by these.
+fn mapped(config: &NetworkConfig) -> Vec<Op> {
+    let NetworkConfig { latent, codes, .. } = *config;
+    if codes == 0 {
+        return Vec::new();
+    }
+    let (compare, mean) =
+        (Op::Dense { inputs: latent, outputs: codes }, Op::Dense { inputs: codes, outputs: latent });
+    vec![compare, Op::Softmax, mean]
+}
+
+/// The discriminator of [`gan`].
+///
+/// # Errors
+/// As [`gan`].
+pub fn discriminator(form: DiscriminatorForm, image: ImageShape, classes: usize) -> Result<Graph<()>> {
+    let (kernel, stride, padding) = (4, 2, 1);
+    let Halved { count, height, width } = Halved::of_gan(image)?;
+    let seen = channels(image, form.base, count);
     let mut layers = Vec::new();
     for (index, pair) in seen.windows(2).enumerate() {
         layers.push(Op::conv(pair[0], pair[1], kernel, stride, padding));
-        if index > 0 && discriminator.norm == Normalisation::Batch {
+        if index > 0 && form.norm == Normalisation::Batch {
             layers.push(Op::batch_norm(pair[1]));
         }
         layers.push(Op::Activation(Activation::LeakyRelu(0.2)));
@@ -141,10 +212,7 @@ pub fn gan(
     if classes > 0 {
         layers.push(Op::ClassProjection { classes });
     }
-    Ok((
-        build("generator", Shape::Vector(config.latent), generator, image)?,
-        build("discriminator", picture(image), layers, image)?,
-    ))
+    build("discriminator", picture(image), layers, image)
 }
 
 /// Image → features (the activations of a dense layer of `latent` values) → one logit a class: strided
@@ -229,6 +297,11 @@ impl Halved {
             (count, height, width) = (count + 1, height / 2, width / 2);
         }
         (count > 0 && height.min(width) <= largest).then_some(Self { count, height, width })
+    }
+
+    /// As GANs take it.
+    fn of_gan(image: ImageShape) -> Result<Self> {
+        Self::of(image, SMALLEST_SIDE).ok_or_else(|| unhalved("a GAN", image, SMALLEST_SIDE))
     }
 
     /// As VAEs and classifiers of convolutions take it.
@@ -327,6 +400,9 @@ mod tests {
             latent: 5,
             hidden: vec![64],
             base: 16,
+            codes: 0,
+            coarse: 0,
+            fine: false,
             activation: Activation::Relu,
             conditional: false,
         }
@@ -360,11 +436,17 @@ mod tests {
         let first = 64;
         assert_eq!(generator.trained_count(), 3_576_704 + last);
         assert_eq!(discriminator.trained_count(), 2_765_568 + first + head);
-        let (slim, _) = gan_of(&preset("gan-64-slim"), image, 0).unwrap();
-        assert_eq!(slim.macs(), 27_148_288);
+        for (name, most) in [("gan-64-slim", 27_500_000), ("gan-64", 70_000_000)] {
+            let mut config = preset(name);
+            config.network.codes = 464;
+            let (generator, _) = gan_of(&config, image, 0).unwrap();
+            assert!((most * 9 / 10..most).contains(&generator.macs()), "{name}: {}", generator.macs());
+        }
         for (name, side, classes) in [("dcgan-28", 28, 10), ("dcgan-32", 32, 0), ("gan-64-slim", 48, 3)] {
             let image = ImageShape { channels: 1, height: side, width: side };
-            let (generator, discriminator) = gan_of(&preset(name), image, classes).unwrap();
+            let mut config = preset(name);
+            config.network.codes = config.network.codes.min(9);
+            let (generator, discriminator) = gan_of(&config, image, classes).unwrap();
             assert_eq!(generator.output_shape(), Shape::Image(1, side, side));
             assert_eq!(discriminator.output_shape(), Shape::Vector(1));
             assert_eq!((generator.classes(), discriminator.classes()), (classes, classes));

@@ -34,9 +34,9 @@ impl Graph {
             }
         }
         for node in &mut graph.nodes {
-            if matches!(node.op, Op::ClassProjection { .. } | Op::BatchDeviation) {
+            if matches!(node.op, Op::ClassProjection { .. } | Op::BatchDeviation | Op::UnitLength) {
                 return Err(Error::Export(format!(
-                    "{} is a discriminator's, and is not exported",
+                    "{} is for training alone, and is not exported",
                     node.label()
                 )));
             }

@@ -342,6 +342,11 @@ impl<'a> Reader<'a> {
             "Clip" => one(self.clip(node)),
             "Tanh" => one(Some(Op::Activation(Activation::Tanh))),
             "Sigmoid" => one(Some(Op::Activation(Activation::Sigmoid))),
+            // an older Softmax runs over all axes from its own on: of a vector these are the same
+            "Softmax" => {
+                let along = matches!(int(node, "axis", -1), -1 | 1) && matches!(shape, Shape::Vector(_));
+                one(along.then_some(Op::Softmax))
+            }
             "Softplus" => one(Some(Op::Activation(Activation::Softplus))),
             "HardSwish" => one(Some(Op::Activation(Activation::HardSwish))),
             "HardSigmoid" if (float(node, "alpha", 0.2) - 1.0 / 6.0).abs() < 1e-4 => {

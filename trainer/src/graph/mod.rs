@@ -19,7 +19,9 @@ pub mod onnx;
 pub mod op;
 pub(crate) mod port;
 pub mod prepare;
+pub mod projected;
 mod shape;
+pub mod teacher;
 pub(crate) mod upsample;
 
 use edgegen_runtime::model::Metadata;
@@ -351,6 +353,40 @@ impl<W> Graph<W> {
             metadata: self.metadata.clone(),
             opset: self.opset,
         })
+    }
+
+    /// This network's output through `next`, whose input has its shape.
+    ///
+    /// # Errors
+    /// [`Error::Export`] if it has another.
+    pub fn then(&self, next: &Self) -> Result<Self>
+    where
+        W: Clone,
+    {
+        if self.output_shape() != next.input_shape() {
+            let (from, to) = (self.output_shape(), next.input_shape());
+            return Err(Error::Export(format!("what gives {from} is not followed by what takes {to}")));
+        }
+        let mut graph = self.clone();
+        graph.nodes.iter_mut().for_each(|node| node.name = format!("first.{}", node.name));
+        graph.values.iter_mut().for_each(|value| value.name = format!("first.{}", value.name));
+        let mut place = vec![graph.output(); next.values.len()];
+        for (index, value) in next.values.iter().enumerate() {
+            if index != next.input {
+                place[index] = graph.value(value.name.clone(), value.shape);
+            }
+        }
+        for node in &next.nodes {
+            graph.nodes.push(Node {
+                name: node.name.clone(),
+                op: node.op.clone(),
+                inputs: node.inputs.iter().map(|value| place[*value]).collect(),
+                output: place[node.output],
+                parameters: node.parameters.clone(),
+            });
+        }
+        graph.outputs = next.outputs.iter().map(|value| place[*value]).collect();
+        Ok(graph)
     }
 
     /// Names the parameters after another part of a model.

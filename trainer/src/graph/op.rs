@@ -1,5 +1,7 @@
 //! The operators of a graph: shapes, parameters and sizes. Weights have PyTorch's and ONNX's layouts, said at each.
 
+use edgegen_runtime::random::{Purpose, Stream};
+
 use super::foreign::Foreign;
 use super::geometry::{Geometry, Role};
 use super::upsample;
@@ -253,6 +255,11 @@ pub enum Op {
     /// One more channel: the standard deviation over the pictures of a batch, averaged over all values (T. Karras et
     /// al., 2018, section 3).
     BatchDeviation,
+    /// Each pixel's channels divided by their length, √(Σ of squares + 1e-8) (R. Zhang et al., 2018, "LPIPS"); a vector
+    /// is one pixel.
+    UnitLength,
+    /// e^x of each of a vector's values, divided by their sum.
+    Softmax,
     /// An ONNX operator that edgegen does not know by itself. It stays as it is, in float32, and has no gradient.
     Foreign(Box<Foreign>),
 }
@@ -266,6 +273,19 @@ pub enum Init {
     Uniform(f64),
     /// The same value everywhere.
     Constant(f64),
+}
+
+impl Init {
+    /// `count` first values, from stream `stream` of `seed`.
+    pub fn draw(self, seed: u64, stream: u64, count: usize) -> Vec<f32> {
+        let mut stream = Stream::new(seed, Purpose::Weights, stream);
+        let value = |_| match self {
+            Self::Normal(deviation) => stream.normal() * deviation as f32,
+            Self::Uniform(bound) => (stream.uniform() * 2.0 - 1.0) * bound as f32,
+            Self::Constant(value) => value as f32,
+        };
+        (0..count).map(value).collect()
+    }
 }
 
 /// A tensor that an operator has.
@@ -328,6 +348,8 @@ impl Op {
             Self::Shuffle(_) => "DepthToSpace",
             Self::Unshuffle { .. } => "SpaceToDepth",
             Self::BatchDeviation => "BatchDeviation",
+            Self::UnitLength => "UnitLength",
+            Self::Softmax => "Softmax",
             Self::Foreign(foreign) => &foreign.node.op_type,
         }
     }
@@ -448,7 +470,8 @@ impl Op {
             Self::Norm { channels: own, over: Over::Groups(groups), .. } => {
                 (own == channels && groups > 0 && own.is_multiple_of(groups)).then_some(shape)
             }
-            Self::Activation(_) => Some(shape),
+            Self::Activation(_) | Self::UnitLength => Some(shape),
+            Self::Softmax => (!image).then_some(shape),
             Self::ClassRow { features, .. } => (shape == Shape::Vector(features)).then_some(shape),
             Self::ClassProjection { classes } => {
                 (shape == Shape::Vector(1 + classes)).then_some(Shape::Vector(1))

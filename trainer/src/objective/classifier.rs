@@ -138,6 +138,9 @@ mod tests {
             latent: 8,
             hidden: Vec::new(),
             base: 4,
+            codes: 0,
+            coarse: 0,
+            fine: false,
             activation: Activation::Relu,
             conditional: false,
         };

@@ -10,11 +10,18 @@ use crate::Result;
 use crate::compute::{Backend, Density, Gradients, Lanes, Network};
 use crate::data::Pictures;
 use crate::graph::family::{self, NetworkConfig};
+use crate::graph::teacher::Teacher;
 use crate::graph::{Parameter, Shape, ValueId};
+use crate::objective::gan::codes::{Transport, share};
+use crate::objective::gan::matching::Matcher;
 
 /// Bound of |log_variance|: deviations from e⁻¹⁰ to e¹⁰. Beyond it a run has diverged anyway, and
 /// e^log_variance would overflow.
 const LOG_VARIANCE_BOUND: f32 = 20.0;
+/// A deviation that is learned at first, its least, and how much of it stays at each step.
+const FIRST_SIGMA: f32 = 0.3;
+const LEAST_SIGMA: f64 = 1e-3;
+const KEPT_SIGMA: f64 = 0.99;
 
 /// p(x|z).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,7 +49,8 @@ pub enum Binarize {
 pub struct ObjectiveConfig {
     /// p(x|z).
     pub likelihood: Likelihood,
-    /// Deviation of a Gaussian likelihood, in units of the range [0, 1].
+    /// Deviation of a Gaussian likelihood, in units of the range [0, 1]; 0: the one that fits best, which is learned (O.
+    /// Rybkin et al., 2021).
     pub sigma: f64,
     /// Treatment of grey values.
     pub binarize: Binarize,
@@ -50,10 +58,29 @@ pub struct ObjectiveConfig {
     pub beta: f64,
     /// Steps over which β grows from 0.
     pub beta_warmup: u64,
+    /// Posterior samples of a picture whose importance-weighted bound is maximised (Y. Burda et al., 2015, "IWAE"); 1: the
+    /// evidence lower bound.
+    #[serde(default = "one")]
+    pub iwae: usize,
     /// KL below which a latent value costs nothing more, nats (D. P. Kingma et al., 2016).
     pub free_bits: f64,
     /// Deviation of the noise on the encoder's input; 0: none. The target stays clean.
     pub denoise: f64,
+    /// Weight, in nats, of how unlike reconstructions are to their pictures by features, beside a Gaussian likelihood; 0:
+    /// none. What is maximised then is no bound.
+    #[serde(default)]
+    pub unlike: f64,
+    /// The ONNX network on whose features, and its input's scaling after a space; empty: the shipped
+    /// efficientnet-lite0-features; "none": colours and their slopes.
+    #[serde(default)]
+    pub features: String,
+    /// With `network.codes`: share of the nearest code in what a latent is mapped to, on average.
+    #[serde(default = "share")]
+    pub code_share: f64,
+}
+
+fn one() -> usize {
+    1
 }
 
 /// An encoder and a decoder with values.
@@ -64,6 +91,11 @@ pub struct Vae<B: Backend = Lanes> {
     pub decoder: Network<B>,
     /// Values of a latent.
     pub latent: usize,
+    /// The prior's way to where the encoder's means lie, and the decoder after it, if there are codes.
+    fitted: Option<(Transport<B>, Network<B>)>,
+    /// The learned deviation of a Gaussian likelihood.
+    sigma: Option<f64>,
+    matcher: Option<Matcher<B>>,
 }
 
 /// q(z|x), both rows (N, latent).
@@ -80,9 +112,14 @@ pub struct Terms {
     pub reconstruction: Vec<f32>,
     /// KL(q(z|x)‖p(z)) of each latent value, (N, latent).
     pub divergence: Vec<f32>,
+    /// The importance-weighted bound, (N), where it is what is maximised.
+    pub weighted: Option<Vec<f32>>,
+    /// How unlike reconstructions are to their pictures by features, on average, where that counts.
+    pub unlike: Option<f64>,
 }
 
-/// What a training step looks at: rows (N, values) of pictures, and of normal noise (N, latent).
+/// What a training step looks at: rows (N, values) of pictures, and of normal noise (N, latent), or (N, K, latent) for an
+/// importance-weighted bound.
 pub struct Example<'a> {
     /// What the encoder sees.
     pub seen: &'a [f32],
@@ -111,14 +148,95 @@ impl<B: Backend> Vae<B> {
         let first = encoder.parameters().count() as u64;
         let decoder = decoder.initialise(seed, first);
         let (encoder, decoder) = (Network::new(backend, &encoder)?, Network::new(backend, &decoder)?);
-        Ok(Self { encoder, decoder, latent: config.latent })
+        Ok(Self { encoder, decoder, latent: config.latent, fitted: None, sigma: None, matcher: None })
     }
 
-    /// All named tensors: the encoder's, then the decoder's.
+    /// Takes up what an objective needs besides: a deviation that is learned.
+    pub fn prepare(&mut self, objective: &ObjectiveConfig) {
+        let learned = objective.likelihood == Likelihood::Gaussian && objective.sigma == 0.0;
+        self.sigma = learned.then_some(f64::from(FIRST_SIGMA));
+    }
+
+    /// Compares reconstructions with their pictures by what `teacher` sees.
+    ///
+    /// # Errors
+    /// The device's.
+    pub fn compare_by(&mut self, teacher: &Teacher) -> Result<()> {
+        self.matcher = Some(Matcher::new(self.decoder.backend(), teacher)?);
+        Ok(())
+    }
+
+    /// The deviation of a Gaussian likelihood.
+    pub fn sigma(&self, objective: &ObjectiveConfig) -> f64 {
+        self.sigma.unwrap_or(objective.sigma)
+    }
+
+    /// Gives the prior a way to codes, whose classes are `own` if the decoder is told any; it is to be fitted.
+    ///
+    /// # Errors
+    /// The device's.
+    pub fn fit_prior(&mut self, config: &NetworkConfig, own: Vec<u32>) -> Result<()> {
+        let backend = self.decoder.backend().clone();
+        let mapping = family::mapping(config, self.decoder.classes())?.initialise(0, 0);
+        let transport = Transport::new(&backend, &mapping, config.codes, own)?;
+        let drawn = Network::new(&backend, &mapping.then(&self.decoder.host()?)?)?;
+        self.fitted = Some((transport, drawn));
+        Ok(())
+    }
+
+    /// Fits it to codes (N, L).
+    ///
+    /// # Errors
+    /// The device's.
+    pub fn map_codes(&mut self, codes: &[f32], share: f64) -> Result<()> {
+        if let Some((transport, _)) = &mut self.fitted {
+            transport.fit(codes, share)?;
+        }
+        self.join();
+        Ok(())
+    }
+
+    /// What draws from the prior: the decoder, after the mapping to codes if there is one.
+    pub fn drawing(&self) -> &Network<B> {
+        self.fitted.as_ref().map_or(&self.decoder, |(_, drawn)| drawn)
+    }
+
+    /// Whether the prior is brought to codes.
+    pub fn has_codes(&self) -> bool {
+        self.fitted.is_some()
+    }
+
+    /// Copies mapping and decoder to what draws.
+    fn join(&mut self) {
+        if let Some((transport, drawn)) = &mut self.fitted {
+            let parts = transport.mapping.graph.parameters().chain(self.decoder.graph.parameters());
+            let own = drawn.graph.parameters_mut().zip(parts);
+            own.for_each(|(own, part)| own.value = part.value.clone());
+        }
+    }
+
+    /// All named tensors: the encoder's, then the decoder's, then those of the mapping to codes.
     ///
     /// # Errors
     /// The device's.
     pub fn parameters(&self) -> Result<Vec<Parameter>> {
+        let mut all = self.encoder.parameters()?;
+        all.extend(self.decoder.parameters()?);
+        if let Some((transport, _)) = &self.fitted {
+            all.extend(transport.state()?);
+        }
+        if let Some(sigma) = self.sigma {
+            let value = vec![sigma as f32];
+            all.push(Parameter { name: "vae.sigma".into(), shape: vec![1], value, trained: false });
+        }
+        Ok(all)
+    }
+
+    /// Those that are trained.
+    ///
+    /// # Errors
+    /// The device's.
+    pub fn trained(&self) -> Result<Vec<Parameter>> {
         let mut all = self.encoder.parameters()?;
         all.extend(self.decoder.parameters()?);
         Ok(all)
@@ -129,9 +247,19 @@ impl<B: Backend> Vae<B> {
     /// # Errors
     /// The device's.
     pub fn set_parameters(&mut self, all: &[Parameter]) -> Result<()> {
-        let (encoder, decoder) = all.split_at(self.encoder.graph.parameters().count().min(all.len()));
+        let (encoder, rest) = all.split_at(self.encoder.graph.parameters().count().min(all.len()));
+        let (decoder, rest) = rest.split_at(self.decoder.graph.parameters().count().min(rest.len()));
         self.encoder.set(encoder)?;
-        self.decoder.set(decoder)
+        self.decoder.set(decoder)?;
+        let rest = match &mut self.fitted {
+            Some((transport, _)) => transport.restore(rest)?,
+            None => rest,
+        };
+        if let (Some(sigma), Some(stored)) = (&mut self.sigma, rest.first()) {
+            *sigma = f64::from(stored.value[0]);
+        }
+        self.join();
+        Ok(())
     }
 
     /// The classes of the pictures `indices`, if the decoder is conditioned on them.
@@ -159,14 +287,14 @@ impl<B: Backend> Vae<B> {
         let posterior = self.encode(example.seen)?;
         let latent = posterior.sample(example.noise);
         let reconstruction = self.log_likelihood(&latent, example.classes, example.clean, objective)?;
-        Ok(Terms { reconstruction, divergence: posterior.divergence() })
+        Ok(Terms { reconstruction, divergence: posterior.divergence(), weighted: None, unlike: None })
     }
 
     /// What the decoder says of a picture's values, and the value of its graph that says it.
     fn density(&self, objective: &ObjectiveConfig) -> (Density, ValueId) {
         match objective.likelihood {
             Likelihood::Bernoulli => (Density::Bernoulli, self.decoder.graph.logits()),
-            Likelihood::Gaussian => (Density::Gaussian(objective.sigma), self.decoder.graph.output()),
+            Likelihood::Gaussian => (Density::Gaussian(self.sigma(objective)), self.decoder.graph.output()),
         }
     }
 
@@ -213,11 +341,29 @@ impl<B: Backend> Vae<B> {
         let posterior = Posterior::of(&both, latent);
         let z = backend.tensor(&posterior.sample(example.noise), Shape::Vector(latent))?;
 
-        let (density, value) = self.density(objective);
+        let (mut density, value) = self.density(objective);
         let (output, decoded) = self.decoder.train(z, example.classes, value, &none)?;
         let clean = backend.tensor(example.clean, backend.shape(&output))?;
+        if let Some(sigma) = &mut self.sigma {
+            // the likelihood of a batch is largest with its root mean square error
+            let difference = backend.add(output.clone(), -1.0, &clean)?;
+            let squares = backend.squares(&difference)?.iter().sum::<f64>() / example.clean.len() as f64;
+            let best = squares.sqrt().max(LEAST_SIGMA);
+            // as it is stored, so that a run that is cut ends as one that is not
+            *sigma = f64::from((KEPT_SIGMA * *sigma + (1.0 - KEPT_SIGMA) * best) as f32);
+            density = Density::Gaussian(best);
+        }
         let reconstruction = backend.log_density(density, &output, &clean)?;
-        let of_output = backend.log_density_gradient(density, &output, &clean, scale)?;
+        let mut of_output = backend.log_density_gradient(density, &output, &clean, scale)?;
+        let mut unlike = None;
+        if let Some(matcher) = &self.matcher {
+            // the teacher sees [−1, 1]: 2 x − 1
+            let ones = backend.tensor(&vec![1.0; example.clean.len()], backend.shape(&output))?;
+            let signed = |x: &B::Tensor| backend.add(backend.add(x.clone(), 1.0, x)?, -1.0, &ones);
+            let (found, gradient) = matcher.loss(&signed(&output)?, signed(&clean)?)?;
+            of_output = backend.add(of_output, (2.0 * objective.unlike) as f32, &gradient)?;
+            unlike = Some(found);
+        }
         drop((output, clean));
         let seeds = vec![(value, of_output)];
         let of_z = self.decoder.backward(&decoded, seeds, Some(&mut gradients[1]), true, &none)?;
@@ -247,8 +393,107 @@ impl<B: Backend> Vae<B> {
         let of_both = backend.tensor(&of_both, Shape::Vector(2 * latent))?;
         let seeds = vec![(posterior_value, of_both)];
         self.encoder.backward(&encoded, seeds, Some(&mut gradients[0]), false, &none)?;
-        Ok(Terms { reconstruction, divergence })
+        Ok(Terms { reconstruction, divergence, weighted: None, unlike })
     }
+
+    /// As [`Self::learn`], with the gradients of −mean log(mean over K of p(x, z)/q(z|x)), K posterior samples z of each
+    /// picture (Y. Burda et al., 2015, equation 14).
+    ///
+    /// # Errors
+    /// The device's.
+    pub fn learn_weighted(
+        &mut self,
+        example: &Example<'_>,
+        objective: &ObjectiveConfig,
+        gradients: &mut [Gradients<B>; 2],
+    ) -> Result<Terms> {
+        let backend = self.encoder.backend().clone();
+        let (latent, samples) = (self.latent, objective.iwae);
+        let count = example.noise.len() / latent / samples;
+        let seen = backend.tensor(example.seen, self.encoder.input_shape())?;
+        let posterior_value = self.encoder.graph.output();
+        let (both, encoded) = self.encoder.train(seen, None, posterior_value, &[])?;
+        let both = backend.rows(&both)?;
+        let posterior = Posterior::of(&both, latent);
+        let repeated = |rows: &[f32], size: usize| -> Vec<f32> {
+            rows.chunks(size).flat_map(|row| std::iter::repeat_n(row, samples).flatten().copied()).collect()
+        };
+        let each = Posterior {
+            mean: repeated(&posterior.mean, latent),
+            log_variance: repeated(&posterior.log_variance, latent),
+        };
+        let z = each.sample(example.noise);
+        let classes: Option<Vec<u32>> = example
+            .classes
+            .map(|classes| classes.iter().flat_map(|class| std::iter::repeat_n(*class, samples)).collect());
+
+        let (density, value) = self.density(objective);
+        let latents = backend.tensor(&z, Shape::Vector(latent))?;
+        let (output, decoded) = self.decoder.train(latents, classes.as_deref(), value, &[])?;
+        let shape = backend.shape(&output);
+        let clean = backend.tensor(&repeated(example.clean, shape.values()), shape)?;
+        let reconstruction = backend.log_density(density, &output, &clean)?;
+        // log p(x, z) − log q(z|x): the constants cancel
+        let log_weights: Vec<f64> = (0..count * samples)
+            .map(|row| {
+                let at = row * latent..(row + 1) * latent;
+                let of_latent =
+                    z[at.clone()].iter().zip(&example.noise[at.clone()]).zip(&each.log_variance[at]);
+                let ratio = of_latent.map(|((z, noise), log_variance)| {
+                    0.5 * (f64::from(noise * noise) - f64::from(z * z) + f64::from(*log_variance))
+                });
+                f64::from(reconstruction[row]) + ratio.sum::<f64>()
+            })
+            .collect();
+        let (mut shares, mut bounds) = (Vec::with_capacity(count * samples), Vec::with_capacity(count));
+        for own in log_weights.chunks(samples) {
+            let largest = own.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+            let sum: f64 = own.iter().map(|value| (value - largest).exp()).sum();
+            shares.extend(own.iter().map(|value| ((value - largest).exp() / sum) as f32));
+            bounds.push((largest + (sum / samples as f64).ln()) as f32);
+        }
+        let of_output = backend.log_density_gradient(density, &output, &clean, -1.0 / count as f32)?;
+        drop((output, clean));
+        let channels = shape.channels();
+        let by = repeated_values(&shares, channels);
+        let of_output = backend.scale(of_output, &backend.tensor(&by, Shape::Vector(channels))?)?;
+        let seeds = vec![(value, of_output)];
+        let of_z = self.decoder.backward(&decoded, seeds, Some(&mut gradients[1]), true, &[])?;
+        drop(decoded);
+        let of_z = of_z.map(|gradient| backend.rows(&gradient)).transpose()?.unwrap_or_default();
+
+        let mut of_both = vec![0f32; both.len()];
+        for (row, share) in shares.iter().enumerate() {
+            let picture = row / samples * 2 * latent;
+            let share = share / count as f32;
+            for value in 0..latent {
+                let at = row * latent + value;
+                let of_sample = of_z[at] + share * z[at];
+                of_both[picture + value] += of_sample;
+                // clamped: nothing flows where it was
+                if both[picture + latent + value].abs() <= LOG_VARIANCE_BOUND {
+                    let deviation = (0.5 * each.log_variance[at]).exp();
+                    of_both[picture + latent + value] +=
+                        0.5 * (of_sample * example.noise[at] * deviation - share);
+                }
+            }
+        }
+        let of_both = backend.tensor(&of_both, Shape::Vector(2 * latent))?;
+        let seeds = vec![(posterior_value, of_both)];
+        self.encoder.backward(&encoded, seeds, Some(&mut gradients[0]), false, &[])?;
+        let mean = |own: &[f32]| own.iter().sum::<f32>() / samples as f32;
+        Ok(Terms {
+            reconstruction: reconstruction.chunks(samples).map(mean).collect(),
+            divergence: posterior.divergence(),
+            weighted: Some(bounds),
+            unlike: None,
+        })
+    }
+}
+
+/// Each value so many times.
+fn repeated_values(values: &[f32], times: usize) -> Vec<f32> {
+    values.iter().flat_map(|value| std::iter::repeat_n(*value, times)).collect()
 }
 
 impl Posterior {
@@ -286,5 +531,111 @@ impl Terms {
         let count = self.reconstruction.len().max(1) as f64;
         let sum = |values: &[f32]| values.iter().map(|value| f64::from(*value)).sum::<f64>();
         (sum(&self.reconstruction) / count, sum(&self.divergence) / count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use edgegen_runtime::random::{Purpose, Stream};
+
+    use super::*;
+    use crate::graph::Activation;
+    use crate::graph::family::Architecture;
+
+    /// The importance-weighted bound against its definition, and its gradients against differences of it.
+    #[test]
+    fn the_weighted_bound_is_that_of_burda_et_al_with_its_gradients() {
+        const COUNT: usize = 3;
+        const SAMPLES: usize = 4;
+        const STEP: f32 = 1e-2;
+        let image = ImageShape { channels: 2, height: 3, width: 3 };
+        let config = NetworkConfig {
+            architecture: Architecture::Mlp,
+            latent: 2,
+            hidden: vec![7],
+            base: 1,
+            codes: 0,
+            coarse: 0,
+            fine: false,
+            activation: Activation::Tanh,
+            conditional: true,
+        };
+        let objective = ObjectiveConfig {
+            likelihood: Likelihood::Bernoulli,
+            sigma: 0.1,
+            binarize: Binarize::No,
+            beta: 1.0,
+            beta_warmup: 0,
+            iwae: SAMPLES,
+            free_bits: 0.0,
+            denoise: 0.0,
+            unlike: 0.0,
+            features: String::new(),
+            code_share: 0.8,
+        };
+        let vae: Vae = Vae::new(&Lanes, &config, image, 2, 5).unwrap();
+        let mut stream = Stream::new(1, Purpose::Evaluation, 0);
+        let pictures: Vec<f32> = (0..COUNT * image.values()).map(|_| stream.uniform()).collect();
+        let mut noise = vec![0f32; COUNT * SAMPLES * 2];
+        stream.fill_normal(&mut noise);
+        let classes = [0, 1, 1];
+        let example = Example { seen: &pictures, clean: &pictures, noise: &noise, classes: Some(&classes) };
+        let copy = || {
+            let mut copy: Vae = Vae::new(&Lanes, &config, image, 2, 5).unwrap();
+            copy.set_parameters(&vae.parameters().unwrap()).unwrap();
+            copy
+        };
+        let learn = |vae: &mut Vae| {
+            let mut gradients =
+                [&vae.encoder, &vae.decoder].map(|network| Gradients::of(&Lanes, &network.graph).unwrap());
+            let terms = vae.learn_weighted(&example, &objective, &mut gradients).unwrap();
+            (terms.weighted.unwrap(), gradients)
+        };
+        let (bounds, gradients) = learn(&mut copy());
+        // by the definition, with the constants of the densities
+        let posterior = vae.encode(&pictures).unwrap();
+        for row in 0..COUNT {
+            let of_row = |values: &[f32]| values[row * 2..][..2].to_vec();
+            let (mean, log_variance) = (of_row(&posterior.mean), of_row(&posterior.log_variance));
+            let mut sum = 0.0;
+            for sample in 0..SAMPLES {
+                let noise = &noise[(row * SAMPLES + sample) * 2..][..2];
+                let z: Vec<f32> =
+                    (0..2).map(|at| mean[at] + (0.5 * log_variance[at]).exp() * noise[at]).collect();
+                let normal = |x: f32, mean: f32, log_variance: f32| {
+                    let square = f64::from(x - mean).powi(2) / f64::from(log_variance).exp();
+                    -0.5 * (square + f64::from(log_variance) + std::f64::consts::TAU.ln())
+                };
+                let own = &pictures[row * image.values()..][..image.values()];
+                let class = [classes[row]];
+                let likelihood = vae.log_likelihood(&z, Some(&class), own, &objective).unwrap()[0];
+                let mut log_weight = f64::from(likelihood);
+                for at in 0..2 {
+                    log_weight += normal(z[at], 0.0, 0.0) - normal(z[at], mean[at], log_variance[at]);
+                }
+                sum += log_weight.exp() / SAMPLES as f64;
+            }
+            assert!((f64::from(bounds[row]) - sum.ln()).abs() < 1e-4, "{row}: {} {}", bounds[row], sum.ln());
+        }
+        let loss = |vae: &mut Vae| -> f64 {
+            let bounds = learn(vae).0;
+            -bounds.iter().map(|bound| f64::from(*bound)).sum::<f64>() / COUNT as f64
+        };
+        for (part, gradients) in gradients.iter().enumerate() {
+            for (parameter, gradient) in gradients.to_host().unwrap().into_iter().enumerate() {
+                for at in (0..gradient.len()).step_by(1 + gradient.len() / 5) {
+                    let moved = |by: f32| {
+                        let mut vae = copy();
+                        let network = if part == 0 { &mut vae.encoder } else { &mut vae.decoder };
+                        network.graph.parameters_mut().nth(parameter).unwrap().value[at] += by;
+                        loss(&mut vae)
+                    };
+                    let slope = (moved(STEP) - moved(-STEP)) / f64::from(2.0 * STEP);
+                    let found = f64::from(gradient[at]);
+                    let bound = 2e-3 * slope.abs().max(0.5);
+                    assert!((found - slope).abs() < bound, "{part} {parameter} {at}: {found} {slope}");
+                }
+            }
+        }
     }
 }

@@ -10,12 +10,14 @@ use edgegen_runtime::model::limits::{MAX_MODEL_BYTES, read_bounded};
 use edgegen_runtime::random::{Purpose, Stream};
 use edgegen_trainer::compute::adam::Adam;
 use edgegen_trainer::compute::{Backend, Gradients, Lanes, Network, Statistics};
+use edgegen_trainer::graph::family::{self, NetworkConfig};
 use edgegen_trainer::graph::{Graph, Op, Shape, features};
 use edgegen_trainer::objective::classifier::Classifier;
+use edgegen_trainer::objective::gan::codes::Codes;
 use edgegen_trainer::objective::gan::{self, Gan, Pace};
 use edgegen_trainer::objective::vae::{self, Vae};
 use edgegen_trainer::train::config::{Config, Objective};
-use edgegen_trainer::train::presets;
+use edgegen_trainer::train::{presets, teacher};
 use serde_json::json;
 
 use super::DeviceName;
@@ -62,10 +64,24 @@ fn step_on<B: Backend>(backend: &B, config: &Config, batch: usize) -> Result<Ste
     Stream::new(0, Purpose::Evaluation, 1).fill_normal(&mut noise);
     Ok(match config.objective.clone() {
         Objective::Gan(objective) => {
+            let codes = network.codes.min(batch);
+            let network = &NetworkConfig { codes, ..network.clone() };
             let mut gan = Gan::new(backend, network, &objective, adam, image, 0, 0)?;
+            let (numbers, jitter): (Vec<usize>, Vec<f32>) =
+                ((0..batch).collect(), noise.iter().map(|value| 0.1 * value).collect());
+            if codes > 0 {
+                gan.match_by(&teacher::of(&objective.features, objective.features_side, image)?)?;
+                let mapping = family::mapping(network, 0)?.initialise(0, 0);
+                let mapped = (0..codes).collect();
+                gan.learn_codes(Codes::new(backend, &mapping, noise.clone(), mapped, Vec::new())?)?;
+            }
             Box::new(move |step| {
-                let example = gan::Example { real: &pictures, latents: &noise, classes: None };
-                let pace = Pace { step, rate: RATE, clip: 0.0 };
+                let known = match codes {
+                    0 => gan::Known::Nothing,
+                    _ => gan::Known::Codes(&numbers, &jitter),
+                };
+                let example = gan::Example { real: &pictures, latents: &noise, classes: None, known };
+                let pace = Pace { progress: 0.0, rate: RATE, clip: 0.0 };
                 gan.learn(&example, pace, &mut Stream::new(0, Purpose::Augment, step))?;
                 Ok(())
             })

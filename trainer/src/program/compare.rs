@@ -59,16 +59,15 @@ pub(super) fn run(arguments: Arguments) -> Result<()> {
         check_writable(path)?;
     }
     let options = arguments.judge.options(arguments.features, arguments.seed)?;
-    let mut samples = Samples::read(
-        &arguments.samples,
-        &SampleOptions {
-            count: arguments.count,
-            seed: arguments.seed,
-            open: arguments.foreign.options(),
-            precision: arguments.precision,
-            class: arguments.class,
-        },
-    )?;
+    let mut how = SampleOptions {
+        count: arguments.count,
+        seed: arguments.seed,
+        open: arguments.foreign.options(),
+        precision: arguments.precision,
+        class: arguments.class,
+        labels: Vec::new(),
+    };
+    let mut samples = Samples::read(&arguments.samples, &how)?;
     if let Some(path) = &arguments.requested {
         samples.read_requested(path)?;
     }
@@ -80,6 +79,10 @@ pub(super) fn run(arguments: Arguments) -> Result<()> {
     let dataset = super::data::load(arguments.data.as_deref(), &load)?;
     for line in super::data::remarks(&dataset) {
         eprintln!("{line}");
+    }
+    if !samples.classes.is_empty() && samples.classes == dataset.classes && how.class.is_none() {
+        how.labels = options.split.of(&dataset).labels().to_vec();
+        samples = Samples::read(&arguments.samples, &how)?;
     }
     let report = judge::measure(&samples, &dataset, &options)?;
     judge::show(&report, &samples, &dataset, &options);

@@ -11,6 +11,7 @@ use edgegen_trainer::evaluate::samples::{DRAWN, Samples};
 use edgegen_trainer::evaluate::{self, HeldOut};
 use edgegen_trainer::objective::vae::{ObjectiveConfig, Vae};
 use edgegen_trainer::train::folder::RunFolder;
+use edgegen_trainer::train::teacher::check_judge;
 use edgegen_trainer::train::trained::{Need, Trained, TrainedRun};
 use indicatif::ProgressBar;
 use serde_json::{Map, Value, json};
@@ -35,6 +36,9 @@ pub(super) struct Arguments {
     /// needs it.
     #[arg(long, value_name = "F.onnx")]
     features: Option<PathBuf>,
+    /// Measure by the network that the run learned by all the same.
+    #[arg(long, requires = "features")]
+    judge_is_teacher: bool,
     /// How many pictures to draw for that.
     #[arg(long, value_name = "N", default_value_t = DRAWN)]
     count: usize,
@@ -65,9 +69,15 @@ pub(super) fn run(arguments: Arguments) -> Result<()> {
     if options.is_some() && run.drawer().is_none() {
         bail!("--features judges samples, and a classifier draws none");
     }
+    let mut object = Map::new();
+    let judge = arguments.features.as_deref();
+    let taught = judge.map_or(Ok(()), |judge| check_judge(&run.config.objective, judge));
+    object.insert("judge_is_teacher".into(), json!(taught.is_err()));
+    if !arguments.judge_is_teacher {
+        taught?;
+    }
     check_count(arguments.count, run.dataset.shape.values().div_ceil(4)).context("--count")?;
     let (reported, part) = run.dataset.report_part();
-    let mut object = Map::new();
     object.insert("reported_on".into(), json!(part));
     object.insert("checkpoint_sha256".into(), json!(run.checkpoint_sha256));
     object.insert("step".into(), json!(run.position.step));
@@ -96,8 +106,12 @@ pub(super) fn run(arguments: Arguments) -> Result<()> {
         Trained::Generator(_) => {}
     }
     if let (Some(options), Some(drawer)) = (options, run.drawer()) {
-        let (frames, classes) =
-            (drawer.samples(arguments.seed, arguments.count)?, drawer.classes(arguments.count));
+        let labels = evaluate::in_proportion(options.split.of(&run.dataset).labels(), arguments.count);
+        let classes = drawer.classes(arguments.count).map(|turn| match labels.is_empty() {
+            true => turn,
+            false => labels.iter().map(|label| u32::from(*label)).collect(),
+        });
+        let frames = drawer.told(arguments.seed, arguments.count, classes.as_deref())?;
         let pixels = frames.into_iter().flat_map(|frame| frame.pixels).collect();
         let name = format!("{} seed {}", arguments.run.run.display(), arguments.seed);
         let mut samples = Samples::new(name, run.dataset.shape, pixels)?;
@@ -135,10 +149,12 @@ fn likelihood(
     let weighted = held_out.importance_weighted(arguments.samples, || bar.inc(1))?;
     bar.finish_and_clear();
     let denoising = held_out.denoising()?;
+    let rebuilding = held_out.rebuilding()?;
     let kind = BoundKind::of(objective);
     if !arguments.json {
         let mut rows = kind.rows(&bound, Some(&weighted), shape.values(), !run.classes.is_empty());
         rows.extend(denoising.map(|denoising| ("denoising", denoising.to_string())));
+        rows.extend(rebuilding.map(|rebuilding| ("rebuilt pictures", rebuilding.to_string())));
         let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or_default();
         rows.iter().for_each(|(name, text)| say!("{name:width$}  {text}"));
     }
@@ -148,6 +164,9 @@ fn likelihood(
         "samples": weighted.samples, "log_likelihood": weighted.mean, "standard_error": weighted.standard_error,
     });
     let mut object = object.as_object().cloned().unwrap_or_default();
+    if let Some(rebuilding) = rebuilding {
+        object.insert("rebuilding".into(), json!(rebuilding));
+    }
     if let Some(denoising) = denoising {
         object.insert("denoising".into(), json!(denoising));
     }

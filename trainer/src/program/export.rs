@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use edgegen_runtime::model::Precision;
-use edgegen_trainer::export::{TOLERANCE, export};
+use edgegen_trainer::export::export;
 use edgegen_trainer::train::trained::Need;
 
 use super::{RunArguments, precisions};
@@ -50,8 +50,8 @@ pub(super) fn run(arguments: Arguments) -> Result<()> {
     );
     bar.finish_and_clear();
     let report = report?;
-    for (part, difference) in &report.differences {
-        say!("{part}: trainer and runtime differ by at most {difference:.2e} (accepted: {TOLERANCE:.0e})");
+    for (part, difference, tolerance) in &report.differences {
+        say!("{part}: trainer and runtime differ by at most {difference:.2e} (accepted: {tolerance:.0e})");
     }
     precisions::show(&report.others, &report.manifest, &arguments.out);
     if let (Some(options), Some(_)) = (judged, run.drawer()) {

@@ -36,7 +36,7 @@ pub(super) struct Judge {
     /// Which of the data set's pictures to compare with.
     #[arg(long, value_enum, default_value_t = SplitName::Train)]
     split: SplitName,
-    /// How many pictures to compare with, evenly spread; 0: all.
+    /// How many pictures to compare with, at random but always the same; 0: all.
     #[arg(long, value_name = "M", default_value_t = 0)]
     pictures: usize,
     /// A classifier, (N, 1 or 3, H, W) → (N, K), to count the classes that the samples fall into.

@@ -15,12 +15,14 @@ mod compare;
 mod data;
 mod eval;
 mod export;
+mod features;
 mod judge;
 mod precisions;
 mod presets;
 mod quantize;
 mod sample;
 mod train;
+mod zoo;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -55,8 +57,12 @@ enum Command {
     Export(export::Arguments),
     /// Write a model in other precisions: float16, integers of 8 bits.
     Quantize(quantize::Arguments),
+    /// Cut a network down to the feature maps that generators learn by.
+    Features(features::Arguments),
     /// Show what is in a data set.
     Data(data::Arguments),
+    /// Look after a folder of model folders.
+    Zoo(zoo::Arguments),
     /// Time a training step on this machine.
     Bench(bench::Arguments),
     /// List the presets.
@@ -140,7 +146,9 @@ pub(crate) fn run() -> Result<ExitCode> {
         Command::Sample(arguments) => sample::run(arguments),
         Command::Export(arguments) => export::run(arguments),
         Command::Quantize(arguments) => quantize::run(arguments),
+        Command::Features(arguments) => features::run(arguments),
         Command::Data(arguments) => data::run(arguments),
+        Command::Zoo(arguments) => zoo::run(arguments),
         Command::Bench(arguments) => bench::run(arguments),
         Command::Presets => {
             presets::run();

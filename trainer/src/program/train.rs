@@ -73,19 +73,29 @@ pub(super) struct Settings {
     /// Weight of a VAE's KL term.
     #[arg(long)]
     beta: Option<f64>,
+    /// Maximise a VAE's importance-weighted bound of K posterior samples a picture instead of the evidence lower bound.
+    #[arg(long, value_name = "K")]
+    iwae: Option<usize>,
     /// Learning rate at the start.
     #[arg(long, value_name = "RATE")]
     learning_rate: Option<f64>,
     /// Train a VAE as a denoiser: noise of this deviation (range [0, 1]) on what goes in, clean pictures come out.
     #[arg(long, value_name = "SIGMA")]
     denoise: Option<f64>,
-    /// Measure a GAN's samples while it trains on the features of this network: (N, 1 or 3, H, W) → (N, D), float32
-    /// [default: the shipped classifier for digits, otherwise the run's own discriminator].
+    /// Learn what pictures look alike from the features of this network, where a GAN's recipe takes them: any ImageNet CNN
+    /// in ONNX.
     #[arg(long, value_name = "F.onnx")]
     features: Option<PathBuf>,
     /// The input of --features: unit (level / 255), signed (level / 127.5 - 1) or mean=M,scale=S, in levels.
     #[arg(long, value_name = "SCALING", requires = "features")]
     feature_input: Option<Scaling>,
+    /// Judge a GAN's samples while it trains by the features of this network: (N, 1 or 3, H, W) → (N, D), float32
+    /// [default: the shipped classifier for digits, otherwise the run's own discriminator].
+    #[arg(long, value_name = "F.onnx")]
+    judge: Option<PathBuf>,
+    /// The input of --judge, as --feature-input.
+    #[arg(long, value_name = "SCALING", requires = "judge")]
+    judge_input: Option<Scaling>,
     /// Settings on top of the preset's; a run's config.toml shows them all.
     #[arg(long, value_name = "F.toml")]
     config: Option<PathBuf>,
@@ -292,14 +302,20 @@ impl Settings {
             Objective::Vae(objective) => {
                 replace(&mut objective.beta, arguments.beta);
                 replace(&mut objective.denoise, arguments.denoise);
+                replace(&mut objective.iwae, arguments.iwae);
             }
             Objective::Gan(objective) if arguments.beta.is_none() && arguments.denoise.is_none() => {
+                let network = |option: &str, path: &PathBuf, scaling: Option<Scaling>| -> Result<String> {
+                    let path =
+                        std::path::absolute(path).with_context(|| format!("{option} {}", path.display()))?;
+                    let scaling = scaling.map(|scaling| format!(" {scaling}")).unwrap_or_default();
+                    Ok(format!("{}{scaling}", path.display()))
+                };
                 if let Some(path) = &arguments.features {
-                    let path = std::path::absolute(path)
-                        .with_context(|| format!("--features {}", path.display()))?;
-                    let scaling =
-                        arguments.feature_input.map(|scaling| format!(" {scaling}")).unwrap_or_default();
-                    objective.features = format!("{}{scaling}", path.display());
+                    objective.features = network("--features", path, arguments.feature_input)?;
+                }
+                if let Some(path) = &arguments.judge {
+                    objective.judge = network("--judge", path, arguments.judge_input)?;
                 }
             }
             _ if arguments.beta.is_some() || arguments.denoise.is_some() => {
@@ -307,8 +323,23 @@ impl Settings {
             }
             _ => {}
         }
-        if arguments.features.is_some() && !matches!(config.objective, Objective::Gan(_)) {
-            bail!("--features is for GANs; {} is none", config.preset);
+        if arguments.iwae.is_some() && !matches!(config.objective, Objective::Vae(_)) {
+            bail!("--iwae is for VAEs; {} is none", config.preset);
+        }
+        for (option, given) in [("--features", &arguments.features), ("--judge", &arguments.judge)] {
+            if let (Objective::Vae(objective), "--features", Some(path)) =
+                (&mut config.objective, option, given)
+            {
+                let path =
+                    std::path::absolute(path).with_context(|| format!("{option} {}", path.display()))?;
+                let scaling =
+                    arguments.feature_input.map(|scaling| format!(" {scaling}")).unwrap_or_default();
+                objective.features = format!("{}{scaling}", path.display());
+                continue;
+            }
+            if given.is_some() && !matches!(config.objective, Objective::Gan(_)) {
+                bail!("{option} is for GANs; {} is none", config.preset);
+            }
         }
         Ok(config)
     }

@@ -52,7 +52,8 @@ pub(super) struct Plan {
 impl Plan {
     /// Decides for a graph in the form of convolutions.
     pub(super) fn new(graph: &Graph, settings: &Settings) -> Result<Self> {
-        let kept = kept(graph, settings)?;
+        let mut kept = kept(graph, settings)?;
+        beside_softmax(graph, &mut kept);
         let mut quantized = vec![false; graph.nodes.len()];
         let mut foreign = Vec::new();
         for (index, node) in graph.nodes.iter().enumerate() {
@@ -173,6 +174,22 @@ impl Plan {
     pub(super) fn row_of(&self, graph: &Graph, index: usize) -> Option<usize> {
         let reader = graph.only_reader(graph.nodes[index].output)?;
         (self.absorbed[reader] && matches!(graph.nodes[reader].op, Op::ClassRow { .. })).then_some(reader)
+    }
+}
+
+/// Keeps in float32 what enters a softmax, and what reads its shares: the largest of many products decides, and rounding
+/// would change which one that is.
+fn beside_softmax(graph: &Graph, kept: &mut [bool]) {
+    for softmax in graph.nodes.iter().filter(|node| node.op == Op::Softmax) {
+        let mut value = softmax.inputs[0];
+        while let Some(maker) = graph.maker(value) {
+            kept[maker] = true;
+            if !matches!(graph.nodes[maker].op, Op::ClassRow { .. } | Op::Reshape(_)) {
+                break;
+            }
+            value = graph.nodes[maker].inputs[0];
+        }
+        graph.readers(softmax.output).for_each(|reader| kept[reader] = true);
     }
 }
 

@@ -14,11 +14,13 @@ use crate::graph::family::Normalisation;
 use crate::objective::classifier::ClassifierConfig;
 use crate::objective::gan::GanConfig;
 use crate::objective::gan::loss::Loss;
-use crate::objective::vae::ObjectiveConfig;
+use crate::objective::vae::{Likelihood, ObjectiveConfig};
 use crate::{Error, Result};
 
 /// Largest batch, in pictures.
 const LARGEST_BATCH: usize = 65_536;
+/// Most samples of an importance-weighted bound.
+const MOST_SAMPLES: usize = 5000;
 /// Largest latent.
 const LARGEST_LATENT: usize = 65_536;
 
@@ -252,6 +254,12 @@ impl Config {
         {
             return refuse(format!("network.hidden holds {width}; widths are 1 to {LARGEST_LATENT}"));
         }
+        if self.network.codes > LARGEST_LATENT || self.network.coarse > 16 {
+            return refuse(format!(
+                "network.codes is {} (0 to {LARGEST_LATENT}), network.coarse {} (0 to 16)",
+                self.network.codes, self.network.coarse
+            ));
+        }
         if self.network.base == 0 || self.network.base > 1024 {
             return refuse(format!("network.base is {}; it takes 1 to 1024", self.network.base));
         }
@@ -294,20 +302,48 @@ impl Config {
                     denoise / 255.0
                 ));
             }
-            Objective::Vae(ObjectiveConfig { sigma, beta, free_bits, denoise, .. }) => bounded.extend([
-                ("objective.sigma", *sigma, 1e-4),
-                ("objective.beta", *beta, 0.0),
-                ("objective.free_bits", *free_bits, 0.0),
-                ("objective.denoise", *denoise, 0.0),
-            ]),
+            Objective::Vae(ObjectiveConfig { iwae, beta, beta_warmup, free_bits, denoise, .. })
+                if *iwae == 0
+                    || *iwae > MOST_SAMPLES
+                    || *iwae > 1 && (*beta, *beta_warmup, *free_bits, *denoise) != (1.0, 0, 0.0, 0.0) =>
+            {
+                return refuse(format!(
+                    "objective.iwae is {iwae}; it takes 1 to {MOST_SAMPLES}, above 1 only with beta 1, no beta_warmup, no free_bits and no denoise: the importance-weighted bound has no such terms"
+                ));
+            }
+            Objective::Vae(ObjectiveConfig { unlike, likelihood: Likelihood::Bernoulli, .. })
+                if *unlike > 0.0 =>
+            {
+                return refuse(
+                    "objective.unlike is for a Gaussian likelihood, whose decoder gives the pictures themselves: set objective.likelihood to gaussian"
+                        .into(),
+                );
+            }
+            Objective::Vae(ObjectiveConfig { sigma, unlike, beta, free_bits, denoise, .. }) => bounded
+                .extend([
+                    ("objective.sigma", *sigma, 0.0),
+                    ("objective.unlike", *unlike, 0.0),
+                    ("objective.beta", *beta, 0.0),
+                    ("objective.free_bits", *free_bits, 0.0),
+                    ("objective.denoise", *denoise, 0.0),
+                ]),
             Objective::Gan(gan) => {
                 bounded.extend([
                     ("objective.discriminator_rate", gan.discriminator_rate, f64::MIN_POSITIVE),
                     ("objective.r1", gan.r1, 0.0),
+                    ("objective.r2", gan.r2, 0.0),
+                    ("objective.matching", gan.matching, 0.0),
+                    ("objective.matching_rejection", gan.matching_rejection, 0.0),
+                    ("objective.code_rate", gan.code_rate, 0.0),
                 ]);
-                for (name, value) in
-                    [("objective.label_smoothing", gan.label_smoothing), ("objective.average", gan.average)]
-                {
+                let shares = [
+                    ("objective.label_smoothing", gan.label_smoothing),
+                    ("objective.average", gan.average),
+                    ("objective.matching_jitter", gan.matching_jitter),
+                    ("objective.adversarial_from", gan.adversarial_from),
+                    ("objective.code_share", gan.code_share),
+                ];
+                for (name, value) in shares {
                     if !(0.0..1.0).contains(&value) {
                         return refuse(format!("{name} is {value}; it takes 0 up to, but not, 1"));
                     }
@@ -333,15 +369,37 @@ impl Config {
                     let problem = "training.batch is 1; a GAN's batch norm takes 2 pictures or more";
                     return refuse(problem.into());
                 }
-                if !self.network.hidden.is_empty() {
+                if !matches!(gan.loss, Loss::NonSaturating | Loss::Minimax) && gan.label_smoothing > 0.0 {
                     return refuse(
-                        "network.hidden is for VAEs; a GAN's layers follow from network.base".into(),
+                        "objective.label_smoothing is for cross-entropy with labels: the losses non-saturating and minimax"
+                            .into(),
                     );
                 }
-                if gan.loss == Loss::Hinge && gan.label_smoothing > 0.0 {
+                if gan.loss == Loss::Matching && !gan.matches() {
                     return refuse(
-                        "objective.label_smoothing is for cross-entropy; the hinge has no labels".into(),
+                        "objective.matching is 0, and nothing else is minimised with the loss \"matching\": set it to 1"
+                            .into(),
                     );
+                }
+                if gan.matches() && (gan.matching_every == 0 || !(1..=1 << 24).contains(&gan.matching_pool)) {
+                    return refuse(format!(
+                        "matching needs latents and steps: objective.matching_pool is {} (1 to {}), objective.matching_every {} (1 or more)",
+                        gan.matching_pool,
+                        1 << 24,
+                        gan.matching_every
+                    ));
+                }
+                if self.network.codes > 0 && !gan.matches() {
+                    return refuse(
+                        "network.codes gives pictures codes, which matching learns: set objective.matching to 1, or network.codes to 0"
+                            .into(),
+                    );
+                }
+                if !gan.features.is_empty() && !gan.sees_features() {
+                    return refuse(format!(
+                        "{} learns by no features; to judge samples by a network while it trains, give it with --judge",
+                        self.preset
+                    ));
                 }
                 if gan.r1 > 0.0 && gan.discriminator_norm == Normalisation::Spectral {
                     return refuse(

@@ -138,7 +138,13 @@ impl Weights {
     fn of_model(path: &Path) -> Result<Self> {
         let folder = ModelFolder::open(path)?;
         let (mut parts, mut classes) = (BTreeMap::new(), Vec::new());
-        for part in folder.manifest.parts.iter().copied().filter(|part| *part != Part::Classifier) {
+        for part in folder
+            .manifest
+            .parts
+            .iter()
+            .copied()
+            .filter(|part| !matches!(part, Part::Classifier | Part::Features))
+        {
             let name = format!("{} of {}", part, path.display());
             let bytes = folder.read_part(part, Some(Precision::Fp32))?;
             let model = edgegen_runtime::model::Model::from_bytes(&bytes, &name, &OpenOptions::default())?;

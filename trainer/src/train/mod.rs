@@ -13,4 +13,5 @@ pub mod plan;
 pub mod presets;
 mod quality;
 pub mod run;
+pub mod teacher;
 pub mod trained;

@@ -80,12 +80,20 @@ impl<B: Backend> Drawer<'_, B> {
     /// The device's.
     pub fn of_class(&self, seed: u64, count: usize, class: Option<u32>) -> Result<Vec<Frame>> {
         let told = self.classes(count).map(|turn| class.map_or(turn, |class| vec![class; count]));
+        self.told(seed, count, told.as_deref())
+    }
+
+    /// The same, of these classes (N), where the network takes them.
+    ///
+    /// # Errors
+    /// The device's.
+    pub fn told(&self, seed: u64, count: usize, told: Option<&[u32]>) -> Result<Vec<Frame>> {
         let mut all = Vec::with_capacity(count);
         // a batch at a time: values take four times the memory of pixels
         for first in (0..count).step_by(BATCH) {
             let rows = BATCH.min(count - first);
             let latents = Latents::from_seed(seed, first as u64, rows, self.latent(), 1.0);
-            let classes = told.as_ref().map(|classes| &classes[first..first + rows]);
+            let classes = told.map(|classes| &classes[first..first + rows]);
             all.extend(frames(&self.values(latents.values(), classes)?, self.shape, self.range));
         }
         Ok(all)

@@ -5,16 +5,13 @@
 
 use std::fmt;
 
-use super::config::{Config, Length, Objective};
+use super::config::{Config, Length};
 use super::presets;
 use crate::Result;
 use crate::data::{Dataset, Size, is_colourless};
-use crate::objective::gan::augment::Augmentation;
 
-/// Fewest pictures that a GAN is trained on: a discriminator knows fewer by heart before the generator has learned from it.
-const FEWEST_FOR_GAN: usize = 200;
-/// Sets from which pictures are augmented no more.
-const MANY: usize = 20_000;
+/// Fewest pictures that a generator of codes is trained on: between fewer there is nothing to be drawn.
+const FEWEST_FOR_CODES: usize = 16;
 /// Most classes that a network is conditioned on without being asked, and fewest pictures of each.
 const MOST_CLASSES: usize = 32;
 const FEWEST_OF_CLASS: usize = 20;
@@ -88,17 +85,16 @@ pub fn look(dataset: &Dataset) -> (Look, Vec<Choice>) {
 pub fn plan(dataset: &Dataset, look: Look, length: bool) -> Result<(Config, Vec<Choice>)> {
     let total = dataset.train.count() + dataset.validation.count() + dataset.test.count();
     let mut choices = Vec::new();
-    let gan = total >= FEWEST_FOR_GAN;
-    let name = match (gan, look.gray) {
+    let name = match (total >= FEWEST_FOR_CODES, look.gray) {
         (false, _) => "vae-conv",
-        (true, true) if look.size == Size::square(28) => "dcgan-28",
-        (true, _) => "gan-64-slim",
+        (true, true) if look.size == Size::square(28) => "gan-28",
+        (true, _) => "gan-64",
     };
-    let why = if gan {
-        format!("a GAN: {total} pictures are enough for sharp samples")
+    let why = if total >= FEWEST_FOR_CODES {
+        format!("each of {total} pictures gets a code: sharp samples, however few there are")
     } else {
         format!(
-            "a VAE: of {total} pictures, a GAN's discriminator would soon know every one by heart (it takes {FEWEST_FOR_GAN})"
+            "a VAE: {total} pictures are too few to draw what lies between them (it takes {FEWEST_FOR_CODES})"
         )
     };
     choices.push(choice("preset", name, why));
@@ -126,18 +122,6 @@ pub fn plan(dataset: &Dataset, look: Look, length: bool) -> Result<(Config, Vec<
                 "{classes} classes, the smallest of {fewest} pictures: too many or too small to learn apart"
             );
             choices.push(choice("conditional", "no", why));
-        }
-    }
-    if let Objective::Gan(objective) = &mut config.objective {
-        if total < MANY {
-            objective.augment = vec![Augmentation::Color, Augmentation::Translation, Augmentation::Cutout];
-            let why = "the discriminator learns so few pictures by heart unless they are varied";
-            choices.push(choice("augment", "yes", why));
-        } else {
-            objective.augment = Vec::new();
-        }
-        if objective.augment.contains(&Augmentation::Color) && look.gray {
-            objective.augment.retain(|kind| *kind != Augmentation::Color);
         }
     }
     let mirror = if dataset.mirroring.on { "yes" } else { "no" };
@@ -177,16 +161,16 @@ mod tests {
     }
 
     #[test]
-    fn few_pictures_get_a_vae_and_many_a_gan() {
+    fn a_handful_of_pictures_gets_a_vae_and_more_a_gan() {
         let look = Look { size: Size::square(64), gray: false };
-        for (counts, preset) in [(&[40][..], "vae-conv"), (&[424], "gan-64-slim")] {
+        for (counts, preset) in [(&[14][..], "vae-conv"), (&[40], "gan-64"), (&[424], "gan-64")] {
             let (config, choices) = plan(&set(counts, 3), look, false).unwrap();
             assert_eq!(config.preset, preset);
             config.validate().unwrap();
             assert!(!config.network.conditional && config.training.hours > 0.0, "{choices:?}");
         }
         let digits = Look { size: Size::square(28), gray: true };
-        assert_eq!(plan(&set(&[3000], 1), digits, true).unwrap().0.preset, "dcgan-28");
+        assert_eq!(plan(&set(&[3000], 1), digits, true).unwrap().0.preset, "gan-28");
     }
 
     #[test]

@@ -4,13 +4,15 @@ use super::config::{Config, DataConfig, Objective, Schedule, TrainingConfig};
 use crate::compute::adam::AdamConfig;
 use crate::data::Size;
 use crate::graph::Activation;
-use crate::graph::family::{Architecture, NetworkConfig, Normalisation};
+use crate::graph::family::{Architecture, NetworkConfig};
 use crate::objective::classifier::ClassifierConfig;
 use crate::objective::gan::GanConfig;
-use crate::objective::gan::augment::Augmentation;
 use crate::objective::gan::loss::Loss;
 use crate::objective::vae::{Binarize, Likelihood, ObjectiveConfig};
 use crate::{Error, Result};
+
+/// Most pictures with a code that a generator maps to.
+const MOST_CODES: usize = 10_000;
 
 /// A named configuration.
 pub struct Preset {
@@ -28,6 +30,9 @@ pub fn all() -> Vec<Preset> {
         latent: 2,
         hidden: vec![128, 128],
         base: 32,
+        codes: 0,
+        coarse: 0,
+        fine: false,
         activation: Activation::Relu,
         conditional: false,
     };
@@ -37,8 +42,12 @@ pub fn all() -> Vec<Preset> {
         binarize: Binarize::No,
         beta: 1.0,
         beta_warmup: 0,
+        iwae: 1,
         free_bits: 0.0,
         denoise: 0.0,
+        unlike: 0.0,
+        features: String::new(),
+        code_share: 0.8,
     };
     let training = TrainingConfig {
         pictures: 2_000_000,
@@ -101,34 +110,25 @@ pub fn all() -> Vec<Preset> {
         config
     };
     // the paper's game, with PyTorch's example's learning rate
-    let textbook = GanConfig {
-        loss: Loss::NonSaturating,
-        label_smoothing: 0.0,
-        discriminator_base: 64,
-        discriminator_norm: Normalisation::Batch,
-        discriminator_rate: 1.0,
-        discriminator_steps: 1,
-        generator_delay: 0,
-        discriminator_frozen: 0,
-        r1: 0.0,
-        r1_every: 16,
-        augment: Vec::new(),
-        average: 0.999,
-        features: String::new(),
+    let textbook = GanConfig::textbook();
+    // real pictures have codes, and nothing plays against the generator
+    let coded = GanConfig { loss: Loss::Matching, matching: 1.0, ..textbook.clone() };
+    let of_codes = |name: &str, side, base| {
+        let mut config = gan(name, side, base, coded.clone());
+        config.network.architecture = Architecture::Upsample;
+        config.network.latent = 64;
+        config.network.codes = MOST_CODES;
+        config.training.pictures = 1_000_000;
+        config.training.learning_rate = 4e-4;
+        config.training.final_rate = 2e-5;
+        config.training.schedule = Schedule::Linear;
+        config
     };
-    let mut slim = gan(
-        "gan-64-slim",
-        64,
-        32,
-        GanConfig {
-            discriminator_base: 32,
-            augment: vec![Augmentation::Color, Augmentation::Translation, Augmentation::Cutout],
-            ..textbook.clone()
-        },
-    );
-    slim.network.architecture = Architecture::Upsample;
-    slim.training.pictures = 1_000_000;
-    slim.training.schedule = Schedule::Linear;
+    let with_details = |name: &str, side, base| {
+        let mut config = of_codes(name, side, base);
+        (config.network.coarse, config.network.fine) = (1, true);
+        config
+    };
 
     let mut classifier = conv.clone();
     classifier.preset = "classifier".into();
@@ -165,9 +165,23 @@ pub fn all() -> Vec<Preset> {
             config: gan("dcgan-64", 64, 64, textbook),
         },
         Preset {
-            about: "GAN 64x64x3, upsampling convolutions 256-128-64-32-3, 27 M MACs: the one for a device",
-            config: slim,
+            about: "GAN 28x28 grey of digits and the like: a code a picture, upsampling convolutions 7-14-28, 20 M MACs",
+            config: {
+                let mut config = with_details("gan-28", 28, 32);
+                config.network.latent = 32;
+                config.training.learning_rate = 6e-4;
+                config
+            },
         },
+        Preset {
+            about: "GAN 64x64x3 of your own pictures, from a dozen on: a code a picture, upsampling convolutions, 69 M MACs",
+            config: with_details("gan-64", 64, 20),
+        },
+        Preset {
+            about: "GAN 64x64x3 as gan-64, with 27 M MACs: the one for a small device",
+            config: of_codes("gan-64-slim", 64, 32),
+        },
+        Preset { about: "GAN 128x128x3 as gan-64, 120 M MACs", config: with_details("gan-128", 128, 12) },
         Preset {
             about: "28x28 grey, convolutions: tells classes apart, to judge samples by; needs classes",
             config: classifier,

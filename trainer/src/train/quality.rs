@@ -20,7 +20,7 @@ use crate::compute::{Backend, Network};
 use crate::data::{self, Dataset, Pictures};
 use crate::evaluate::distance::{Moments, Root, kernel_distance};
 use crate::evaluate::features::{self, Extractor, Features, NetworkChoice};
-use crate::evaluate::spread;
+use crate::evaluate::{scattered, spread};
 use crate::graph::{Op, ValueId};
 
 /// Most pictures of each side.
@@ -127,7 +127,7 @@ impl<B: Backend> Quality<B> {
     }
 
     fn of(origin: Origin<B>, name: String, dataset: &Dataset) -> Result<Self> {
-        let pictures = dataset.train.chosen(spread(dataset.train.count(), PICTURES));
+        let pictures = dataset.train.chosen(scattered(dataset.train.count(), PICTURES));
         let reference = origin.features(dataset.shape, &pictures)?;
         let root = Root::of(&Moments::of(&reference)?);
         Ok(Self { origin, name, reference, root })
@@ -223,7 +223,7 @@ pub(super) fn open(features: &str) -> Result<Extractor> {
 }
 
 /// A configuration's `PATH`, or `PATH SCALING`, see [`features::Scaling`].
-fn parse(text: &str) -> Result<(&str, Option<features::Scaling>)> {
+pub(super) fn parse(text: &str) -> Result<(&str, Option<features::Scaling>)> {
     match text.rsplit_once(' ') {
         Some((path, scaling)) if !Path::new(text).exists() => Ok((path, Some(scaling.parse()?))),
         _ => Ok((text, None)),

@@ -177,6 +177,7 @@ impl Trainer {
         {
             gan.generator_delay = NEW_DISCRIMINATOR;
         }
+        config.network.codes = config.network.codes.min(dataset.train.count());
         let mut trainer = Self::new(folder, config, dataset, device)?; // refused before anything is written
         if let Some(weights) = &first {
             trainer.taken = Some(trainer.learner.init_from(weights, &trainer.dataset)?);
@@ -203,11 +204,12 @@ impl Trainer {
     /// If settings or pictures differ, or a file is missing or damaged.
     pub fn resume(
         folder: RunFolder,
-        config: Config,
+        mut config: Config,
         dataset: Dataset,
         device: Option<&Candle>,
         data_changed: bool,
     ) -> Result<Self> {
+        config.network.codes = config.network.codes.min(dataset.train.count());
         let mut comparable = Config::read(&folder.config())?;
         let TrainingConfig { pictures, steps, epochs, hours, patience, .. } = config.training;
         comparable.training =
@@ -276,7 +278,8 @@ impl Trainer {
         let begun = Instant::now();
         for step in 0..MEASURED_STEPS {
             let clock = Instant::now();
-            let at = Step { step, rate: self.config.training.learning_rate, indices: &indices };
+            let at =
+                Step { step, progress: 0.0, rate: self.config.training.learning_rate, indices: &indices };
             learner.step(&at, &self.dataset).map_err(|stop| self.stopped(stop))?;
             times.push(clock.elapsed().as_secs_f64());
             if begun.elapsed() > MEASURED_TIME {
@@ -337,7 +340,7 @@ impl Trainer {
 
     fn take_up(&mut self, mut checkpoint: Checkpoint) -> Result<()> {
         let steps = checkpoint.position.step;
-        self.learner.restore(&mut checkpoint, steps)?;
+        self.learner.restore(&mut checkpoint, steps, &self.dataset)?;
         self.position = checkpoint.position;
         // reports that were made after the checkpoint will come again
         self.reports = metrics::read(&self.folder.metrics())?;
@@ -456,7 +459,7 @@ impl Trainer {
         let indices = self.indices();
         let step = self.position.step;
         let rate = self.config.training.rate(step, total);
-        let at = Step { step, rate, indices: &indices };
+        let at = Step { step, progress: step as f64 / total.max(1) as f64, rate, indices: &indices };
         self.learner.step(&at, &self.dataset).map_err(|stop| self.stopped(stop))
     }
 

@@ -15,7 +15,6 @@ use crate::compute::{Lanes, Network};
 use crate::data::Dataset;
 use crate::evaluate::cache;
 use crate::objective::classifier::Classifier;
-use crate::objective::gan::Gan;
 use crate::objective::vae::{ObjectiveConfig, Vae};
 use crate::{Error, Result};
 
@@ -95,7 +94,7 @@ impl TrainedRun {
     /// The part that draws, if there is one.
     pub fn drawer(&self) -> Option<Drawer<'_>> {
         let (network, range) = match &self.trained {
-            Trained::Vae(vae, _) => (&vae.decoder, Range::Unit),
+            Trained::Vae(vae, _) => (vae.drawing(), Range::Unit),
             Trained::Generator(network) => (&**network, Range::Signed),
             Trained::Classifier(_) => return None,
         };
@@ -156,13 +155,17 @@ pub fn open(folder: &RunFolder, which: Which, data: Option<&Path>, need: Need) -
     let trained = match &config.objective {
         Objective::Vae(objective) => {
             let mut vae = Vae::new(&Lanes, network, dataset.shape, classes.len(), seed)?;
+            vae.prepare(objective);
+            if network.codes > 0 {
+                vae.fit_prior(network, vec![0; network.codes])?;
+            }
             let weights = stored.weights(&vae.parameters()?)?;
             vae.set_parameters(&weights)?;
             Trained::Vae(Box::new(vae), objective.clone())
         }
-        Objective::Gan(objective) => {
-            let gan = Gan::new(&Lanes, network, objective, config.adam, dataset.shape, classes.len(), seed)?;
-            Trained::Generator(Box::new(restore_average(gan, &mut stored)?))
+        Objective::Gan(_) => {
+            let average = restore_average(&config, dataset.shape, classes.len(), &mut stored)?;
+            Trained::Generator(Box::new(average))
         }
         Objective::Classifier(_) => {
             classes.clone_from(&dataset.classes);

@@ -229,6 +229,17 @@ fn apply(op: &Op, own: &[Vec<f64>], inputs: &[(&Rows, Shape)], made: Shape, clas
             }
             y
         }),
+        Op::Softmax => each(&|row, _| {
+            let sum: f64 = row.iter().map(|x| x.exp()).sum();
+            row.iter().map(|x| x.exp() / sum).collect()
+        }),
+        Op::UnitLength => each(&|row, _| {
+            let length = |pixel: usize| {
+                let own = row.iter().skip(pixel).step_by(height * width);
+                (own.map(|x| x * x).sum::<f64>() + 1e-8).sqrt()
+            };
+            row.iter().enumerate().map(|(at, x)| x / length(at % (height * width))).collect()
+        }),
         Op::BatchDeviation => {
             let (count, values) = (x.len() as f64, shape.values());
             let deviation = |at: usize| {

@@ -12,15 +12,13 @@ use std::path::Path;
 use candle_core::{D, DType, Device, Tensor};
 
 use super::axis::Axis;
-use super::{AdamStep, Backend, Change, Density, Divided, MOMENTUM};
+use super::{AdamStep, Backend, Change, Density, Divided, EPSILON, MOMENTUM};
 use crate::graph::geometry::{Geometry, Role};
 use crate::graph::{Activation, Over, Shape, Window, upsample};
 use crate::{Error, Result};
 
 /// Added to norms, so that a weight of zeros is no division by zero.
 const TINY: f64 = 1e-12;
-/// Added to the variance over pictures before its root.
-const EPSILON: f64 = 1e-8;
 
 /// A device of candle's.
 #[derive(Clone, Debug)]
@@ -132,6 +130,11 @@ fn leaky_relu(x: &Tensor, slope: f32) -> Result<Tensor> {
 }
 
 /// Σ over a channel's values, (channels).
+/// The length of each pixel, (N, 1, …).
+fn lengths(x: &Tensor) -> Result<Tensor> {
+    Ok((x.sqr()?.sum_keepdim(1)? + EPSILON)?.sqrt()?)
+}
+
 fn channel_sums(x: &Tensor) -> Result<Tensor> {
     Ok(flat(x)?.sum(2)?.sum(0)?)
 }
@@ -474,6 +477,27 @@ impl Backend for Candle {
         let part = 1.0 / (count * channels * height * width) as f64;
         let slope = (centred.broadcast_div(&deviation)? * part)?;
         Ok((own + slope.broadcast_mul(&whole)?)?)
+    }
+
+    fn unit(&self, x: &Tensor) -> Result<Tensor> {
+        Ok(x.broadcast_div(&lengths(x)?)?)
+    }
+
+    fn unit_backward(&self, x: &Tensor, gradient: &Tensor) -> Result<Tensor> {
+        let lengths = lengths(x)?;
+        let unit = x.broadcast_div(&lengths)?;
+        let along = (&unit * gradient)?.sum_keepdim(1)?;
+        Ok((gradient - unit.broadcast_mul(&along)?)?.broadcast_div(&lengths)?)
+    }
+
+    fn softmax(&self, x: Tensor) -> Result<Tensor> {
+        let powers = x.broadcast_sub(&x.max_keepdim(1)?)?.exp()?;
+        Ok(powers.broadcast_div(&powers.sum_keepdim(1)?)?)
+    }
+
+    fn softmax_backward(&self, y: &Tensor, gradient: Tensor) -> Result<Tensor> {
+        let along = (y * &gradient)?.sum_keepdim(1)?;
+        Ok((y * gradient.broadcast_sub(&along)?)?)
     }
 
     fn change(&self, x: Tensor, changes: &[Change]) -> Result<Tensor> {

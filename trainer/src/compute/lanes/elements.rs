@@ -367,6 +367,43 @@ lanes! {
 }
 
 lanes! {
+    /// values ← e^values, of none above 0.
+    fn exp_of_negatives(values: &mut [f32]) {
+        for value in values { *value = exp_of_negative(*value); }
+    }
+}
+
+lanes! {
+    /// values ← e^(values − largest), of no value above the largest of its lane.
+    fn lane_exp(values: &mut [f32], largest: &[f32; LANES]) {
+        for vector in values.as_chunks_mut::<LANES>().0 {
+            for lane in 0..LANES { vector[lane] = exp_of_negative(vector[lane] - largest[lane]); }
+        }
+    }
+}
+
+lanes! {
+    /// sums ← sums + a · b.
+    fn add_product(sums: &mut [f32], a: &[f32], b: &[f32]) {
+        for ((sum, a), b) in sums.iter_mut().zip(a).zip(b) { *sum += a * b; }
+    }
+}
+
+lanes! {
+    /// values ← values − a · b.
+    fn subtract_product(values: &mut [f32], a: &[f32], b: &[f32]) {
+        for ((value, a), b) in values.iter_mut().zip(a).zip(b) { *value -= a * b; }
+    }
+}
+
+lanes! {
+    /// values ← 1 / √(values + summand).
+    fn inverse_root(values: &mut [f32], summand: f32) {
+        for value in values { *value = 1.0 / (*value + summand).sqrt(); }
+    }
+}
+
+lanes! {
     /// values ← decay · values + rest · others.
     fn approach(values: &mut [f32], others: &[f32], decay: f32, rest: f32) {
         for (value, other) in values.iter_mut().zip(others) { *value = decay * *value + rest * *other; }

@@ -23,6 +23,7 @@ use crate::Result;
 use crate::graph::geometry::{Geometry, Role};
 use crate::graph::{Activation, Over, Shape, Window, upsample};
 use batch::{Batch, LANES};
+pub(crate) use elements::exp_of_negatives;
 
 pub use norm::Moments;
 
@@ -307,6 +308,26 @@ impl Backend for Lanes {
 
     fn deviation_backward(&self, x: &Arc<Batch>, gradient: &Arc<Batch>) -> Result<Arc<Batch>> {
         Ok(pixels::deviation_backward(x, gradient).into())
+    }
+
+    fn unit(&self, x: &Arc<Batch>) -> Result<Arc<Batch>> {
+        Ok(pixels::unit(x).into())
+    }
+
+    fn unit_backward(&self, x: &Arc<Batch>, gradient: &Arc<Batch>) -> Result<Arc<Batch>> {
+        Ok(pixels::unit_backward(x, gradient).into())
+    }
+
+    fn softmax(&self, x: Arc<Batch>) -> Result<Arc<Batch>> {
+        let mut x = owned(x);
+        pixels::softmax(&mut x);
+        Ok(x.into())
+    }
+
+    fn softmax_backward(&self, y: &Arc<Batch>, gradient: Arc<Batch>) -> Result<Arc<Batch>> {
+        let mut gradient = owned(gradient);
+        pixels::softmax_backward(y, &mut gradient);
+        Ok(gradient.into())
     }
 
     fn change(&self, x: Arc<Batch>, changes: &[Change]) -> Result<Arc<Batch>> {

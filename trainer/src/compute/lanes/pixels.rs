@@ -5,12 +5,9 @@ use rayon::prelude::*;
 use super::batch::{Batch, LANES, groups, mask};
 use super::buffers::Buffer;
 use super::elements;
-use crate::compute::Change;
 use crate::compute::axis::Axis;
+use crate::compute::{Change, EPSILON};
 use crate::graph::{Shape, Window};
-
-/// Added to the variance over pictures before its root.
-const EPSILON: f32 = 1e-8;
 
 /// `count` channels from `first` on.
 pub(super) fn slice(x: &Batch, first: usize, count: usize) -> Batch {
@@ -162,7 +159,7 @@ fn over_pictures(x: &Batch) -> (Vec<f32>, Vec<f32>) {
         .map(|value| {
             let mean = sum_of(value, &|x| x) / count;
             let variance = sum_of(value, &|x| (x - mean).powi(2)) / count;
-            (mean, (variance + EPSILON).sqrt())
+            (mean, (variance + EPSILON as f32).sqrt())
         })
         .unzip()
 }
@@ -199,6 +196,80 @@ pub(super) fn deviation_backward(x: &Batch, gradient: &Batch) -> Batch {
     );
     before.clear_unused();
     before
+}
+
+/// 1 over the length of each pixel of a group's pictures (C, H, W, [`LANES`]), (H, W, [`LANES`]).
+fn inverse_lengths(x: &[f32], plane: usize) -> Vec<f32> {
+    let mut sums = vec![0f32; plane];
+    x.chunks(plane).for_each(|x| elements::add_product(&mut sums, x, x));
+    elements::inverse_root(&mut sums, EPSILON as f32);
+    sums
+}
+
+/// Each pixel's channels divided by their length.
+pub(super) fn unit(x: &Batch) -> Batch {
+    let mut y = x.like(x.shape);
+    let (plane, values) = (x.shape.pixels() * LANES, x.shape.values() * LANES);
+    y.values.par_chunks_mut(values).zip(x.values.par_chunks(values)).for_each(|(y, x)| {
+        let inverse = inverse_lengths(x, plane);
+        y.copy_from_slice(x);
+        y.chunks_mut(plane).for_each(|y| elements::multiply_by(y, &inverse));
+    });
+    y
+}
+
+/// The gradient of [`unit`]: of y = x / length, (gradient − y · Σ y · gradient) / length.
+pub(super) fn unit_backward(x: &Batch, gradient: &Batch) -> Batch {
+    let mut before = gradient.like(x.shape);
+    let (plane, values) = (x.shape.pixels() * LANES, x.shape.values() * LANES);
+    let parts = x.values.par_chunks(values).zip(gradient.values.par_chunks(values));
+    before.values.par_chunks_mut(values).zip(parts).for_each(|(before, (x, gradient))| {
+        let inverse = inverse_lengths(x, plane);
+        let mut along = vec![0f32; plane];
+        x.chunks(plane)
+            .zip(gradient.chunks(plane))
+            .for_each(|(x, g)| elements::add_product(&mut along, x, g));
+        elements::multiply_by(&mut along, &inverse);
+        elements::multiply_by(&mut along, &inverse);
+        before.copy_from_slice(gradient);
+        for (before, x) in before.chunks_mut(plane).zip(x.chunks(plane)) {
+            elements::subtract_product(before, x, &along);
+            elements::multiply_by(before, &inverse);
+        }
+    });
+    before.clear_unused();
+    before
+}
+
+/// e^x of each value of a vector, divided by their sum.
+pub(super) fn softmax(x: &mut Batch) {
+    let values = x.shape.values() * LANES;
+    x.values.par_chunks_mut(values).for_each(|group| {
+        let mut largest = [f32::NEG_INFINITY; LANES];
+        for vector in group.as_chunks::<LANES>().0 {
+            largest.iter_mut().zip(vector).for_each(|(largest, x)| *largest = largest.max(*x));
+        }
+        elements::lane_exp(group, &largest);
+        let mut sums = [0f32; LANES];
+        for vector in group.as_chunks::<LANES>().0 {
+            sums.iter_mut().zip(vector).for_each(|(sum, x)| *sum += x);
+        }
+        elements::lane_multiply(group, &sums.map(|sum| 1.0 / sum));
+    });
+}
+
+/// The gradient of [`softmax`], of its results y: y · (gradient − Σ y · gradient).
+pub(super) fn softmax_backward(y: &Batch, gradient: &mut Batch) {
+    let values = y.shape.values() * LANES;
+    gradient.values.par_chunks_mut(values).zip(y.values.par_chunks(values)).for_each(|(gradient, y)| {
+        let along = elements::lane_product_sums(gradient, y, &[0.0; LANES]);
+        for (gradient, y) in gradient.as_chunks_mut::<LANES>().0.iter_mut().zip(y.as_chunks::<LANES>().0) {
+            for lane in 0..LANES {
+                gradient[lane] = y[lane] * (gradient[lane] - along[lane]);
+            }
+        }
+    });
+    gradient.clear_unused();
 }
 
 /// Changes each picture by its own change.

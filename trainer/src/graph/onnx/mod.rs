@@ -196,8 +196,11 @@ pub(crate) fn write_op(builder: &mut Builder, graph: &Graph, node: &Node, inputs
         Op::Foreign(foreign) => {
             builder.foreign(foreign, inputs, output);
         }
-        Op::ClassProjection { .. } | Op::BatchDeviation => {
-            unreachable!("a discriminator's operators are refused before")
+        Op::Softmax => {
+            builder.node("Softmax", &[input], vec![int("axis", 1)], output);
+        }
+        Op::ClassProjection { .. } | Op::BatchDeviation | Op::UnitLength => {
+            unreachable!("operators for training alone are refused before")
         }
         Op::Dense { .. } | Op::Conv { .. } | Op::ConvTranspose { .. } | Op::UpsampleConv { .. } => {
             unreachable!("handled above")

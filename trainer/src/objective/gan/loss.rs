@@ -14,6 +14,11 @@ pub enum Loss {
     Minimax,
     /// Hinge of D, G minimises −D (J. H. Lim, J. C. Ye, 2017).
     Hinge,
+    /// Cross-entropy of the difference: D wants each real picture's logit above that of a generated one beside it, G the
+    /// other way round (A. Jolicoeur-Martineau, 2019; Y. Huang et al., 2024).
+    Relativistic,
+    /// No discriminator: each real picture draws its nearest sample to itself, see [`super::matching`].
+    Matching,
 }
 
 /// What logits are wanted to say.
@@ -27,7 +32,35 @@ pub enum Wanted {
     Fooled,
 }
 
+/// A mean loss, with the gradients for the logits of real and of generated pictures.
+pub type OfPair = (f64, Vec<f32>, Vec<f32>);
+
 impl Loss {
+    /// What D minimises, of its logits for real and as many generated pictures.
+    pub fn of_discriminator(self, real: &[f32], drawn: &[f32], doubt: f64) -> OfPair {
+        if self == Self::Relativistic {
+            return relativistic(real, drawn);
+        }
+        let (of_real, real) = self.of(real, Wanted::Real(doubt));
+        let (of_drawn, drawn) = self.of(drawn, Wanted::Drawn);
+        (of_real + of_drawn, real, drawn)
+    }
+
+    /// What G minimises, of D's logits for generated and, of a [`Self::Relativistic`] loss, as many real pictures, with
+    /// the gradient for the generated ones'.
+    pub fn of_generator(self, real: &[f32], drawn: &[f32]) -> (f64, Vec<f32>) {
+        if self == Self::Relativistic {
+            let (loss, gradient, _) = relativistic(drawn, real);
+            return (loss, gradient);
+        }
+        self.of(drawn, Wanted::Fooled)
+    }
+
+    /// Whether what G minimises depends on D's logits for real pictures.
+    pub fn compares(self) -> bool {
+        self == Self::Relativistic
+    }
+
     /// (mean loss, gradient of each logit).
     pub fn of(self, logits: &[f32], wanted: Wanted) -> (f64, Vec<f32>) {
         let count = logits.len().max(1) as f64;
@@ -56,6 +89,19 @@ impl Loss {
     }
 }
 
+/// Mean of softplus(below − above), and its gradients for `above` and `below`.
+fn relativistic(above: &[f32], below: &[f32]) -> OfPair {
+    let count = above.len().max(1) as f64;
+    let mut found = (0.0, Vec::with_capacity(above.len()), Vec::with_capacity(above.len()));
+    for (above, below) in above.iter().zip(below) {
+        let (loss, slope) = Loss::NonSaturating.term(f64::from(*above) - f64::from(*below), Wanted::Fooled);
+        found.0 += loss / count;
+        found.1.push((slope / count) as f32);
+        found.2.push((-slope / count) as f32);
+    }
+    found
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -73,6 +119,33 @@ mod tests {
                 }
             }
             assert!(loss.of(&[f32::NAN], Wanted::Drawn).0.is_nan(), "{loss:?}");
+        }
+    }
+
+    /// Both sides of the relativistic loss against differences of their own values.
+    #[test]
+    fn a_relativistic_loss_has_the_gradients_of_both_sides() {
+        const STEP: f32 = 1e-2;
+        let loss = Loss::Relativistic;
+        let (real, drawn) = ([0.3f32, -1.2, 2.0], [0.5f32, 0.1, -3.0]);
+        let (value, of_real, of_drawn) = loss.of_discriminator(&real, &drawn, 0.0);
+        let expected: f32 = real.iter().zip(&drawn).map(|(real, drawn)| (drawn - real).exp().ln_1p()).sum();
+        assert!((value - f64::from(expected / 3.0)).abs() < 1e-6);
+        let (_, for_generator) = loss.of_generator(&real, &drawn);
+        for at in 0..3 {
+            let moved = |side: usize, by: f32| {
+                let mut both = [real, drawn];
+                both[side][at] += by;
+                both
+            };
+            let slope = |value: &dyn Fn([[f32; 3]; 2]) -> f64, side: usize| {
+                (value(moved(side, STEP)) - value(moved(side, -STEP))) / f64::from(2.0 * STEP)
+            };
+            let of_d = |[real, drawn]: [[f32; 3]; 2]| loss.of_discriminator(&real, &drawn, 0.0).0;
+            let of_g = |[real, drawn]: [[f32; 3]; 2]| loss.of_generator(&real, &drawn).0;
+            assert!((f64::from(of_real[at]) - slope(&of_d, 0)).abs() < 1e-4);
+            assert!((f64::from(of_drawn[at]) - slope(&of_d, 1)).abs() < 1e-4);
+            assert!((f64::from(for_generator[at]) - slope(&of_g, 1)).abs() < 1e-4);
         }
     }
 }

@@ -27,7 +27,7 @@ impl<B: Backend> Spectral<B> {
         let mut left = Vec::new();
         let mut place = 0;
         for node in &network.graph.nodes {
-            if matches!(node.op, Op::Conv { .. } | Op::Dense { .. }) {
+            if matches!(node.op, Op::Conv { .. } | Op::Dense { .. }) && node.parameters[0].trained {
                 let weight = &node.parameters[0];
                 let mut value = vec![0f32; weight.shape[0]];
                 Stream::new(seed, Purpose::Spectral, place as u64).fill_normal(&mut value);
@@ -51,6 +51,11 @@ impl<B: Backend> Spectral<B> {
     /// The device's.
     pub fn state(&self) -> Result<Vec<Parameter>> {
         self.left.iter().map(|(_, left)| left.map(|left| self.backend.values(&left.value))).collect()
+    }
+
+    /// How many vectors there are.
+    pub fn count(&self) -> usize {
+        self.left.len()
     }
 
     /// Takes up stored vectors, in the same order.

@@ -90,7 +90,7 @@ impl<B: Backend> Learner for ClassifierLearner<B> {
         self.adam.moments(&[&self.classifier.network])
     }
 
-    fn restore(&mut self, checkpoint: &mut Checkpoint, steps: u64) -> Result<()> {
+    fn restore(&mut self, checkpoint: &mut Checkpoint, steps: u64, _: &Dataset) -> Result<()> {
         let network = &mut self.classifier.network;
         let stored = checkpoint.weights(network.graph.parameters())?;
         network.set(&stored)?;

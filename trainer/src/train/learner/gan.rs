@@ -1,21 +1,31 @@
 //! Training a GAN, and watching over it.
 
+use std::path::Path;
+
 use edgegen_runtime::generate::Latents;
-use edgegen_runtime::model::Range;
+use edgegen_runtime::model::{ImageShape, Range};
 use edgegen_runtime::random::{Purpose, Stream};
 
 use super::{Learner, Moment, Shown, Step, Stepped, Stop, Verdict};
 use crate::compute::{Backend, Lanes, Network};
 use crate::data::{self, Dataset, Pictures};
+use crate::evaluate::scattered;
 use crate::graph::Parameter;
-use crate::objective::gan::{Example, Gan, GanConfig, Pace};
+use crate::graph::family;
+use crate::graph::family::Sees;
+use crate::graph::teacher::DESCRIPTOR;
+use crate::objective::gan::codes::{Codes, principal};
+use crate::objective::gan::loss::Loss;
+use crate::objective::gan::matching::{self, Matcher, Rule};
+use crate::objective::gan::{Example, Gan, GanConfig, Known, Pace};
 use crate::train::checkpoint::{self, Checkpoint, Moments, Position};
 use crate::train::config::Config;
 use crate::train::folder::RunFolder;
 use crate::train::init::{Taken, Weights, latent_batches, refit_norms};
-use crate::train::metrics::{Figures, figures};
+use crate::train::metrics::Figures;
 use crate::train::pictures::{self, Curve, Drawer, Panel, SAMPLES, Source};
 use crate::train::quality::{self, Quality, thinned};
+use crate::train::teacher;
 use crate::{Error, Result};
 
 /// Latents that batch norm's statistics are estimated from where a generator is used.
@@ -26,6 +36,8 @@ const STATISTICS_WHILE_TRAINING: usize = 512;
 const STATISTICS_BATCH: usize = 128;
 /// Seed of the latents of these.
 const STATISTICS_SEED: u64 = 0;
+/// Real pictures that are described at once.
+const DESCRIBED_BATCH: usize = 1024;
 /// Share of the data's diversity below which samples are nearly alike.
 const COLLAPSED: f64 = 0.3;
 /// Accuracy of D on real and drawn pictures, both, above which G has little to learn from.
@@ -45,6 +57,8 @@ pub(super) struct GanLearner<B: Backend> {
     data_diversity: f64,
     objective: GanConfig,
     judge: Judge<B>,
+    matches: Option<Matches>,
+    round: Option<Round>,
 }
 
 /// What ranks the reports.
@@ -61,15 +75,44 @@ impl<B: Backend> GanLearner<B> {
     pub(super) fn new(backend: &B, config: Config, objective: GanConfig, dataset: &Dataset) -> Result<Self> {
         let classes = config.classes(dataset)?.len();
         let (network, seed) = (&config.network, config.training.seed);
-        let gan = Gan::new(backend, network, &objective, config.adam, dataset.shape, classes, seed)?;
+        let mut gan = Gan::new(backend, network, &objective, config.adam, dataset.shape, classes, seed)?;
+        if objective.discriminator_sees == Sees::Features {
+            gan.see_features(
+                teacher::features(&objective.features, objective.features_side, dataset.shape)?,
+                classes,
+                seed,
+            )?;
+        }
+        if objective.matches() {
+            gan.match_by(&teacher::of(&objective.features, objective.features_side, dataset.shape)?)?;
+        }
+        if let (Some(matcher), 1..) = (gan.matcher(), network.codes) {
+            let values = first_codes(matcher, dataset, network.latent)?;
+            let chosen = scattered(dataset.train.count(), network.codes);
+            let own = if classes > 0 { dataset.train.classes(chosen.iter().copied()) } else { None };
+            let mapping = family::mapping(network, classes)?.initialise(seed, 0);
+            let mapped = chosen.into_iter().map(|picture| 2 * picture).collect();
+            gan.learn_codes(Codes::new(backend, &mapping, values, mapped, own.unwrap_or_default())?)?;
+        }
         let chosen = like_samples(&dataset.train, classes);
         let pictures = data::batch(Range::Signed, dataset.shape, &dataset.train, chosen.into_iter());
         let data_diversity = diversity(&pictures, dataset.shape.values(), classes.max(1));
-        if !objective.features.is_empty() {
-            quality::open(&objective.features)?; // refused before anything is written
+        if !objective.judge.is_empty() {
+            quality::open(&objective.judge)?; // refused before anything is written
+            let judge = Path::new(quality::parse(&objective.judge)?.0);
+            teacher::check_judge(&config.objective, judge)?;
         }
         let backend = backend.clone();
-        Ok(Self { backend, config, gan, data_diversity, objective, judge: Judge::Unknown })
+        Ok(Self {
+            backend,
+            config,
+            gan,
+            data_diversity,
+            objective,
+            judge: Judge::Unknown,
+            matches: None,
+            round: None,
+        })
     }
 
     /// What ranks this report: found when a report first asks for it.
@@ -77,13 +120,15 @@ impl<B: Backend> GanLearner<B> {
         let (dataset, path) = (moment.dataset, moment.folder.judge());
         if let Judge::Unknown = self.judge {
             let network = self.gan.discriminator.clone();
-            let found = match Quality::given(&self.objective.features, dataset)? {
+            let found = match Quality::given(&self.objective.judge, dataset)? {
                 Some(given) => Some(given),
                 None => Quality::read(&path, network, moment.step, dataset)?,
             };
             self.judge = found.map_or(Judge::Awaited, |quality| Judge::Ready(Box::new(quality)));
         }
+        // without an adversary the discriminator has learned nothing: the last weights are used
         if let Judge::Awaited = self.judge
+            && self.objective.loss != Loss::Matching
             && moment.step * FROZEN_AT >= moment.total
         {
             let own = Quality::own(self.gan.normalised_discriminator()?, moment.step, dataset)?;
@@ -122,12 +167,176 @@ impl<B: Backend> GanLearner<B> {
     /// The moving average with statistics of its own.
     fn average(&self) -> Result<Network<B>> {
         let mut average = self.gan.average.clone();
-        estimate_statistics(&mut average, STATISTICS_WHILE_TRAINING)?;
+        if self.gan.codes().is_none() {
+            estimate_statistics(&mut average, STATISTICS_WHILE_TRAINING)?;
+        }
         Ok(average)
+    }
+
+    /// What is known of the latents that should draw a step's pictures.
+    fn known(&mut self, at: &Step<'_>, dataset: &Dataset) -> Result<Option<Found>> {
+        let GanConfig { matching_every, matching_jitter, .. } = self.objective;
+        if !self.objective.matches() {
+            return Ok(None);
+        }
+        let seed = self.config.training.seed;
+        let mut jitter = Stream::new(seed, Purpose::Jitter, at.step);
+        if self.gan.codes().is_some() {
+            if at.step.is_multiple_of(matching_every) && self.objective.is_adversarial(at.progress) {
+                self.gan.map_codes()?;
+            }
+            let mirrored = data::mirrored(dataset, at.indices.len(), seed, at.step);
+            let numbers: Vec<usize> = at
+                .indices
+                .iter()
+                .zip(mirrored)
+                .map(|(index, mirrored)| 2 * index + usize::from(mirrored))
+                .collect();
+            let mut noise = vec![0f32; numbers.len() * self.config.network.latent];
+            jitter.fill_normal(&mut noise);
+            noise.iter_mut().for_each(|value| *value *= matching_jitter as f32);
+            return Ok(Some(Found::Codes { numbers, noise }));
+        }
+        let number = at.step / matching_every;
+        let round = match self.round.take().filter(|round| round.number == number) {
+            Some(round) => round,
+            None => Round::draw(&self.config, &self.objective, dataset, number),
+        };
+        let matches = match self.matches.take().filter(|matches| matches.round == number) {
+            Some(matches) => matches,
+            None => round.matches(&self.gan, &self.objective, dataset)?,
+        };
+        let real = round.pictures(dataset, at.indices);
+        let mut latents = Vec::with_capacity(at.indices.len() * round.latent);
+        for index in at.indices {
+            latents.extend_from_slice(
+                &round.latents[matches.samples[*index] as usize * round.latent..][..round.latent],
+            );
+        }
+        let kept = (1.0 - matching_jitter * matching_jitter).sqrt() as f32;
+        latents.iter_mut().for_each(|z| *z = kept * *z + matching_jitter as f32 * jitter.normal());
+        (self.matches, self.round) = (Some(matches), Some(round));
+        Ok(Some(Found::Samples { real, latents }))
     }
 
     fn classes(&self, dataset: &Dataset, indices: &[usize]) -> Option<Vec<u32>> {
         self.config.network.conditional.then(|| dataset.train.classes(indices.iter().copied()))?
+    }
+}
+
+/// What a step knows of latents, see [`Known`].
+enum Found {
+    Samples { real: Vec<f32>, latents: Vec<f32> },
+    Codes { numbers: Vec<usize>, noise: Vec<f32> },
+}
+
+/// First codes of all training pictures and of their mirror images, which follow each.
+fn first_codes<B: Backend>(matcher: &Matcher<B>, dataset: &Dataset, size: usize) -> Result<Vec<f32>> {
+    let count = dataset.train.count();
+    let all: Vec<usize> = (0..count).collect();
+    let mut sides = [Vec::new(), Vec::new()];
+    for (mirrored, side) in sides.iter_mut().enumerate() {
+        if mirrored == 1 && !dataset.mirroring.on {
+            break;
+        }
+        for indices in all.chunks(DESCRIBED_BATCH) {
+            let pictures = data::mirrored_batch(Range::Signed, dataset, indices, |_| mirrored == 1);
+            side.extend(matcher.describe(&pictures)?);
+        }
+    }
+    let descriptors: Vec<f32> = sides.concat();
+    let codes = principal(&descriptors, DESCRIPTOR, size);
+    let (own, others) = codes.split_at(count * size);
+    // where nothing is mirrored, every second code is of no picture
+    let mut interleaved = Vec::with_capacity(2 * codes.len());
+    for (index, own) in own.chunks(size).enumerate() {
+        interleaved.extend_from_slice(own);
+        interleaved.extend_from_slice(others.get(index * size..(index + 1) * size).unwrap_or(own));
+    }
+    Ok(interleaved)
+}
+
+/// The samples that real pictures, or their codes, were matched with.
+struct Matches {
+    /// At which time.
+    round: u64,
+    /// For each a row of the round's latents.
+    samples: Vec<u32>,
+}
+
+impl Matches {
+    /// As it is stored.
+    fn parameter(&self) -> Parameter {
+        let value: Vec<f32> = self.samples.iter().map(|sample| *sample as f32).collect();
+        Parameter { name: "matching.samples".into(), shape: vec![value.len()], value, trained: false }
+    }
+}
+
+/// What decides a round of matching besides the generator.
+struct Round {
+    number: u64,
+    seed: u64,
+    /// (P, L), the pools of the classes one after the other.
+    latents: Vec<f32>,
+    /// L.
+    latent: usize,
+    /// (P), if there are classes.
+    classes: Option<Vec<u32>>,
+    /// For each training picture whether it is mirrored.
+    mirrored: Vec<bool>,
+}
+
+impl Round {
+    fn draw(config: &Config, objective: &GanConfig, dataset: &Dataset, number: u64) -> Self {
+        let (seed, latent, count) = (config.training.seed, config.network.latent, dataset.train.count());
+        let mut chance = Stream::new(seed, Purpose::Match, number);
+        let mirrored = (0..count).map(|_| dataset.mirroring.on && chance.below(2) == 1).collect();
+        let classes = config.network.conditional.then(|| {
+            let mut of_class = vec![0usize; dataset.classes.len()];
+            dataset.train.labels().iter().for_each(|label| of_class[usize::from(*label)] += 1);
+            let pool = |of_class: usize| (objective.matching_pool * of_class).div_ceil(count.max(1));
+            let classes = of_class.iter().enumerate();
+            classes.flat_map(|(class, count)| vec![class as u32; pool(*count)]).collect::<Vec<u32>>()
+        });
+        let size = classes.as_ref().map_or(objective.matching_pool, Vec::len);
+        let mut latents = vec![0f32; size * latent];
+        chance.fill_normal(&mut latents);
+        Self { number, seed, latents, latent, classes, mirrored }
+    }
+
+    /// The training pictures `indices` as they are in this round, (N, C, H, W).
+    fn pictures(&self, dataset: &Dataset, indices: &[usize]) -> Vec<f32> {
+        data::mirrored_batch(Range::Signed, dataset, indices, |index| self.mirrored[index])
+    }
+
+    fn matches<B: Backend>(&self, gan: &Gan<B>, objective: &GanConfig, dataset: &Dataset) -> Result<Matches> {
+        let count = dataset.train.count();
+        let mut samples = vec![0u32; count];
+        let Some(matcher) = gan.matcher() else { return Ok(Matches { round: self.number, samples }) };
+        let rule = Rule { rejection: objective.matching_rejection, distinct: objective.matching_distinct };
+        let all: Vec<usize> = (0..count).collect();
+        let mut real = Vec::with_capacity(count * DESCRIPTOR);
+        for indices in all.chunks(DESCRIBED_BATCH) {
+            real.extend(matcher.describe(&self.pictures(dataset, indices))?);
+        }
+        let pool = matcher.describe_drawn(&gan.generator, &self.latents, self.classes.as_deref())?;
+        let mut chance = Stream::new(self.seed, Purpose::Match, u64::MAX - 1 - self.number);
+        let Some(classes) = &self.classes else {
+            let samples = matching::assign(DESCRIPTOR, &real, &pool, rule, &mut chance);
+            return Ok(Matches { round: self.number, samples });
+        };
+        for class in 0..dataset.classes.len() as u32 {
+            let first = classes.partition_point(|own| *own < class);
+            let end = classes.partition_point(|own| *own <= class);
+            let own: Vec<usize> =
+                (0..count).filter(|picture| u32::from(dataset.train.labels()[*picture]) == class).collect();
+            let rows: Vec<f32> =
+                own.iter().flat_map(|picture| &real[picture * DESCRIPTOR..][..DESCRIPTOR]).copied().collect();
+            let pool = &pool[first * DESCRIPTOR..end * DESCRIPTOR];
+            let found = matching::assign(DESCRIPTOR, &rows, pool, rule, &mut chance);
+            own.iter().zip(found).for_each(|(picture, sample)| samples[*picture] = first as u32 + sample);
+        }
+        Ok(Matches { round: self.number, samples })
     }
 }
 
@@ -164,7 +373,9 @@ fn diversity(pictures: &[f32], values: usize, apart: usize) -> f64 {
 }
 
 /// What an epoch with these means, whose samples have this share of the data's diversity, gives cause to say.
-fn warnings(diversity: Option<f64>, epoch: &Figures) -> Vec<String> {
+///
+/// `compares`: whether D compares pictures in pairs, which says nothing of how sure it is.
+fn warnings(diversity: Option<f64>, epoch: &Figures, compares: bool) -> Vec<String> {
     let figure = |name: &str| epoch.get(name).copied();
     let mut warnings = Vec::new();
     if let Some(diversity) = diversity.filter(|share| *share < COLLAPSED) {
@@ -174,6 +385,7 @@ fn warnings(diversity: Option<f64>, epoch: &Figures) -> Vec<String> {
         ));
     }
     if let (Some(real), Some(drawn)) = (figure("d_accuracy_real"), figure("d_accuracy_drawn"))
+        && !compares
         && real.min(drawn) > OVERWHELMED
     {
         warnings.push(format!(
@@ -195,11 +407,19 @@ fn estimate_statistics<B: Backend>(generator: &mut Network<B>, count: usize) -> 
 }
 
 /// The generator of a checkpoint: the moving average, its statistics estimated anew.
-pub(in crate::train) fn restore_average(gan: Gan, checkpoint: &mut Checkpoint) -> Result<Network> {
-    let mut average = gan.average;
+pub(in crate::train) fn restore_average(
+    config: &Config,
+    image: ImageShape,
+    classes: usize,
+    checkpoint: &mut Checkpoint,
+) -> Result<Network> {
+    let generator = family::generator(&config.network, image, classes)?;
+    let mut average = Network::new(&Lanes, &generator.initialise(0, 0))?.renamed("average");
     let stored = checkpoint.weights(average.graph.parameters())?;
     average.set(&stored)?;
-    estimate_statistics(&mut average, STATISTICS)?;
+    if config.network.codes == 0 {
+        estimate_statistics(&mut average, STATISTICS)?;
+    }
     average.backend().release();
     Ok(average)
 }
@@ -211,23 +431,29 @@ impl<B: Backend> Learner for GanLearner<B> {
         let mut latents = vec![0f32; at.indices.len() * self.config.network.latent];
         Stream::new(seed, Purpose::Generator, at.step).fill_normal(&mut latents);
         let classes = self.classes(dataset, at.indices);
-        let example = Example { real: &real, latents: &latents, classes: classes.as_deref() };
-        let pace = Pace { step: at.step, rate: at.rate, clip: self.config.training.clip };
+        let known = self.known(at, dataset)?;
+        let known = match &known {
+            None => Known::Nothing,
+            Some(Found::Samples { real, latents }) => Known::Samples(real, latents, classes.as_deref()),
+            Some(Found::Codes { numbers, noise }) => Known::Codes(numbers, noise),
+        };
+        let example = Example { real: &real, latents: &latents, classes: classes.as_deref(), known };
+        let pace = Pace { progress: at.progress, rate: at.rate, clip: self.config.training.clip };
         let mut chance = Stream::new(seed, Purpose::Augment, at.step);
         let found = self.gan.learn(&example, pace, &mut chance)?;
         if !found.finite() {
             return Err(Stop::Diverged(format!("a loss or a gradient is not finite ({found:?})")));
         }
-        let mut all = figures([
-            ("d_loss", found.discriminator_loss),
-            ("d_accuracy_real", found.real_accuracy),
-            ("d_accuracy_drawn", found.drawn_accuracy),
-            ("d_gradient", found.discriminator_norm),
-        ]);
+        let mut all = Figures::new();
         let told = [
+            ("d_loss", found.discriminator.map(|found| found.loss)),
+            ("d_accuracy_real", found.discriminator.map(|found| found.real_accuracy)),
+            ("d_accuracy_drawn", found.discriminator.map(|found| found.drawn_accuracy)),
+            ("d_gradient", found.discriminator.map(|found| found.norm)),
+            ("d_slope", found.discriminator.and_then(|found| found.slope)),
             ("g_loss", found.generator_loss),
             ("g_gradient", found.generator_norm),
-            ("d_slope", found.slope),
+            ("unlike", found.unlike),
         ];
         all.extend(told.into_iter().filter_map(|(name, value)| Some((name.to_string(), value?))));
         Ok(all)
@@ -247,15 +473,19 @@ impl<B: Backend> Learner for GanLearner<B> {
             Lanes.release();
         }
         self.gan.generator.set(graph.parameters())?;
-        self.gan.average = self.gan.generator.renamed("average");
-        let mut graph = self.gan.discriminator.host()?;
-        weights.give("discriminator", &mut graph, &classes, &mut taken);
-        self.gan.discriminator.set(graph.parameters())?;
+        self.gan.restart_average()?;
+        if self.objective.loss != Loss::Matching {
+            let mut graph = self.gan.discriminator.host()?;
+            weights.give("discriminator", &mut graph, &classes, &mut taken);
+            self.gan.discriminator.set(graph.parameters())?;
+        }
         Ok(taken)
     }
 
     fn judge(&mut self, moment: &Moment<'_>, train: &Figures) -> Result<Verdict> {
         let dataset = moment.dataset;
+        self.gan.map_codes()?;
+        self.gan.settle_codes()?;
         self.take_snapshot(moment)?;
         let average = self.average()?;
         let drawer = Drawer { network: &average, shape: dataset.shape, range: Range::Signed };
@@ -268,7 +498,10 @@ impl<B: Backend> Learner for GanLearner<B> {
         let found = diversity(&values, dataset.shape.values(), classes.max(1));
         // pictures that are all the same, or one a class, tell nothing
         let share = (self.data_diversity > 0.0).then(|| found / self.data_diversity);
-        let mut verdict = Verdict { warnings: warnings(share, train), ..Verdict::default() };
+        let mut verdict = Verdict {
+            warnings: warnings(share, train, self.objective.loss.compares()),
+            ..Verdict::default()
+        };
         verdict.figures.extend(share.map(|share| ("diversity".to_string(), share)));
         // early reports come often and are never the best
         if moment.step * MEASURED_FROM >= moment.total
@@ -283,7 +516,12 @@ impl<B: Backend> Learner for GanLearner<B> {
     }
 
     fn parameters(&self) -> Result<Vec<Parameter>> {
-        self.gan.parameters()
+        let mut all = Vec::new();
+        if let Some(matches) = &self.matches {
+            all.push(matches.parameter());
+        }
+        all.extend(self.gan.parameters()?); // its last one tells the steps
+        Ok(all)
     }
 
     fn moments(&self) -> Result<Moments> {
@@ -294,10 +532,19 @@ impl<B: Backend> Learner for GanLearner<B> {
         Ok(all)
     }
 
-    fn restore(&mut self, checkpoint: &mut Checkpoint, steps: u64) -> Result<()> {
+    fn restore(&mut self, checkpoint: &mut Checkpoint, steps: u64, dataset: &Dataset) -> Result<()> {
         let stored = checkpoint.weights(&self.gan.parameters()?)?;
         self.gan.set_parameters(&stored)?;
-        let each = self.gan.steps_of_each(steps);
+        let each = self.gan.steps_of_each(steps, &stored);
+        if self.objective.matches() && self.gan.codes().is_none() && steps > 0 {
+            let mut matches = Matches {
+                round: (steps - 1) / self.objective.matching_every,
+                samples: vec![0; dataset.train.count()],
+            };
+            let stored = checkpoint.weights(&[matches.parameter()])?;
+            matches.samples = stored[0].value.iter().map(|sample| *sample as u32).collect();
+            self.matches = Some(matches);
+        }
         for ((adam, network), steps) in self.gan.optimisers_mut().into_iter().zip(each) {
             adam.restore(steps, checkpoint.moments(network.graph.parameters())?)?;
         }
@@ -345,18 +592,19 @@ impl<B: Backend> Learner for GanLearner<B> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::train::metrics::figures;
 
     #[test]
     fn a_run_that_goes_wrong_is_warned_of() {
         let epoch = |real, drawn, gradient| {
             figures([("d_accuracy_real", real), ("d_accuracy_drawn", drawn), ("g_gradient", gradient)])
         };
-        assert!(warnings(Some(0.9), &epoch(0.8, 0.999, 0.3)).is_empty());
-        assert!(warnings(None, &Figures::new()).is_empty());
+        assert!(warnings(Some(0.9), &epoch(0.8, 0.999, 0.3), false).is_empty());
+        assert!(warnings(None, &Figures::new(), false).is_empty());
         for (found, expected) in [
-            (warnings(Some(0.1), &epoch(0.8, 0.8, 0.3)), "10 %"),
-            (warnings(Some(0.9), &epoch(0.995, 0.999, 0.3)), "99.7 %"),
-            (warnings(Some(0.9), &epoch(0.8, 0.8, 1e-9)), "faded"),
+            (warnings(Some(0.1), &epoch(0.8, 0.8, 0.3), false), "10 %"),
+            (warnings(Some(0.9), &epoch(0.995, 0.999, 0.3), false), "99.7 %"),
+            (warnings(Some(0.9), &epoch(0.8, 0.8, 1e-9), false), "faded"),
         ] {
             assert!(found.len() == 1 && found[0].contains(expected), "{found:?}");
         }

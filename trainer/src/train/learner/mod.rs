@@ -24,6 +24,8 @@ pub(super) use gan::restore_average;
 pub(super) struct Step<'a> {
     /// Its number, from 0.
     pub(super) step: u64,
+    /// The part of the run that is done, 0 to 1.
+    pub(super) progress: f64,
     /// Learning rate.
     pub(super) rate: f64,
     /// The training pictures that it looks at.
@@ -112,7 +114,7 @@ pub(super) trait Learner {
     ///
     /// # Errors
     /// If the checkpoint is another network's.
-    fn restore(&mut self, checkpoint: &mut Checkpoint, steps: u64) -> Result<()>;
+    fn restore(&mut self, checkpoint: &mut Checkpoint, steps: u64, dataset: &Dataset) -> Result<()>;
 
     /// Writes the pictures of a report, and returns their files.
     fn draw(&self, folder: &RunFolder, step: u64, dataset: &Dataset) -> Result<Vec<Shown>>;

@@ -9,9 +9,9 @@ use crate::Result;
 use crate::compute::adam::Adam;
 use crate::compute::{Backend, Gradients};
 use crate::data::{self, Dataset};
-use crate::evaluate::HeldOut;
 use crate::evaluate::bound::{Bound, BoundKind};
 use crate::evaluate::denoising::Denoising;
+use crate::evaluate::{HeldOut, Seen, scattered};
 use crate::graph::Parameter;
 use crate::objective::vae::{Binarize, Example, ObjectiveConfig, Vae};
 use crate::train::checkpoint::{Checkpoint, Moments};
@@ -20,11 +20,19 @@ use crate::train::folder::RunFolder;
 use crate::train::init::{Taken, Weights};
 use crate::train::metrics::{Figures, figures};
 use crate::train::pictures::{self, Drawer, Panel, SAMPLES};
+use crate::train::teacher;
 
 /// Pictures in a row of reconstructions: as many originals above them.
 const RECONSTRUCTIONS: usize = 8;
+/// Pictures that are encoded at once for the prior.
+const MEANS: usize = 512;
 /// Side of the latent grid.
 const LATENT_GRID: usize = 20;
+
+/// The training pictures whose means the prior is brought to.
+fn coded(config: &Config, dataset: &Dataset) -> Vec<usize> {
+    scattered(dataset.train.count(), config.network.codes)
+}
 
 pub(super) struct VaeLearner<B: Backend> {
     config: Config,
@@ -42,7 +50,15 @@ impl<B: Backend> VaeLearner<B> {
         dataset: &Dataset,
     ) -> Result<Self> {
         let classes = config.classes(dataset)?.len();
-        let vae = Vae::new(backend, &config.network, dataset.shape, classes, config.training.seed)?;
+        let mut vae = Vae::new(backend, &config.network, dataset.shape, classes, config.training.seed)?;
+        vae.prepare(&objective);
+        if objective.unlike > 0.0 {
+            vae.compare_by(&teacher::of(&objective.features, 0, dataset.shape)?)?;
+        }
+        if config.network.codes > 0 {
+            let own = vae.classes_of(&dataset.train, coded(&config, dataset));
+            vae.fit_prior(&config.network, own.unwrap_or_default())?;
+        }
         let (encoder, decoder) = (&vae.encoder.graph, &vae.decoder.graph);
         let adam = Adam::new(backend, &[encoder, decoder], config.adam)?;
         let gradients = [Gradients::of(backend, encoder)?, Gradients::of(backend, decoder)?];
@@ -76,8 +92,26 @@ impl<B: Backend> VaeLearner<B> {
         HeldOut::new(&self.vae, &self.objective, dataset.shape, pictures, limit)
     }
 
+    /// Fits the prior to the means of training pictures.
+    fn fit_prior(&mut self, dataset: &Dataset) -> Result<()> {
+        let objective = &self.objective;
+        let indices = coded(&self.config, dataset);
+        let mut codes = Vec::with_capacity(indices.len() * self.vae.latent);
+        for indices in indices.chunks(MEANS) {
+            let mut pictures =
+                data::batch(Range::Unit, dataset.shape, &dataset.train, indices.iter().copied());
+            for (picture, index) in pictures.chunks_mut(dataset.shape.values()).zip(indices) {
+                Seen::of(objective).apply(picture, *index);
+            }
+            codes.extend(self.vae.encode(&pictures)?.mean);
+        }
+        let share = objective.code_share;
+        self.vae.map_codes(&codes, share)
+    }
+
+    /// What draws from the prior.
     fn drawer<'a>(&'a self, dataset: &Dataset) -> Drawer<'a, B> {
-        Drawer { network: &self.vae.decoder, shape: dataset.shape, range: Range::Unit }
+        Drawer { network: self.vae.drawing(), shape: dataset.shape, range: Range::Unit }
     }
 
     /// Rows of validation pictures, each above its reconstruction from the posterior mean.
@@ -88,7 +122,8 @@ impl<B: Backend> VaeLearner<B> {
         let count = held_out.count();
         let seen = held_out.batch(0..count).seen;
         let mean = self.vae.encode(&seen)?.mean;
-        let rebuilt = self.drawer(dataset).values(&mean, held_out.classes(0..count).as_deref())?;
+        let decoder = Drawer { network: &self.vae.decoder, ..self.drawer(dataset) };
+        let rebuilt = decoder.values(&mean, held_out.classes(0..count).as_deref())?;
         let rebuilt = pictures::frames(&rebuilt, shape, Range::Unit);
         let originals = pictures::frames(&seen, shape, Range::Unit);
         let rows = originals.chunks(RECONSTRUCTIONS).zip(rebuilt.chunks(RECONSTRUCTIONS));
@@ -121,7 +156,8 @@ fn terms(bound: Bound) -> Figures {
 impl<B: Backend> Learner for VaeLearner<B> {
     fn step(&mut self, at: &Step<'_>, dataset: &Dataset) -> Stepped {
         let (clean, seen) = self.batch(at, dataset);
-        let mut noise = vec![0f32; at.indices.len() * self.vae.latent];
+        let samples = self.objective.iwae.max(1);
+        let mut noise = vec![0f32; at.indices.len() * samples * self.vae.latent];
         Stream::new(self.config.training.seed, Purpose::Posterior, at.step).fill_normal(&mut noise);
         let beta = self.beta(at.step);
         let classes = self.vae.classes_of(&dataset.train, at.indices.iter().copied());
@@ -132,7 +168,10 @@ impl<B: Backend> Learner for VaeLearner<B> {
             classes: classes.as_deref(),
         };
         self.gradients.iter_mut().try_for_each(Gradients::clear)?;
-        let terms = self.vae.learn(&example, &self.objective, beta, &mut self.gradients)?;
+        let terms = match samples {
+            1 => self.vae.learn(&example, &self.objective, beta, &mut self.gradients)?,
+            _ => self.vae.learn_weighted(&example, &self.objective, &mut self.gradients)?,
+        };
         let [of_encoder, of_decoder] = &mut self.gradients;
         let norm = Gradients::clip(&mut [of_encoder, of_decoder], self.config.training.clip)?;
         let (reconstruction, kl) = terms.means();
@@ -146,7 +185,14 @@ impl<B: Backend> Learner for VaeLearner<B> {
         let (encoder, decoder) = (&mut self.vae.encoder.graph, &mut self.vae.decoder.graph);
         self.adam.update(&mut [(encoder, of_encoder), (decoder, of_decoder)], at.rate)?;
         let elbo = reconstruction - kl;
-        Ok(figures([("elbo", elbo), ("reconstruction", reconstruction), ("kl", kl), ("beta", beta)]))
+        let mut found =
+            figures([("elbo", elbo), ("reconstruction", reconstruction), ("kl", kl), ("beta", beta)]);
+        found.extend(terms.unlike.map(|unlike| ("unlike".to_string(), unlike)));
+        if let Some(weighted) = terms.weighted {
+            let sum: f64 = weighted.iter().map(|bound| f64::from(*bound)).sum();
+            found.insert("weighted_bound".into(), sum / weighted.len().max(1) as f64);
+        }
+        Ok(found)
     }
 
     fn init_from(&mut self, weights: &Weights, dataset: &Dataset) -> Result<Taken> {
@@ -164,14 +210,24 @@ impl<B: Backend> Learner for VaeLearner<B> {
 
     fn judge(&mut self, moment: &Moment<'_>, _train: &Figures) -> Result<Verdict> {
         let dataset = moment.dataset;
+        if self.vae.has_codes() {
+            self.fit_prior(dataset)?;
+        }
         if dataset.validation.count() == 0 {
             return Ok(Verdict::default()); // the last weights are used
         }
         let held_out = self.held_out(dataset, self.config.training.validate);
         let bound = held_out.bound()?;
-        let score = Some(bound.reconstruction - self.objective.beta * bound.kl);
+        let mut score = Some(bound.reconstruction - self.objective.beta * bound.kl);
+        let mut weighted = None;
+        if self.objective.iwae > 1 {
+            // the evidence lower bound is not what such a posterior is good at
+            weighted = Some(held_out.importance_weighted(self.objective.iwae, || ())?.mean);
+            score = weighted;
+        }
         let warnings = collapsed(&bound, moment.step).into_iter().collect();
         let mut found = terms(bound);
+        found.extend(weighted.map(|bound| ("weighted_bound".to_string(), bound)));
         if let Some(Denoising { denoised, noisy, .. }) = held_out.denoising()? {
             found.extend(figures([
                 ("psnr", denoised.psnr.mean),
@@ -191,11 +247,10 @@ impl<B: Backend> Learner for VaeLearner<B> {
         self.adam.moments(&[&self.vae.encoder, &self.vae.decoder])
     }
 
-    fn restore(&mut self, checkpoint: &mut Checkpoint, steps: u64) -> Result<()> {
-        let parameters = self.vae.parameters()?;
-        let stored = checkpoint.weights(&parameters)?;
+    fn restore(&mut self, checkpoint: &mut Checkpoint, steps: u64, _: &Dataset) -> Result<()> {
+        let stored = checkpoint.weights(&self.vae.parameters()?)?;
         self.vae.set_parameters(&stored)?;
-        self.adam.restore(steps, checkpoint.moments(&parameters)?)
+        self.adam.restore(steps, checkpoint.moments(&self.vae.trained()?)?)
     }
 
     fn draw(&self, folder: &RunFolder, step: u64, dataset: &Dataset) -> Result<Vec<Shown>> {
@@ -205,7 +260,7 @@ impl<B: Backend> Learner for VaeLearner<B> {
         let pairs = self.reconstructions(dataset)?;
         let rebuilt = folder.picture("reconstructions", step)?;
         pictures::write_grid(&pairs, Some(RECONSTRUCTIONS), &rebuilt)?;
-        if self.vae.latent == 2 && !self.config.network.conditional {
+        if self.vae.latent == 2 && !self.config.network.conditional && !self.vae.has_codes() {
             let grid = pictures::latent_grid(self.drawer(dataset), LATENT_GRID)?;
             pictures::write_grid(&grid, Some(LATENT_GRID), &folder.root().join("latent-grid.png"))?;
         }
@@ -245,7 +300,7 @@ mod tests {
     fn a_denoiser_sees_noise_and_learns_the_clean_picture() {
         let (mut learner, dataset) = learner();
         let indices: Vec<usize> = (0..40).map(|index| index * 7).collect();
-        let at = Step { step: 3, rate: 1e-3, indices: &indices };
+        let at = Step { step: 3, progress: 0.0, rate: 1e-3, indices: &indices };
         let figures = learner.step(&at, &dataset).unwrap_or_else(|_| panic!("it does not diverge"));
 
         let (fresh, _) = self::learner();

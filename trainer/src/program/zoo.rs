@@ -1,0 +1,82 @@
+//! `edgegen-train zoo`
+
+use std::path::PathBuf;
+
+use anyhow::{Result, bail};
+use edgegen_trainer::evaluate::features::{NetworkChoice, Scaling};
+use edgegen_trainer::export::zoo::{Again, folders, table, verify};
+
+#[derive(clap::Args)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(clap::Subcommand)]
+enum Command {
+    /// Look whether model folders are what their cards say: files and their hashes, the picture that they draw, and with
+    /// --data and --judge the figures of their samples.
+    Verify(Verify),
+    /// Print a table of model folders in Markdown, with figures of their cards.
+    Table {
+        /// The folder of model folders.
+        #[arg(default_value = "models")]
+        folder: PathBuf,
+    },
+}
+
+#[derive(clap::Args)]
+struct Verify {
+    /// The folder of model folders.
+    #[arg(default_value = "models")]
+    folder: PathBuf,
+    /// The folder in which data sets lie by their names.
+    #[arg(long, value_name = "PATH")]
+    data: Option<PathBuf>,
+    /// A network that figures were measured by, and its input's scaling after a colon, for example
+    /// lite1.onnx:mean=127,scale=128; may be repeated. Classifiers in the folder are there already.
+    #[arg(long, value_name = "F.onnx", requires = "data")]
+    judge: Vec<String>,
+}
+
+/// Does it.
+pub(super) fn run(arguments: Arguments) -> Result<()> {
+    match arguments.command {
+        Command::Table { folder } => {
+            say!("{}", table(&folders(&folder)?)?.trim_end());
+            Ok(())
+        }
+        Command::Verify(arguments) => look(&arguments),
+    }
+}
+
+/// Prints what is found; fails if anything is wrong.
+fn look(arguments: &Verify) -> Result<()> {
+    let all = folders(&arguments.folder)?;
+    let mut judges: Vec<NetworkChoice> = all
+        .iter()
+        .map(|folder| folder.join("classifier.fp32.onnx"))
+        .filter(|path| path.is_file())
+        .map(|path| NetworkChoice { path, ..NetworkChoice::default() })
+        .collect();
+    for judge in &arguments.judge {
+        let (path, scaling) = match judge.split_once(':') {
+            Some((path, scaling)) => (path, Some(scaling.parse::<Scaling>()?)),
+            None => (judge.as_str(), None),
+        };
+        judges.push(NetworkChoice { path: path.into(), scaling, ..NetworkChoice::default() });
+    }
+    let again = Again { data: arguments.data.as_deref(), judges };
+    let mut wrong = 0;
+    for folder in all {
+        for finding in verify(&folder, &again)? {
+            let verdict = finding.problem.as_deref().unwrap_or("as the card says");
+            wrong += usize::from(finding.problem.is_some());
+            say!("{:24} {:28} {verdict}", finding.model, finding.what);
+        }
+    }
+    if wrong > 0 {
+        bail!("{wrong} of these are not what the cards say");
+    }
+    Ok(())
+}
