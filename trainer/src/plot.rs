@@ -46,6 +46,33 @@ pub(crate) fn write_bars(groups: &[Group], title: &str, most: f64, path: &Path) 
     })
 }
 
+/// A point's name and its place.
+pub(crate) type Point = (String, f64, f64);
+
+/// Draws named points, with what lies along both axes.
+///
+/// # Errors
+/// As [`write_bars`].
+pub(crate) fn write_points(points: &[Point], [along, up]: [&str; 2], path: &Path) -> Result<()> {
+    let largest = |value: &dyn Fn(&Point) -> f64| points.iter().map(value).fold(1e-9, f64::max);
+    let (right, top) = (1.35 * largest(&|point| point.1), 1.1 * largest(&|point| point.2));
+    plot(path, (900, 560), |area| {
+        let mut chart = ChartBuilder::on(area)
+            .margin(20)
+            .x_label_area_size(45)
+            .y_label_area_size(60)
+            .build_cartesian_2d(0.0..right, 0.0..top)?;
+        let label = ("sans-serif", 16);
+        chart.configure_mesh().x_desc(along).y_desc(up).label_style(label).axis_desc_style(label).draw()?;
+        chart.draw_series(points.iter().map(|(_, x, y)| Circle::new((*x, *y), 4, BLUE.filled())))?;
+        let names = points.iter().map(|(name, x, y)| {
+            Text::new(name.clone(), (*x + 0.008 * right, *y + 0.015 * top), ("sans-serif", 13).into_font())
+        });
+        chart.draw_series(names)?;
+        Ok(())
+    })
+}
+
 type PlotArea<'a> = DrawingArea<BitMapBackend<'a>, plotters::coord::Shift>;
 type PlotError<'a> = DrawingAreaErrorKind<<BitMapBackend<'a> as DrawingBackend>::ErrorType>;
 

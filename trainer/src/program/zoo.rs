@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 
 use anyhow::{Result, bail};
+use edgegen_runtime::files::check_writable;
 use edgegen_trainer::evaluate::features::{NetworkChoice, Scaling};
-use edgegen_trainer::export::zoo::{Again, folders, table, verify};
+use edgegen_trainer::export::zoo::{Again, folders, results, table, verify};
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
@@ -17,6 +18,15 @@ enum Command {
     /// Look whether model folders are what their cards say: files and their hashes, the picture that they draw, and with
     /// --data and --judge the figures of their samples.
     Verify(Verify),
+    /// Write a page with plots of what model folders cost and are worth: bytes, latency on this machine, quality.
+    Results {
+        /// The folder of model folders.
+        #[arg(default_value = "models")]
+        folder: PathBuf,
+        /// The page; its pictures lie beside it.
+        #[arg(long, value_name = "F.md")]
+        out: PathBuf,
+    },
     /// Print a table of model folders in Markdown, with figures of their cards.
     Table {
         /// The folder of model folders.
@@ -45,6 +55,10 @@ pub(super) fn run(arguments: Arguments) -> Result<()> {
         Command::Table { folder } => {
             say!("{}", table(&folders(&folder)?)?.trim_end());
             Ok(())
+        }
+        Command::Results { folder, out } => {
+            check_writable(&out)?;
+            Ok(results(&folders(&folder)?, &out)?)
         }
         Command::Verify(arguments) => look(&arguments),
     }
