@@ -869,7 +869,7 @@ impl<'a> Reader<'a> {
         let (from, shape) = self.value(node, 0)?;
         self.expect(from, Number::Float)?;
         if !matches!((shape, Attributes(node).int("axis", -1)), (Shape::Vector(_), -1 | 1)) {
-            return Err("a softmax of what is no vector".into());
+            return Err("operator Softmax has no kernel here for what is no vector".into());
         }
         Ok((self.push(Op::Softmax, vec![from], shape, Number::Float), shape))
     }
