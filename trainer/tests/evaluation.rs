@@ -422,5 +422,6 @@ fn efficientnet_tells_drawings_from_noise() {
     // one drawing far from all others has a wide neighbourhood, in which noise lies: coverage does not see it (M. Naeem et
     // al., 2020)
     assert!(noise.coverage < 0.05 && drawings.coverage > 0.5, "{noise:?} {drawings:?}");
+    assert!(drawings.precision > 0.5, "{noise:?} {drawings:?}");
     assert!(drawings.precision > 2.0 * noise.precision, "{noise:?} {drawings:?}");
 }

@@ -118,7 +118,7 @@ fn drawn_again(path: &Path, manifest: &Manifest) -> Result<Option<String>> {
     Ok((mean > SAME_PICTURE).then(|| format!("it is {mean:.1} levels from what the file draws")))
 }
 
-/// The figures of samples that are told, measured again; `None` without the network that they were measured by.
+/// Measures the card's figures of samples again; `None` if no judge is the network that they were measured by.
 fn measured_again(
     path: &Path,
     manifest: &Manifest,
@@ -250,7 +250,7 @@ pub fn table(folders: &[PathBuf]) -> Result<String> {
 const TIMED: usize = 200;
 const WARMING: usize = 20;
 
-/// A file of a model, with what it costs and what it is worth.
+/// One file of a model: its size, its latency and its quality.
 struct Cost {
     model: String,
     precision: Precision,

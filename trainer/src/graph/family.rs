@@ -436,6 +436,9 @@ mod tests {
         let first = 64;
         assert_eq!(generator.trained_count(), 3_576_704 + last);
         assert_eq!(discriminator.trained_count(), 2_765_568 + first + head);
+        let mut slim = preset("gan-64-slim");
+        (slim.network.latent, slim.network.codes) = (100, 0);
+        assert_eq!(gan_of(&slim, image, 0).unwrap().0.macs(), 27_148_288);
         for (name, most) in [("gan-64-slim", 27_500_000), ("gan-64", 70_000_000)] {
             let mut config = preset(name);
             config.network.codes = 464;

@@ -66,15 +66,15 @@ pub struct ObjectiveConfig {
     pub free_bits: f64,
     /// Deviation of the noise on the encoder's input; 0: none. The target stays clean.
     pub denoise: f64,
-    /// Weight, in nats, of how unlike reconstructions are to their pictures by features, beside a Gaussian likelihood; 0:
-    /// none. What is maximised then is no bound.
+    /// Weight, in nats, of the feature loss between reconstructions and their pictures, beside a Gaussian likelihood; 0:
+    /// none. With it the objective is not a bound on the likelihood.
     #[serde(default)]
     pub unlike: f64,
     /// The ONNX network on whose features, and its input's scaling after a space; empty: the shipped
     /// efficientnet-lite0-features; "none": colours and their slopes.
     #[serde(default)]
     pub features: String,
-    /// With `network.codes`: share of the nearest code in what a latent is mapped to, on average.
+    /// With `network.codes`: the mean weight of the nearest code where a latent is mapped to a mean of codes.
     #[serde(default = "share")]
     pub code_share: f64,
 }
@@ -171,7 +171,8 @@ impl<B: Backend> Vae<B> {
         self.sigma.unwrap_or(objective.sigma)
     }
 
-    /// Gives the prior a way to codes, whose classes are `own` if the decoder is told any; it is to be fitted.
+    /// Adds a mapping from the prior to codes; [`Self::map_codes`] fits it. `own` are the classes of the codes where the
+    /// decoder is conditioned on classes.
     ///
     /// # Errors
     /// The device's.
@@ -206,7 +207,7 @@ impl<B: Backend> Vae<B> {
         self.fitted.is_some()
     }
 
-    /// Copies mapping and decoder to what draws.
+    /// Copies the weights of mapping and decoder to the network that samples the prior.
     fn join(&mut self) {
         if let Some((transport, drawn)) = &mut self.fitted {
             let parts = transport.mapping.graph.parameters().chain(self.decoder.graph.parameters());
@@ -220,8 +221,7 @@ impl<B: Backend> Vae<B> {
     /// # Errors
     /// The device's.
     pub fn parameters(&self) -> Result<Vec<Parameter>> {
-        let mut all = self.encoder.parameters()?;
-        all.extend(self.decoder.parameters()?);
+        let mut all = self.trained()?;
         if let Some((transport, _)) = &self.fitted {
             all.extend(transport.state()?);
         }
@@ -232,7 +232,7 @@ impl<B: Backend> Vae<B> {
         Ok(all)
     }
 
-    /// Those that are trained.
+    /// The encoder's and the decoder's alone, which the optimiser moves.
     ///
     /// # Errors
     /// The device's.

@@ -298,19 +298,21 @@ impl Settings {
         replace(&mut config.data.mirror, arguments.mirror);
         config.data.balance |= arguments.balance;
         config.network.conditional |= arguments.conditional;
+        let network = |option: &str, path: &PathBuf, scaling: Option<Scaling>| -> Result<String> {
+            let path = std::path::absolute(path).with_context(|| format!("{option} {}", path.display()))?;
+            let scaling = scaling.map(|scaling| format!(" {scaling}")).unwrap_or_default();
+            Ok(format!("{}{scaling}", path.display()))
+        };
         match &mut config.objective {
             Objective::Vae(objective) => {
+                if let Some(path) = &arguments.features {
+                    objective.features = network("--features", path, arguments.feature_input)?;
+                }
                 replace(&mut objective.beta, arguments.beta);
                 replace(&mut objective.denoise, arguments.denoise);
                 replace(&mut objective.iwae, arguments.iwae);
             }
             Objective::Gan(objective) if arguments.beta.is_none() && arguments.denoise.is_none() => {
-                let network = |option: &str, path: &PathBuf, scaling: Option<Scaling>| -> Result<String> {
-                    let path =
-                        std::path::absolute(path).with_context(|| format!("{option} {}", path.display()))?;
-                    let scaling = scaling.map(|scaling| format!(" {scaling}")).unwrap_or_default();
-                    Ok(format!("{}{scaling}", path.display()))
-                };
                 if let Some(path) = &arguments.features {
                     objective.features = network("--features", path, arguments.feature_input)?;
                 }
@@ -327,17 +329,8 @@ impl Settings {
             bail!("--iwae is for VAEs; {} is none", config.preset);
         }
         for (option, given) in [("--features", &arguments.features), ("--judge", &arguments.judge)] {
-            if let (Objective::Vae(objective), "--features", Some(path)) =
-                (&mut config.objective, option, given)
-            {
-                let path =
-                    std::path::absolute(path).with_context(|| format!("{option} {}", path.display()))?;
-                let scaling =
-                    arguments.feature_input.map(|scaling| format!(" {scaling}")).unwrap_or_default();
-                objective.features = format!("{}{scaling}", path.display());
-                continue;
-            }
-            if given.is_some() && !matches!(config.objective, Objective::Gan(_)) {
+            let learns = option == "--features" && matches!(config.objective, Objective::Vae(_));
+            if given.is_some() && !learns && !matches!(config.objective, Objective::Gan(_)) {
                 bail!("{option} is for GANs; {} is none", config.preset);
             }
         }

@@ -34,7 +34,7 @@ const HALVINGS: usize = 8;
 /// Latents whose shares are added up together.
 const PIECE: usize = 256;
 
-/// The share of the nearest code where nobody says.
+/// The default mean weight of the nearest code.
 pub(crate) fn share() -> f64 {
     0.8
 }

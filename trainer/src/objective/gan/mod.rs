@@ -91,8 +91,8 @@ pub struct GanConfig {
     /// With `network.codes`: the codes' learning rate, as a multiple of G's.
     #[serde(default)]
     pub code_rate: f64,
-    /// Share of the nearest code in what a latent is mapped to, on average; the rest is of codes beside it. The smaller, the
-    /// more is mixed that no picture shows.
+    /// With `network.codes`: the mean weight of the nearest code where a latent is mapped to a mean of codes. A smaller weight
+    /// mixes neighbouring codes more, and so draws more that no training picture shows.
     #[serde(default = "codes::share")]
     pub code_share: f64,
     /// Deviation of the noise that is added to matched latents, or to codes.
@@ -308,7 +308,7 @@ impl<B: Backend> Gan<B> {
         let generator = match network.codes {
             0 => whole.initialise(seed, 0),
             _ => {
-                // what the mapping makes is told the class
+                // the mapping is conditioned on the class, so G is not
                 let rest = NetworkConfig { codes: 0, ..network.clone() };
                 family::generator(&rest, image, 0)?.initialise(seed, 0)
             }
