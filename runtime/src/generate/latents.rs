@@ -16,6 +16,17 @@ pub struct Latents {
     dim: usize,
 }
 
+/// Inverse of the standard normal's distribution function, by bisection on `erfc`.
+fn normal_quantile(probability: f64) -> f64 {
+    let cdf = |x: f64| 0.5 * libm::erfc(-x / std::f64::consts::SQRT_2);
+    let (mut low, mut high) = (-9.0f64, 9.0f64);
+    for _ in 0..60 {
+        let middle = 0.5 * (low + high);
+        if cdf(middle) < probability { low = middle } else { high = middle }
+    }
+    0.5 * (low + high)
+}
+
 impl Latents {
     /// Draws latents `first_index .. first_index + count` of a seed from the standard normal prior
     /// and scales them by `truncation` (1: the prior itself; less: closer to its middle).
@@ -67,6 +78,16 @@ impl Latents {
             }
         }
         Self { values, count: frames, dim }
+    }
+
+    /// A map of a latent of two values: `side` × `side` latents, row after row from the top, at the normal quantiles of an
+    /// even grid of the unit square (D. P. Kingma and M. Welling, 2014, appendix A): the first value grows to the right,
+    /// the second upwards. The caller bounds `side`.
+    pub fn map(side: usize) -> Self {
+        let quantiles: Vec<f32> =
+            (0..side).map(|place| normal_quantile((place as f64 + 0.5) / side as f64) as f32).collect();
+        let row = |y: &f32| quantiles.iter().flat_map(|x| [*x, *y]).collect::<Vec<f32>>();
+        Self { values: quantiles.iter().rev().flat_map(row).collect(), count: side * side, dim: 2 }
     }
 
     /// All values, row after row.

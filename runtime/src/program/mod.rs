@@ -6,6 +6,7 @@ mod compare;
 mod doctor;
 mod generate;
 mod info;
+mod map;
 mod output;
 mod profile;
 mod reconstruct;
@@ -38,6 +39,8 @@ enum Command {
     Reconstruct(reconstruct::Reconstruct),
     /// Walk from one latent to another
     Walk(walk::Walk),
+    /// Show what each place of a latent of two values draws
+    Map(map::Map),
     /// Measure the speed of a decoder or generator
     Bench(bench::Bench),
     /// Tell where a network's time goes, step by step
@@ -62,6 +65,7 @@ pub(crate) fn run(start: Instant) -> Result<()> {
         Command::Generate(command) => command.run(),
         Command::Reconstruct(command) => command.run(),
         Command::Walk(command) => command.run(),
+        Command::Map(command) => command.run(),
         Command::Bench(command) => command.run(start),
         Command::Profile(command) => command.run(),
         Command::Compare(command) => command.run(),

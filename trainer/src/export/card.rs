@@ -8,6 +8,7 @@ use edgegen_runtime::model::Manifest;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use super::pictures::{SAMPLES, WALK};
 use crate::Result;
 use crate::evaluate::bound::{Bound, BoundKind, Weighted};
 use crate::evaluate::denoising::{Closeness, Denoising};
@@ -43,9 +44,18 @@ pub(super) fn card(run: &TrainedRun, manifest: &Manifest, evaluation: Option<&Ma
         out.push('\n');
     };
     if run.drawer().is_some() {
-        line("![samples](samples.png)\n".into());
+        line(format!("![samples]({SAMPLES})\n"));
     }
     line(format!("{}\n", introduction(run)));
+    if run.drawer().is_some() {
+        let told = match run.config.network.latent {
+            2 => {
+                "Its map of latents: the first value grows to the right, the second upwards, both from quantile to quantile of the prior (`edgegen map`):"
+            }
+            _ => "Ways from one latent to another, a row a way (`edgegen walk`):",
+        };
+        line(format!("{told}\n\n![latents]({WALK})\n"));
+    }
     line("| part | parameters | MACs per picture | float32: max difference to the trained network |".into());
     line("|---|---:|---:|---:|".into());
     for part in &manifest.parts {
@@ -131,16 +141,32 @@ const PRECISIONS: &str = "\n## Files\n";
 
 /// The files, and how far each is from that in float32.
 fn precisions(manifest: &Manifest) -> String {
-    let mut text = format!("{PRECISIONS}\n| file | bytes | against float32 |\n|---|---:|---|\n");
-    for file in &manifest.files {
-        let key = format!("{}_{}", file.part, file.precision);
-        let found = manifest.metrics.get(&key).and_then(Value::as_object);
+    let entry = |part: &dyn std::fmt::Display, precision| {
+        manifest.metrics.get(&format!("{part}_{precision}")).and_then(Value::as_object)
+    };
+    let all: Vec<_> = manifest.files.iter().map(|file| (file, entry(&file.part, file.precision))).collect();
+    let number = |found: Option<&Map<String, Value>>, key: &str| found?.get(key)?.as_f64();
+    let machine = all.iter().find_map(|(_, found)| found.as_ref()?.get("measured_on")?.as_str());
+    let columns = if machine.is_some() { ["µs a picture | memory | ", "---:|---:|"] } else { ["", ""] };
+    let mut text = format!(
+        "{PRECISIONS}\n| file | bytes | {}against float32 |\n|---|---:|{}---|\n",
+        columns[0], columns[1]
+    );
+    for (file, found) in &all {
+        let figure = |key: &str, show: &dyn Fn(f64) -> String| {
+            format!("{} | ", number(*found, key).map_or("–".into(), show))
+        };
+        let costs = machine.map_or_else(String::new, |_| {
+            figure("latency_us", &|us| format!("{us:.0}"))
+                + &figure("peak_rss_kib", &|kib| format!("{:.1} MB", kib * 1024.0 / 1e6))
+        });
+        let quality = found.map_or_else(String::new, against_float32);
+        let _ = writeln!(text, "| `{}` | {} | {costs}{quality} |", file.file, file.bytes);
+    }
+    if let Some(machine) = machine {
         let _ = writeln!(
             text,
-            "| `{}` | {} | {} |",
-            file.file,
-            file.bytes,
-            found.map_or_else(String::new, against_float32)
+            "\nLatency: median, one thread; memory: the most that the whole process held; by `edgegen bench` on {machine}."
         );
     }
     text

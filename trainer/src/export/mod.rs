@@ -2,7 +2,9 @@
 //! model folder (`model.json`, `PART.PRECISION.onnx`, card, a picture of samples).
 
 mod card;
+pub mod costs;
 pub mod features;
+mod pictures;
 pub mod precisions;
 mod verify;
 pub mod zoo;
@@ -12,10 +14,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use edgegen_runtime::files::write_atomically;
-use edgegen_runtime::generate::Latents;
 use edgegen_runtime::model::{
-    Kind, MANIFEST, Manifest, ManifestFile, Metadata, Model, ModelFolder, OpenOptions, Part, Precision,
-    Range, file_name, sha256_hex,
+    Kind, MANIFEST, Manifest, ManifestFile, Metadata, ModelFolder, OpenOptions, Part, Precision, Range,
+    file_name, sha256_hex,
 };
 use half::f16;
 use safetensors::tensor::TensorView;
@@ -38,8 +39,6 @@ use precisions::{Made, Quality, Request, Source};
 
 /// The trainer's name and version, as cards and files carry it.
 pub const PRODUCER: (&str, &str) = ("edgegen-train", env!("CARGO_PKG_VERSION"));
-/// Pictures of a card's sample grid.
-const CARD_SAMPLES: usize = 64;
 
 /// What an export did.
 pub struct Report {
@@ -167,7 +166,7 @@ fn write_into(
     };
     manifest.write(folder)?;
     write_weights(run, folder)?;
-    draw_samples(&manifest, folder)?;
+    pictures::draw(&manifest, folder)?;
     let card = card::card(run, &manifest, evaluation);
     write_atomically(&folder.join("README.md"), |out| std::io::Write::write_all(out, card.as_bytes()))?;
     Ok(Report { differences, others, manifest })
@@ -408,21 +407,6 @@ fn metadata(run: &TrainedRun, part: Part) -> Metadata {
         producer_name: Some(PRODUCER.0.into()),
         producer_version: Some(PRODUCER.1.into()),
     }
-}
-
-/// The card's picture, drawn by the exported file itself.
-fn draw_samples(manifest: &Manifest, folder: &Path) -> Result<()> {
-    let Some(part) = manifest.drawing_part() else { return Ok(()) };
-    let path = folder.join(file_name(part, Precision::Fp32));
-    let mut generator = Model::open(&path, &OpenOptions::default())?.into_generator(1)?;
-    // a row a class, where a row can hold all
-    let columns = Some(generator.classes().len()).filter(|classes| (2..=20).contains(classes));
-    let columns = columns.filter(|_| generator.is_conditional()).unwrap_or(16);
-    let count = CARD_SAMPLES.next_multiple_of(columns);
-    let latents = Latents::from_seed(0, 0, count, generator.latent_dim(), 1.0);
-    let classes: Vec<u32> = (0..count as u64).filter_map(|index| generator.class_in_turn(index)).collect();
-    let frames = generator.frames(&latents, &classes)?;
-    crate::train::pictures::write_grid(&frames, Some(columns), &folder.join("samples.png"))
 }
 
 /// A folder that is only there under its name once it is complete.

@@ -6,12 +6,11 @@ use std::path::{Path, PathBuf};
 use edgegen_runtime::model::{Manifest, ModelFolder, Part, Precision, sha256_hex};
 use serde_json::{Map, Value};
 
-use super::draw_samples;
+use super::pictures::{self, PICTURES};
 use crate::data::{self, HeldOut, LoadOptions, Size};
 use crate::evaluate::features::NetworkChoice;
 use crate::evaluate::report::{Options, Split, evaluate_samples};
 use crate::evaluate::samples::{SampleOptions, Samples};
-use crate::plot::{Point, write_points};
 use crate::{Error, Result};
 
 /// Mean difference, levels, up to which a picture is the one that the card shows: float32 is added up in another order
@@ -81,8 +80,8 @@ pub fn verify(path: &Path, again: &Again<'_>) -> Result<Vec<Finding>> {
     let card = fs::read_to_string(path.join("README.md")).unwrap_or_default();
     let told = card.contains(&manifest.command);
     add("README.md", (!told).then(|| format!("it lacks the command {}", manifest.command)));
-    if path.join("samples.png").is_file() && manifest.drawing_part().is_some() {
-        add("samples.png", drawn_again(path, &manifest)?);
+    for (picture, problem) in drawn_again(path, &manifest)? {
+        add(picture, problem);
     }
     if let (Some(data), Some(stored)) = (again.data, manifest.metrics.get("samples_compared")) {
         let stored = stored.as_object().cloned().unwrap_or_default();
@@ -96,20 +95,31 @@ pub fn verify(path: &Path, again: &Again<'_>) -> Result<Vec<Finding>> {
     Ok(findings)
 }
 
-/// Whether the files draw what `samples.png` shows.
-fn drawn_again(path: &Path, manifest: &Manifest) -> Result<Option<String>> {
+/// For each of the card's pictures whether the files draw it.
+fn drawn_again(path: &Path, manifest: &Manifest) -> Result<Vec<(&'static str, Option<String>)>> {
+    let shown: Vec<&str> = PICTURES.into_iter().filter(|picture| path.join(picture).is_file()).collect();
+    if shown.is_empty() || manifest.drawing_part().is_none() {
+        return Ok(Vec::new());
+    }
     let folder = tempfile::tempdir().map_err(|e| Error::io("create", Path::new("a temporary folder"), e))?;
-    for file in manifest.files.iter().filter(|file| file.precision == Precision::Fp32) {
+    for file in manifest.files.iter().filter(|file| file.precision == pictures::drawn_by(manifest)) {
         let (from, to) = (path.join(&file.file), folder.path().join(&file.file));
         fs::copy(&from, &to).map_err(|e| Error::io("copy", &from, e))?;
     }
-    draw_samples(manifest, folder.path())?;
-    let pixels = |folder: &Path| -> Result<Vec<u8>> {
-        let path = folder.join("samples.png");
-        let picture = image::open(&path).map_err(|e| Error::run(&path, e))?;
+    pictures::draw(manifest, folder.path())?;
+    let each = shown
+        .into_iter()
+        .map(|picture| Ok((picture, other_picture(&path.join(picture), &folder.path().join(picture))?)));
+    each.collect()
+}
+
+/// What is different between a picture as it is shown and as it was drawn again.
+fn other_picture(shown: &Path, drawn: &Path) -> Result<Option<String>> {
+    let pixels = |path: &Path| -> Result<Vec<u8>> {
+        let picture = image::open(path).map_err(|e| Error::run(path, e))?;
         Ok(picture.to_rgb8().into_raw())
     };
-    let (shown, drawn) = (pixels(path)?, pixels(folder.path())?);
+    let (shown, drawn) = (pixels(shown)?, pixels(drawn)?);
     if shown.len() != drawn.len() {
         return Ok(Some("it has another size than what the file draws".into()));
     }
@@ -244,106 +254,4 @@ pub fn table(folders: &[PathBuf]) -> Result<String> {
         ));
     }
     Ok(text)
-}
-
-/// Runs of a file that are timed, after some that are not.
-const TIMED: usize = 200;
-const WARMING: usize = 20;
-
-/// One file of a model: its size, its latency and its quality.
-struct Cost {
-    model: String,
-    precision: Precision,
-    bytes: u64,
-    /// Median of a picture, µs, on one thread.
-    latency: f64,
-    /// Against float32, dB; none of float32 itself.
-    quality: Option<f64>,
-    /// The features, and the Fréchet distance on them.
-    distance: Option<(String, f64)>,
-}
-
-/// Median time of a picture, µs.
-fn latency(path: &Path) -> Result<f64> {
-    let mut generator = edgegen_runtime::model::Model::open(path, &Default::default())?.into_generator(1)?;
-    let latents = edgegen_runtime::generate::Latents::from_seed(0, 0, 1, generator.latent_dim(), 1.0);
-    let classes: Vec<u32> = generator.class_in_turn(0).into_iter().collect();
-    let mut times = Vec::with_capacity(TIMED);
-    for run in 0..WARMING + TIMED {
-        let clock = std::time::Instant::now();
-        generator.run(latents.values(), &classes)?;
-        if run >= WARMING {
-            times.push(clock.elapsed().as_secs_f64() * 1e6);
-        }
-    }
-    times.sort_by(f64::total_cmp);
-    Ok(times[TIMED / 2])
-}
-
-fn costs(folders: &[PathBuf]) -> Result<Vec<Cost>> {
-    let mut all = Vec::new();
-    for path in folders {
-        let manifest = Manifest::read(path)?;
-        let Some(part) = manifest.drawing_part() else { continue };
-        for file in manifest.files.iter().filter(|file| file.part == part) {
-            let own = manifest.metrics.get(&format!("{part}_{}", file.precision));
-            let number = |key: &str| own.and_then(|own| own.get(key)).and_then(Value::as_f64);
-            let features = own.and_then(|own| own.get("frechet_features")).and_then(Value::as_str);
-            all.push(Cost {
-                model: manifest.name.clone(),
-                precision: file.precision,
-                bytes: file.bytes,
-                latency: latency(&path.join(&file.file))?,
-                quality: number("psnr_mean"),
-                distance: features.map(String::from).zip(number("frechet")),
-            });
-        }
-    }
-    Ok(all)
-}
-
-/// Writes the page `out` on what the models in `folders` cost and are worth, and its pictures beside it.
-///
-/// # Errors
-/// If a model cannot be run, or the file system's.
-pub fn results(folders: &[PathBuf], out: &Path) -> Result<()> {
-    let all = costs(folders)?;
-    let stem = out.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-    let beside = |what: &str| out.with_file_name(format!("{stem}-{what}.png"));
-    let points = |x: &dyn Fn(&Cost) -> Option<f64>, y: &dyn Fn(&Cost) -> Option<f64>| -> Vec<Point> {
-        let named = |cost: &Cost| format!("{} {}", cost.model, cost.precision);
-        all.iter().filter_map(|cost| Some((named(cost), x(cost)?, y(cost)?))).collect()
-    };
-    let megabytes = |cost: &Cost| Some(cost.bytes as f64 / 1e6);
-    let distance = |cost: &Cost| cost.distance.as_ref().map(|(_, distance)| *distance);
-    write_points(&points(&megabytes, &distance), ["megabytes", "Fréchet distance"], &beside("bytes"))?;
-    let times = |cost: &Cost| Some(cost.latency / 1e3);
-    write_points(
-        &points(&times, &|cost| cost.quality),
-        ["milliseconds a picture", "PSNR against fp32, dB"],
-        &beside("latency"),
-    )?;
-    let cpu = edgegen_runtime::measure::cpu()?;
-    let mut text = format!(
-        "# What the shipped models cost, and what they are worth\n\nMade by `edgegen-train zoo results --out {}`. Latencies are medians of {TIMED} pictures on one thread of this machine \
-         ({}); Fréchet distances compare on the same features only, and are those that the cards tell.\n\n![Bytes and Fréchet distance]({stem}-bytes.png)\n\n\
-         ![Latency and quality]({stem}-latency.png)\n\n| model | precision | bytes | µs a picture | PSNR against fp32 | Fréchet distance |\n|---|---|---:|---:|---:|---|\n",
-        out.display(),
-        cpu.isa(),
-    );
-    for cost in &all {
-        text.push_str(&format!(
-            "| {} | {} | {} | {:.0} | {} | {} |\n",
-            cost.model,
-            cost.precision,
-            cost.bytes,
-            cost.latency,
-            cost.quality.map_or("–".into(), |quality| format!("{quality:.1} dB")),
-            cost.distance
-                .as_ref()
-                .map_or("–".into(), |(features, distance)| format!("{distance:.1} on {features}")),
-        ));
-    }
-    edgegen_runtime::files::write_atomically(out, |file| std::io::Write::write_all(file, text.as_bytes()))?;
-    Ok(())
 }

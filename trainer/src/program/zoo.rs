@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use anyhow::{Result, bail};
 use edgegen_runtime::files::check_writable;
 use edgegen_trainer::evaluate::features::{NetworkChoice, Scaling};
-use edgegen_trainer::export::zoo::{Again, folders, results, table, verify};
+use edgegen_trainer::export::costs::{measure, results};
+use edgegen_trainer::export::zoo::{Again, folders, table, verify};
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
@@ -18,7 +19,20 @@ enum Command {
     /// Look whether model folders are what their cards say: files and their hashes, the picture that they draw, and with
     /// --data and --judge the figures of their samples.
     Verify(Verify),
-    /// Write a page with plots of what model folders cost and are worth: bytes, latency on this machine, quality.
+    /// Measure how long model folders' files take on this machine and how much memory, by `edgegen bench`, and write it
+    /// into their cards.
+    Measure {
+        /// The folder of model folders.
+        #[arg(default_value = "models")]
+        folder: PathBuf,
+        /// Only this model.
+        #[arg(long, value_name = "NAME")]
+        only: Option<String>,
+        /// The program edgegen [default: the one beside this]
+        #[arg(long, value_name = "PATH")]
+        edgegen: Option<PathBuf>,
+    },
+    /// Write a page with plots of what model folders cost and are worth, by their cards: bytes, latency, memory, quality.
     Results {
         /// The folder of model folders.
         #[arg(default_value = "models")]
@@ -54,6 +68,24 @@ pub(super) fn run(arguments: Arguments) -> Result<()> {
     match arguments.command {
         Command::Table { folder } => {
             say!("{}", table(&folders(&folder)?)?.trim_end());
+            Ok(())
+        }
+        Command::Measure { folder, only, edgegen } => {
+            let edgegen = match edgegen {
+                Some(path) => path,
+                None => std::env::current_exe()?
+                    .with_file_name(format!("edgegen{}", std::env::consts::EXE_SUFFIX)),
+            };
+            let all = folders(&folder)?;
+            let wanted = |path: &&PathBuf| only.as_ref().is_none_or(|name| path.ends_with(name));
+            let chosen: Vec<&PathBuf> = all.iter().filter(wanted).collect();
+            if chosen.is_empty() {
+                bail!("{}: there is no model {}", folder.display(), only.unwrap_or_default());
+            }
+            for path in chosen {
+                measure(path, &edgegen)?;
+                say!("{}", path.display());
+            }
             Ok(())
         }
         Command::Results { folder, out } => {

@@ -7,7 +7,8 @@
 //! ([`report`]).
 //!
 //! Activations are uint8 with a zero point, weights int8 with a scale for each output channel and no zero point,
-//! biases int32. Inputs and outputs of the file stay float32.
+//! biases int32. Inputs and outputs of the file stay float32; weights of layers that stay in float32 are stored in
+//! float16.
 
 pub mod calibrate;
 mod equalize;
@@ -18,6 +19,7 @@ mod simulate;
 mod tune;
 pub mod write;
 
+use half::f16;
 use nalgebra::DMatrix;
 use serde::{Deserialize, Serialize};
 
@@ -34,7 +36,7 @@ use crate::compute::network::run;
 use crate::compute::{Hooks, Lanes};
 use crate::evaluate::quality::Measure;
 use crate::graph::prepare::Form;
-use crate::graph::{Graph, Op, Shape, ValueId};
+use crate::graph::{Graph, Node, Op, Shape, ValueId};
 use crate::{Error, Result};
 
 /// Places of a layer that reconstruction looks at, for each column of its weights; and at least, at most.
@@ -122,6 +124,8 @@ pub struct Quantized {
     settings: Settings,
     /// The exponent of the equalisation that paid.
     equalized: Option<f32>,
+    /// Whether what stays in float32 is stored in float16.
+    half: bool,
 }
 
 impl Quantized {
@@ -191,8 +195,10 @@ pub fn quantize(
     tell("calibrate");
     let histograms = histograms(&exact, &plan, calibration)?;
     let encodings = encodings(&exact, &plan, &histograms, settings.calibrator);
+    let mut graph = exact.clone();
+    let half = halve(&mut graph, &plan);
     let mut quantized = Quantized {
-        graph: exact.clone(),
+        graph,
         layers: vec![None; exact.nodes.len()],
         exact,
         plan,
@@ -200,6 +206,7 @@ pub fn quantize(
         histograms,
         settings: settings.clone(),
         equalized,
+        half,
     };
     quantized.round_layers(calibration, tell)?;
     if settings.tune > 0 {
@@ -209,6 +216,21 @@ pub fn quantize(
         }
     }
     Ok(quantized)
+}
+
+/// Rounds the weights of what stays in float32 to float16, in which the file stores them; returns false, and leaves them
+/// as they are, if one is too large for it.
+fn halve(graph: &mut Graph, plan: &Plan) -> bool {
+    let half = |weight: f32| f16::from_f32(weight).to_f32();
+    let nodes = graph.nodes.iter_mut().zip(&plan.quantized);
+    let mut kept: Vec<&mut Node> =
+        nodes.filter(|(node, quantized)| node.op.is_linear() && !**quantized).map(|(node, _)| node).collect();
+    let fits = kept.iter().all(|node| node.weight().iter().all(|weight| half(*weight).is_finite()));
+    if fits {
+        let weights = kept.iter_mut().flat_map(|node| node.weight_mut());
+        weights.for_each(|weight| *weight = half(*weight));
+    }
+    fits
 }
 
 fn check_inputs(graph: &Graph, inputs: &Inputs) -> Result<()> {

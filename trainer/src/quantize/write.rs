@@ -22,7 +22,7 @@ impl Quantized {
             quantized: self,
             graph: &self.graph,
             format,
-            builder: Builder::new(false),
+            builder: Builder::new(self.half),
             levels: vec![None; self.graph.values.len()],
             floats: vec![None; self.graph.values.len()],
             encodings: vec![None; self.encodings.len()],
@@ -116,7 +116,7 @@ impl Writer<'_> {
         let Encoding { scale, zero_point } = self.held(value);
         let settled = self.quantized.plan.tensors[tensor].settled();
         let name = &self.graph.values[settled].name;
-        let scale = self.builder.floats32(&format!("{name}.scale"), &[], &[scale]);
+        let scale = self.builder.floats(&format!("{name}.scale"), &[], &[scale]);
         let zero = self.builder.bytes(&format!("{name}.zero_point"), &[], &[zero_point]);
         self.encodings[tensor] = Some((scale.clone(), zero.clone()));
         (scale, zero)
@@ -194,7 +194,7 @@ impl Writer<'_> {
         }
         let weight = self.builder.int8s(&own("weight"), &dims, &layer.weight);
         let axis: &[usize] = if layer.scales.len() == 1 { &[] } else { &[outputs] };
-        let w_scale = self.builder.floats32(&own("weight.scale"), axis, &layer.scales);
+        let w_scale = self.builder.floats(&own("weight.scale"), axis, &layer.scales);
         let bias = self.builder.int32s(&own("bias"), &[outputs], &layer.bias);
         let (y_scale, y_zero) = self.encoding(output);
         let name = format!("{}.levels", self.graph.values[output].name);
@@ -220,7 +220,7 @@ impl Writer<'_> {
                 let weight = self.builder.node("DequantizeLinear", &w, by_axis(0), &own("weight.float"));
                 let scale = self.held(input).scale;
                 let steps: Vec<f32> = layer.scales.iter().map(|weight| scale * weight).collect();
-                let steps = self.builder.floats32(&own("bias.scale"), axis, &steps);
+                let steps = self.builder.floats(&own("bias.scale"), axis, &steps);
                 let bias =
                     self.builder.node("DequantizeLinear", &[&bias, &steps], by_axis(0), &own("bias.float"));
                 let sums = self.builder.node("Conv", &[&x, &weight, &bias], window, &own("sums"));

@@ -100,28 +100,13 @@ impl<B: Backend> Drawer<'_, B> {
     }
 }
 
-/// A `side` × `side` grid over a two-dimensional latent, at the normal quantiles of an even grid of
-/// the unit square, as in the appendix of Kingma and Welling 2014.
+/// The pictures of [`Latents::map`].
 ///
 /// # Errors
 /// The device's.
 pub fn latent_grid<B: Backend>(drawer: Drawer<'_, B>, side: usize) -> Result<Vec<Frame>> {
-    let quantiles: Vec<f32> =
-        (0..side).map(|i| normal_quantile((i as f64 + 0.5) / side as f64) as f32).collect();
-    let latents: Vec<f32> =
-        quantiles.iter().rev().flat_map(|y| quantiles.iter().flat_map(|x| [*x, *y])).collect();
-    Ok(frames(&drawer.values(&latents, None)?, drawer.shape, drawer.range))
-}
-
-/// Inverse of the standard normal's distribution function, by bisection on `erfc`.
-fn normal_quantile(probability: f64) -> f64 {
-    let cdf = |x: f64| 0.5 * libm::erfc(-x / std::f64::consts::SQRT_2);
-    let (mut low, mut high) = (-9.0f64, 9.0f64);
-    for _ in 0..60 {
-        let middle = 0.5 * (low + high);
-        if cdf(middle) < probability { low = middle } else { high = middle }
-    }
-    0.5 * (low + high)
+    let latents = Latents::map(side);
+    Ok(frames(&drawer.values(latents.values(), None)?, drawer.shape, drawer.range))
 }
 
 /// Writes frames as one PNG grid.

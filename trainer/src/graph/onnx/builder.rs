@@ -21,7 +21,7 @@ pub(crate) const IR_VERSION: i64 = 8;
 pub(crate) struct Builder {
     nodes: Vec<NodeProto>,
     initializers: Vec<TensorProto>,
-    /// Whether float32 constants are stored in 16 bits, each before a Cast.
+    /// Whether weights are stored in 16 bits, each before a Cast.
     half: bool,
 }
 
@@ -62,7 +62,7 @@ impl Builder {
             Activation::Relu6 => {
                 let ends = [("low", 0.0), ("high", 6.0)];
                 let [low, high] =
-                    ends.map(|(name, value)| self.floats32(&format!("{output}.{name}"), &[], &[value]));
+                    ends.map(|(name, value)| self.floats(&format!("{output}.{name}"), &[], &[value]));
                 return self.node("Clip", &[input, &low, &high], vec![], output);
             }
             Activation::Silu => {
@@ -126,18 +126,18 @@ impl Builder {
         output.to_string()
     }
 
-    /// A float32 constant; in a file of 16 bits a Cast widens it.
-    pub(crate) fn floats(&mut self, name: &str, dims: &[usize], values: &[f32]) -> String {
+    /// A float32 constant; in a file of 16 bits it is stored in 16 bits, and a Cast widens it.
+    pub(crate) fn weights(&mut self, name: &str, dims: &[usize], values: &[f32]) -> String {
         if !self.half {
-            return self.floats32(name, dims, values);
+            return self.floats(name, dims, values);
         }
         let raw = values.iter().flat_map(|value| f16::from_f32(*value).to_le_bytes()).collect();
         let stored = self.initializer(&format!("{name}.half"), dims, DataType::Float16, raw);
         self.node("Cast", &[&stored], vec![int("to", DataType::Float as i64)], name)
     }
 
-    /// A float32 constant that is stored as such in any case.
-    pub(crate) fn floats32(&mut self, name: &str, dims: &[usize], values: &[f32]) -> String {
+    /// A float32 constant.
+    pub(crate) fn floats(&mut self, name: &str, dims: &[usize], values: &[f32]) -> String {
         let raw = values.iter().flat_map(|value| value.to_le_bytes()).collect();
         self.initializer(name, dims, DataType::Float, raw)
     }

@@ -1,8 +1,9 @@
 //! A graph → an ONNX file in floating point.
 //!
 //! Every value keeps ONNX's own layouts, which are also [`Op`]'s: nothing is
-//! transposed on the way. In a file of 16 bits every constant is stored as FLOAT16 before a Cast: it is computed in
-//! float32, takes float32 and gives float32.
+//! transposed on the way. In a file of 16 bits the weights of linear layers are stored as FLOAT16 before a Cast: it
+//! is computed in float32, takes float32 and gives float32. Biases, statistics and tables of classes are few numbers, and
+//! stay FLOAT: those before a softmax are a hundred times the differences that matter.
 
 pub(crate) mod builder;
 
@@ -37,7 +38,11 @@ pub fn model(graph: &Graph, precision: Precision) -> Result<Vec<u8>> {
 }
 
 fn check_half(graph: &Graph) -> Result<()> {
-    let Some((node, value)) = graph.find_weight(|value| value.abs() > LARGEST_HALF) else { return Ok(()) };
+    let large = |(index, node): (usize, &Node)| {
+        let stored = if node.op.is_linear() { node.weight() } else { &[] };
+        stored.iter().find(|weight| weight.abs() > LARGEST_HALF).map(|weight| (index, *weight))
+    };
+    let Some((node, value)) = graph.nodes.iter().enumerate().find_map(large) else { return Ok(()) };
     Err(Error::Export(format!(
         "a weight of {} is {value}: float16 ends at {LARGEST_HALF}; export this network without fp16",
         graph.label(node)
@@ -78,8 +83,8 @@ pub(crate) fn write_op(builder: &mut Builder, graph: &Graph, node: &Node, inputs
                     // each group is one channel of as many pixels; then each channel has its own factor
                     let flat = builder.int64s(&own("groups"), &[0, *groups as i64, -1]);
                     let grouped = builder.node("Reshape", &[input, &flat], vec![], &own("grouped"));
-                    let ones = builder.floats32(&own("ones"), &[*groups], &vec![1.0; *groups]);
-                    let zeros = builder.floats32(&own("zeros"), &[*groups], &vec![0.0; *groups]);
+                    let ones = builder.floats(&own("ones"), &[*groups], &vec![1.0; *groups]);
+                    let zeros = builder.floats(&own("zeros"), &[*groups], &vec![0.0; *groups]);
                     let inputs = [grouped.as_str(), &ones, &zeros];
                     let normal =
                         builder.node("InstanceNormalization", &inputs, vec![epsilon], &own("normal"));
@@ -171,7 +176,7 @@ pub(crate) fn write_op(builder: &mut Builder, graph: &Graph, node: &Node, inputs
                 scale
             };
             let scales = [1.0, 1.0, scale(rows, *height), scale(columns, *width)];
-            let scales = builder.floats32(&own("scales"), &[4], &scales);
+            let scales = builder.floats(&own("scales"), &[4], &scales);
             let attributes = match by {
                 Interpolation::Nearest => nearest(),
                 Interpolation::Bilinear => {
@@ -184,7 +189,7 @@ pub(crate) fn write_op(builder: &mut Builder, graph: &Graph, node: &Node, inputs
             let channels = shape.channels();
             let kernel: Vec<f32> =
                 [1.0, 2.0, 1.0, 2.0, 4.0, 2.0, 1.0, 2.0, 1.0].map(|w: f32| w / 16.0).into();
-            let weight = builder.floats32(&own("weight"), &[channels, 1, 3, 3], &kernel.repeat(channels));
+            let weight = builder.floats(&own("weight"), &[channels, 1, 3, 3], &kernel.repeat(channels));
             let blur = Op::Conv {
                 inputs: channels,
                 outputs: channels,
@@ -220,7 +225,7 @@ fn nearest() -> Vec<AttributeProto> {
 /// Adds a linear operator in float32 on an input of `shape`.
 fn write_linear(builder: &mut Builder, node: &Node, shape: Shape, input: &str, output: &str) {
     let own = |what: &str| format!("{}.{what}", node.name);
-    let weight = builder.floats(&own("weight"), &node.parameters[0].shape, node.weight());
+    let weight = builder.weights(&own("weight"), &node.parameters[0].shape, node.weight());
     let bias = builder.floats(&own("bias"), &[node.bias().len()], node.bias());
     let window = window_of(&node.op, shape);
     match node.op {
@@ -231,7 +236,7 @@ fn write_linear(builder: &mut Builder, node: &Node, shape: Shape, input: &str, o
             builder.node("ConvTranspose", &[input, &weight, &bias], window, output);
         }
         Op::UpsampleConv { .. } => {
-            let scales = builder.floats32(&own("scales"), &[4], &[1.0, 1.0, 2.0, 2.0]);
+            let scales = builder.floats(&own("scales"), &[4], &[1.0, 1.0, 2.0, 2.0]);
             let larger = own("upsampled");
             builder.node("Resize", &[input, "", &scales], nearest(), &larger);
             builder.node("Conv", &[&larger, &weight, &bias], window, output);
