@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::pictures::{SAMPLES, WALK};
+use super::ship::rows;
 use crate::Result;
 use crate::evaluate::bound::{Bound, BoundKind, Weighted};
 use crate::evaluate::denoising::{Closeness, Denoising};
@@ -141,33 +142,32 @@ const PRECISIONS: &str = "\n## Files\n";
 
 /// The files, and how far each is from that in float32.
 fn precisions(manifest: &Manifest) -> String {
-    let entry = |part: &dyn std::fmt::Display, precision| {
-        manifest.metrics.get(&format!("{part}_{precision}")).and_then(Value::as_object)
-    };
-    let all: Vec<_> = manifest.files.iter().map(|file| (file, entry(&file.part, file.precision))).collect();
-    let number = |found: Option<&Map<String, Value>>, key: &str| found?.get(key)?.as_f64();
-    let machine = all.iter().find_map(|(_, found)| found.as_ref()?.get("measured_on")?.as_str());
+    let all = rows(manifest);
+    let machine = all.iter().find_map(|row| row.text("measured_on"));
     let columns = if machine.is_some() { ["µs a picture | memory | ", "---:|---:|"] } else { ["", ""] };
-    let mut text = format!(
-        "{PRECISIONS}\n| file | bytes | {}against float32 |\n|---|---:|{}---|\n",
-        columns[0], columns[1]
-    );
-    for (file, found) in &all {
+    let [costs, lines] = columns;
+    let mut text =
+        format!("{PRECISIONS}\n| file | bytes | {costs}against float32 |\n|---|---:|{lines}---|\n");
+    for row in &all {
         let figure = |key: &str, show: &dyn Fn(f64) -> String| {
-            format!("{} | ", number(*found, key).map_or("–".into(), show))
+            format!("{} | ", row.number(key).map_or("–".into(), show))
         };
         let costs = machine.map_or_else(String::new, |_| {
             figure("latency_us", &|us| format!("{us:.0}"))
                 + &figure("peak_rss_kib", &|kib| format!("{:.1} MB", kib * 1024.0 / 1e6))
         });
-        let quality = found.map_or_else(String::new, against_float32);
-        let _ = writeln!(text, "| `{}` | {} | {costs}{quality} |", file.file, file.bytes);
+        let quality = row.found.map_or_else(String::new, against_float32);
+        let absent = if row.shipped { "" } else { " (not here)" };
+        let _ = writeln!(text, "| `{}`{absent} | {} | {costs}{quality} |", row.file(), row.bytes);
     }
     if let Some(machine) = machine {
         let _ = writeln!(
             text,
             "\nLatency: median, one thread; memory: the most that the whole process held; by `edgegen bench` on {machine}."
         );
+    }
+    if all.iter().any(|row| !row.shipped) {
+        text.push_str("\nFiles that are not here: the command above and `edgegen-train export` make them.\n");
     }
     text
 }

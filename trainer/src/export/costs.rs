@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use edgegen_runtime::files::write_atomically;
-use edgegen_runtime::model::{Manifest, Precision};
+use edgegen_runtime::model::{Manifest, Part, Precision};
 use serde_json::{Value, json};
 
 use super::add_metrics;
+use super::ship::rows;
 use crate::plot::{Point, write_points};
 use crate::{Error, Result};
 
@@ -19,7 +20,7 @@ use crate::{Error, Result};
 pub fn measure(folder: &Path, edgegen: &Path) -> Result<()> {
     let manifest = Manifest::read(folder)?;
     // a classifier is no model that bench knows
-    let files = manifest.files.iter().filter(|file| file.part != edgegen_runtime::model::Part::Classifier);
+    let files = manifest.files.iter().filter(|file| file.part != Part::Classifier);
     for file in files {
         let (part, precision) = (file.part, file.precision);
         let mut bench = Command::new(edgegen);
@@ -65,34 +66,59 @@ fn costs(folders: &[PathBuf]) -> Result<Vec<Cost>> {
     for path in folders {
         let manifest = Manifest::read(path)?;
         let Some(part) = manifest.drawing_part() else { continue };
-        for file in manifest.files.iter().filter(|file| file.part == part) {
-            let own = manifest.metrics.get(&format!("{part}_{}", file.precision));
-            let number = |key: &str| own.and_then(|own| own.get(key)).and_then(Value::as_f64);
-            let text = |key: &str| own.and_then(|own| own.get(key)).and_then(Value::as_str).map(String::from);
-            let Some(latency) = number("latency_us") else {
+        for row in rows(&manifest).into_iter().filter(|row| row.part == part) {
+            let Some(latency) = row.number("latency_us") else {
                 let lacking = "its card does not say how long it takes: edgegen-train zoo measure does that";
-                return Err(Error::run(&path.join(&file.file), lacking));
+                return Err(Error::run(&path.join(row.file()), lacking));
             };
             all.push(Cost {
                 model: manifest.name.clone(),
-                precision: file.precision,
-                bytes: file.bytes,
+                precision: row.precision,
+                bytes: row.bytes,
                 latency,
-                memory: number("peak_rss_kib").map(|kib| kib as u64),
-                quality: number("psnr_mean"),
-                distance: text("frechet_features").zip(number("frechet")),
-                machine: text("measured_on").unwrap_or_default(),
+                memory: row.number("peak_rss_kib").map(|kib| kib as u64),
+                quality: row.number("psnr_mean"),
+                distance: row.text("frechet_features").map(String::from).zip(row.number("frechet")),
+                machine: row.text("measured_on").unwrap_or_default().into(),
             });
         }
     }
     Ok(all)
 }
 
-/// Writes the page `out` on what the models in `folders` cost and are worth, and its pictures beside it.
+/// What `edgegen-train compare --json` found of others' samples.
+pub struct Beside {
+    /// What drew them.
+    pub name: String,
+    /// The report.
+    pub report: PathBuf,
+}
+
+/// A line for what drew samples, by the figures at these places.
+fn judged(name: &str, figures: &Value, places: [&str; 6]) -> String {
+    let [features, samples, distance, precision, recall, coverage] =
+        places.map(|place| figures.pointer(place));
+    let text = |value: Option<&Value>| value.and_then(Value::as_str).unwrap_or("–").to_string();
+    let number = |value: Option<&Value>, digits: usize| {
+        value.and_then(Value::as_f64).map_or("–".into(), |value| format!("{value:.digits$}"))
+    };
+    format!(
+        "| {name} | {} | {} | {} | {}, {} | {} |\n",
+        text(features),
+        number(samples, 0),
+        number(distance, 1),
+        number(precision, 2),
+        number(recall, 2),
+        number(coverage, 2),
+    )
+}
+
+/// Writes the page `out` on what the models in `folders` cost and are worth, with `others` beside them, and its pictures
+/// next to it.
 ///
 /// # Errors
-/// If a model has not been measured, or the file system's.
-pub fn results(folders: &[PathBuf], out: &Path) -> Result<()> {
+/// If a model has not been measured, a report cannot be read, or the file system's.
+pub fn results(folders: &[PathBuf], others: &[Beside], out: &Path) -> Result<()> {
     let all = costs(folders)?;
     let stem = out.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let beside = |what: &str| out.with_file_name(format!("{stem}-{what}.png"));
@@ -135,6 +161,34 @@ pub fn results(folders: &[PathBuf], out: &Path) -> Result<()> {
                 .as_ref()
                 .map_or_else(dash, |(features, distance)| format!("{distance:.1} on {features}")),
         ));
+    }
+    text.push_str(
+        "\n## Samples\n\nBy features that took no part in training, as many samples as pictures; distances of equal numbers on the same features compare.\n\n\
+         | model | features | samples | Fréchet distance | precision, recall | coverage |\n|---|---|---:|---:|---|---:|\n",
+    );
+    for path in folders {
+        let manifest = Manifest::read(path)?;
+        if let Some(figures) = manifest.metrics.get("samples_compared") {
+            let places = ["/features", "/samples", "/frechet", "/precision", "/recall", "/coverage"];
+            text.push_str(&judged(&manifest.name, figures, places));
+        }
+    }
+    for other in others {
+        let bytes = std::fs::read(&other.report).map_err(|e| Error::io("read", &other.report, e))?;
+        let figures: Value = serde_json::from_slice(&bytes).map_err(|e| Error::run(&other.report, e))?;
+        let [manifolds, distance] = ["/manifolds/precision", "/frechet"].map(|place| figures.pointer(place));
+        if manifolds.is_none() || distance.is_none() {
+            return Err(Error::run(&other.report, "is no report of edgegen-train compare --json"));
+        }
+        let places = [
+            "/features/name",
+            "/samples/count",
+            "/frechet",
+            "/manifolds/precision",
+            "/manifolds/recall",
+            "/manifolds/coverage",
+        ];
+        text.push_str(&judged(&other.name, &figures, places));
     }
     Ok(write_atomically(out, |file| std::io::Write::write_all(file, text.as_bytes()))?)
 }

@@ -6,6 +6,7 @@ pub mod costs;
 pub mod features;
 mod pictures;
 pub mod precisions;
+pub mod ship;
 mod verify;
 pub mod zoo;
 
@@ -226,7 +227,7 @@ fn write_made(
     let Made { precision, bytes, quality, report } = made;
     files.retain(|file| (file.part, file.precision) != (part, precision));
     files.push(write_file(folder, part, precision, &bytes)?);
-    metrics.insert(format!("{part}_{precision}"), quality.to_json());
+    metrics.insert(ship::key(part, precision), quality.to_json());
     if let Some(report) = &report {
         report.write(&folder.join(format!("{part}.{precision}")))?;
     }
@@ -275,7 +276,7 @@ pub fn add_precisions(
 /// The file system's, or if the folder's manifest is not sound.
 pub fn add_metrics(folder: &Path, part: Part, precision: Precision, found: Value) -> Result<()> {
     let mut manifest = Manifest::read(folder)?;
-    let entry = manifest.metrics.entry(format!("{part}_{precision}")).or_insert_with(|| json!({}));
+    let entry = manifest.metrics.entry(ship::key(part, precision)).or_insert_with(|| json!({}));
     if let (Value::Object(entry), Value::Object(found)) = (entry, found) {
         entry.extend(found);
     }

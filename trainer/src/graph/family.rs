@@ -79,10 +79,11 @@ pub struct NetworkConfig {
     /// maps every latent to codes near it first (at most one a picture); 0: none.
     #[serde(default)]
     pub codes: usize,
-    /// Of a GAN's generator: convolutions at the smallest size, where weights are cheap to compute with.
+    /// Of a GAN's generator, and of both networks of a convolutional VAE: convolutions at the smallest size, where weights are
+    /// cheap to compute with.
     #[serde(default)]
     pub coarse: usize,
-    /// Of a GAN's generator: whether there is a hidden layer of the picture's size, of `base` channels, for details.
+    /// Of the same: whether there is a hidden layer of the picture's size, of `base` channels, for details.
     #[serde(default)]
     pub fine: bool,
     /// After every hidden layer.
@@ -360,28 +361,43 @@ fn conv(config: &NetworkConfig, image: ImageShape) -> Result<(Vec<Op>, Vec<Op>)>
     let (kernel, stride, padding) = (4, 2, 1);
     let hidden = || Op::Activation(config.activation);
     let Halved { count, height, width } = Halved::of_conv(image)?;
-    let channels = channels(image, config.base, count);
+    let fine = usize::from(config.fine);
+    let channels = channels(image, config.base, count + fine);
     if config.hidden.len() > 1 {
         return Err(Error::Config("network.hidden takes at most one width in the conv architecture".into()));
     }
-    let smallest = Shape::Image(channels[count], height, width);
+    let widest = channels[count + fine];
+    let smallest = Shape::Image(widest, height, width);
     let mut dense = vec![smallest.values()];
     dense.extend(&config.hidden);
+    let same = |inputs, outputs| Op::conv(inputs, outputs, 3, 1, 1);
 
     let mut encoder = Vec::new();
-    for pair in channels.windows(2) {
+    if config.fine {
+        encoder.extend([same(channels[0], channels[1]), hidden()]);
+    }
+    for pair in channels[fine..].windows(2) {
         encoder.extend([Op::conv(pair[0], pair[1], kernel, stride, padding), hidden()]);
+    }
+    for _ in 0..config.coarse {
+        encoder.extend([same(widest, widest), hidden()]);
     }
     encoder.push(Op::Reshape(Shape::Vector(smallest.values())));
     encoder.extend(to_latent(&dense, config));
 
     let mut decoder = from_latent(&dense, config);
     decoder.push(Op::Reshape(smallest));
-    for pair in channels.windows(2).rev() {
+    for _ in 0..config.coarse {
+        decoder.extend([same(widest, widest), hidden()]);
+    }
+    for pair in channels[fine..].windows(2).rev() {
         decoder.extend([
             Op::ConvTranspose { inputs: pair[1], outputs: pair[0], kernel, stride, padding },
             hidden(),
         ]);
+    }
+    if config.fine {
+        decoder.extend([same(channels[1], channels[0]), hidden()]);
     }
     decoder.pop();
     decoder.push(Op::Activation(Activation::Sigmoid));
@@ -420,6 +436,21 @@ mod tests {
                 assert_eq!(decoder.nodes.last().unwrap().op, Op::Activation(Activation::Sigmoid));
             }
         }
+    }
+
+    #[test]
+    fn a_convolutional_vae_takes_coarse_and_fine_convolutions() {
+        let image = ImageShape { channels: 1, height: 28, width: 28 };
+        let config = NetworkConfig { coarse: 2, fine: true, ..form(Architecture::Conv) };
+        let (encoder, decoder) = vae(&config, image, 0).unwrap();
+        // 16 channels of 28×28, 32 of 14×14, 64 of 7×7
+        let kernels = |side: usize| side * side;
+        let own = [kernels(3) * 16, kernels(4) * 16 * 32, kernels(4) * 32 * 64, 2 * kernels(3) * 64 * 64];
+        let dense = 7 * 7 * 64 * 64;
+        let biases = 16 + 32 + 64 + 2 * 64 + 64;
+        let weights: usize = own.iter().sum::<usize>() + dense + biases;
+        assert_eq!(encoder.trained_count(), weights + 64 * 10 + 10);
+        assert_eq!(decoder.output_shape(), Shape::Image(1, 28, 28));
     }
 
     #[test]

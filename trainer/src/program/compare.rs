@@ -60,19 +60,17 @@ pub(super) fn run(arguments: Arguments) -> Result<()> {
     }
     let options = arguments.judge.options(arguments.features, arguments.seed)?;
     let mut how = SampleOptions {
-        count: arguments.count,
+        count: arguments.count.map(|count| count.min(1)).or(Some(1)),
         seed: arguments.seed,
         open: arguments.foreign.options(),
         precision: arguments.precision,
         class: arguments.class,
         labels: Vec::new(),
     };
-    let mut samples = Samples::read(&arguments.samples, &how)?;
-    if let Some(path) = &arguments.requested {
-        samples.read_requested(path)?;
-    }
-    let mut load = arguments.loading.options(Size::of(samples.shape), options.cache.clone());
-    load.gray |= samples.shape.channels == 1;
+    // what they are decides how pictures are loaded, and the pictures' classes which samples are drawn
+    let first = Samples::read(&arguments.samples, &how)?;
+    let mut load = arguments.loading.options(Size::of(first.shape), options.cache.clone());
+    load.gray |= first.shape.channels == 1;
     if let Err(problem) = load.size.check() {
         bail!("--size {}{problem}", if arguments.loading.size.is_none() { "(the samples') " } else { "" });
     }
@@ -80,9 +78,13 @@ pub(super) fn run(arguments: Arguments) -> Result<()> {
     for line in super::data::remarks(&dataset) {
         eprintln!("{line}");
     }
-    if !samples.classes.is_empty() && samples.classes == dataset.classes && how.class.is_none() {
+    how.count = arguments.count;
+    if !first.classes.is_empty() && first.classes == dataset.classes && how.class.is_none() {
         how.labels = options.split.of(&dataset).labels().to_vec();
-        samples = Samples::read(&arguments.samples, &how)?;
+    }
+    let mut samples = Samples::read(&arguments.samples, &how)?;
+    if let Some(path) = &arguments.requested {
+        samples.read_requested(path)?;
     }
     let report = judge::measure(&samples, &dataset, &options)?;
     judge::show(&report, &samples, &dataset, &options);

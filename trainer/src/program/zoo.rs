@@ -4,8 +4,10 @@ use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 use edgegen_runtime::files::check_writable;
+use edgegen_runtime::model::Precision;
 use edgegen_trainer::evaluate::features::{NetworkChoice, Scaling};
-use edgegen_trainer::export::costs::{measure, results};
+use edgegen_trainer::export::costs::{Beside, measure, results};
+use edgegen_trainer::export::ship::ship;
 use edgegen_trainer::export::zoo::{Again, folders, table, verify};
 
 #[derive(clap::Args)]
@@ -32,6 +34,20 @@ enum Command {
         #[arg(long, value_name = "PATH")]
         edgegen: Option<PathBuf>,
     },
+    /// Copy a model folder with some of its precisions, without what only training needs.
+    Ship {
+        /// The model folder.
+        model: PathBuf,
+        /// The folder to write.
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+        /// Replace --out if it exists.
+        #[arg(long)]
+        force: bool,
+        /// Which files to copy; the card tells of the others.
+        #[arg(long, value_name = "P,…", value_delimiter = ',', default_value = "fp32,int8")]
+        precision: Vec<Precision>,
+    },
     /// Write a page with plots of what model folders cost and are worth, by their cards: bytes, latency, memory, quality.
     Results {
         /// The folder of model folders.
@@ -40,6 +56,9 @@ enum Command {
         /// The page; its pictures lie beside it.
         #[arg(long, value_name = "F.md")]
         out: PathBuf,
+        /// Others' samples to tell of: what drew them, and what compare --json found; may be repeated.
+        #[arg(long, value_name = "NAME=REPORT.json")]
+        beside: Vec<String>,
     },
     /// Print a table of model folders in Markdown, with figures of their cards.
     Table {
@@ -88,9 +107,19 @@ pub(super) fn run(arguments: Arguments) -> Result<()> {
             }
             Ok(())
         }
-        Command::Results { folder, out } => {
+        Command::Ship { model, out, force, precision } => {
+            for file in ship(&model, (&out, force), &precision)?.files {
+                say!("{} {} bytes", out.join(file.file).display(), file.bytes);
+            }
+            Ok(())
+        }
+        Command::Results { folder, out, beside } => {
             check_writable(&out)?;
-            Ok(results(&folders(&folder)?, &out)?)
+            let others = beside.iter().map(|told| match told.split_once('=') {
+                Some((name, report)) => Ok(Beside { name: name.into(), report: report.into() }),
+                None => bail!("--beside {told}: give NAME=REPORT.json"),
+            });
+            Ok(results(&folders(&folder)?, &others.collect::<Result<Vec<_>>>()?, &out)?)
         }
         Command::Verify(arguments) => look(&arguments),
     }
