@@ -53,6 +53,27 @@ fn a_generator_of_codes_goes_the_whole_way() {
         let call = format!("generate model --precision {precision} --seed 5 --count 8 --class b --out b.png");
         succeeds(folder, "edgegen", &call);
     }
+    // what is passed on: fewer files, a card that tells of all, measured
+    succeeds(folder, "edgegen-train", "zoo measure . --only model");
+    succeeds(folder, "edgegen-train", "zoo ship model --out shipped/model --precision int8");
+    let card = fs::read_to_string(folder.join("shipped/model/README.md")).unwrap();
+    assert!(card.contains("`generator.fp32.onnx` (not here)") && card.contains("µs a picture"), "{card}");
+    assert!(!folder.join("shipped/model/generator.fp32.onnx").exists());
+    assert!(!folder.join("shipped/model/weights.safetensors").exists());
+    succeeds(folder, "edgegen", "generate shipped/model --seed 5 --count 2 --out shipped.png");
+    succeeds(folder, "edgegen-train", "zoo verify shipped");
+    succeeds(folder, "edgegen-train", "zoo results shipped --out shipped/results.md");
+    let page = fs::read_to_string(folder.join("shipped/results.md")).unwrap();
+    assert!(page.contains("| model | fp16 |"), "{page}");
+    refused(
+        &mut command(folder, "edgegen-train", "zoo ship shipped/model --out other --precision fp32"),
+        &["its generator is not there in fp32"],
+    );
+    // codes belong to their pictures
+    fs::remove_file(folder.join("data/a/3.png")).unwrap();
+    let changed = "train --resume --steps 14 --out cut --data-changed";
+    refused(&mut command(folder, "edgegen-train", changed), &["a code for each", "--init-from"]);
+    photo(3, 40, 40).save(folder.join("data/a/3.png")).unwrap();
     // another game beside the codes: a discriminator from a half of the run on
     let game = "--set objective.loss=relativistic --set objective.adversarial_from=0.5 --set objective.r1=1 \
         --set objective.r2=1 --set objective.discriminator_norm=none --set objective.discriminator_base=4 \
@@ -90,6 +111,15 @@ fn a_judge_is_not_the_teacher() {
     succeeds(folder, "edgegen-train", "export run --out model --precision fp32");
     let card = fs::read_to_string(folder.join("model/README.md")).unwrap();
     assert!(card.contains("these figures flatter it"), "{card}");
+    // in integers its filters cannot be seen, and a model folder still tells what it learned by
+    let integers = root().join("models/mnist-classifier/classifier.int8.onnx").canonicalize().unwrap();
+    for call in [
+        format!("eval run --features {} --count 40", integers.display()),
+        format!("export run --out other --features {network} --drawn 40"),
+        format!("compare --samples model --count 40 --features {network}"),
+    ] {
+        refused(&mut command(folder, "edgegen-train", &call), &["learned by", "--judge-is-teacher"]);
+    }
     for (call, expected) in [
         (format!("{train} --features {network} --judge {network} --steps 2 --out x"), "learned by"),
         (format!("train dcgan-28 --features {network} --steps 2 --out x"), "--judge"),
@@ -99,6 +129,11 @@ fn a_judge_is_not_the_teacher() {
         ("train dcgan-28 --set network.codes=9 --steps 2 --out x".into(), "network.codes"),
         ("train vae-mlp --iwae 0 --steps 2 --out x".into(), "objective.iwae"),
         ("train vae-mlp --iwae 5 --beta 2 --steps 2 --out x".into(), "objective.iwae"),
+        (
+            "train vae-mlp --iwae 5 --set objective.likelihood=gaussian --set objective.sigma=0 --steps 2 --out x".into(),
+            "objective.sigma",
+        ),
+        (format!("train vae-mlp --features {network} --steps 2 --out x"), "objective.unlike"),
         ("train gan-28 --iwae 5 --steps 2 --out x".into(), "--iwae is for VAEs"),
         ("train vae-mlp --set objective.unlike=5 --steps 2 --out x".into(), "gaussian"),
         ("train gan-28 --features nowhere.onnx --steps 2 --out x".into(), "nowhere.onnx"),

@@ -1,8 +1,10 @@
 //! The shipped models on ARM: `tests/emulator.sh` runs this with an aarch64 `edgegen` and an emulator.
 
 use edgegen_runtime::pictures::read_npy;
+use edgegen_tests::{root, succeeds};
 use sha2::{Digest, Sha256};
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 /// Greatest difference of a float32 picture between CPUs, of a range of 1 or 2: they sum in other orders.
@@ -11,25 +13,56 @@ const TOLERANCE: f32 = 1e-4;
 /// Least signal-to-noise ratio, in dB, of pictures of float16 files on a core that computes in float16.
 const HALVES: f64 = 40.0;
 
-/// SHA-256 of 8 pictures of seed 7 as `.npy`: the same on every CPU, today and tomorrow.
+/// SHA-256 of 8 pictures of seed 7 as `.npy`, drawn by the shipped int8 files: the same on every CPU, today and tomorrow.
 const GOLDEN: [(&str, &str); 3] = [
     ("emoji64-gan", "02e16582c839777cde32854556d6f88cc720b6022fae36af095c3912e959d0f6"),
     ("mnist-gan", "b6fa2a6905777ed1164d4c94ecca121eddf3e30872b87c59d74a4e2f1090ab7a"),
     ("mnist-vae", "3b6c9d0d6368a9f44eeea753b5f62528f07aa429ea4ec0a0db3d82ab3f1a0d59"),
 ];
 
-fn models() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../models")
+/// Files in float32 of `tests/zoo`: transposed convolutions, batch norms, grey and in colour.
+const FLOATS: [&str; 2] = ["dcgan28.old", "dcgan48.old"];
+
+/// Cores of a Pi 3 and Zero 2 W, a Pi 4, a Pi 5.
+const CORES: [&str; 3] = ["cortex-a53", "cortex-a72", "cortex-a76"];
+
+/// An `edgegen`, with what runs it.
+struct Program(Vec<String>);
+
+impl Program {
+    /// What it draws on a core: the file's bytes.
+    fn draw(&self, core: &str, model: &Path, precision: &str) -> Vec<u8> {
+        let folder = tempfile::tempdir().unwrap();
+        let to = folder.path().join("pictures.npy");
+        let mut command = Command::new(&self.0[0]);
+        command.args(&self.0[1..]).arg("generate").arg(model);
+        command.args(["--precision", precision, "--seed", "7", "--count", "8", "--out"]).arg(&to);
+        let output = command.env("QEMU_CPU", core).output().expect("the program starts");
+        assert!(output.status.success(), "{} {precision} on {core}: {output:?}", model.display());
+        fs::read(to).unwrap()
+    }
+
+    /// The same as numbers.
+    fn numbers(&self, core: &str, model: &Path, precision: &str) -> Vec<f32> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("pictures.npy");
+        fs::write(&path, self.draw(core, model, precision)).unwrap();
+        read_npy(&path).unwrap().1
+    }
 }
 
-/// What a program draws: the file's bytes.
-fn draw(program: &[&str], core: &str, model: &str, precision: &str, to: &Path) -> Vec<u8> {
-    let mut command = Command::new(program[0]);
-    command.args(&program[1..]).arg("generate").arg(models().join(model));
-    command.args(["--precision", precision, "--seed", "7", "--count", "8", "--out"]).arg(to);
-    let output = command.env("QEMU_CPU", core).output().expect("the program starts");
-    assert!(output.status.success(), "{model} {precision} on {core}: {output:?}");
-    std::fs::read(to).unwrap()
+/// This machine's program and, if there is an emulator, that of ARM; `None`, said aloud, if there is neither.
+fn programs() -> Option<(Program, Option<Program>)> {
+    let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let Some(host) = variable("EDGEGEN_HOST_PROGRAM") else {
+        eprintln!("SKIPPED: EDGEGEN_HOST_PROGRAM names no edgegen; tests/emulator.sh sets it");
+        return None;
+    };
+    let arm = variable("EDGEGEN_ARM_PROGRAM").zip(variable("EDGEGEN_ARM_RUNNER"));
+    if arm.is_none() {
+        eprintln!("SKIPPED on ARM: EDGEGEN_ARM_PROGRAM and EDGEGEN_ARM_RUNNER are not set");
+    }
+    Some((Program(vec![host]), arm.map(|(program, runner)| Program(vec![runner, program]))))
 }
 
 fn hash(bytes: &[u8]) -> String {
@@ -37,47 +70,46 @@ fn hash(bytes: &[u8]) -> String {
 }
 
 #[test]
-fn int8_models_draw_the_same_bytes_on_every_core_and_float32_within_tolerance() {
-    let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-    let Some(host) = variable("EDGEGEN_HOST_PROGRAM") else {
-        eprintln!("SKIPPED: EDGEGEN_HOST_PROGRAM names no edgegen; tests/emulator.sh sets it");
-        return;
-    };
-    let folder = tempfile::tempdir().unwrap();
-    let to = folder.path().join("pictures.npy");
-    let arm = variable("EDGEGEN_ARM_PROGRAM").zip(variable("EDGEGEN_ARM_RUNNER"));
-    if arm.is_none() {
-        eprintln!("SKIPPED on ARM: EDGEGEN_ARM_PROGRAM and EDGEGEN_ARM_RUNNER are not set");
+fn int8_models_draw_the_same_bytes_on_every_core() {
+    let Some((host, arm)) = programs() else { return };
+    for (name, golden) in GOLDEN {
+        let model = root().join("models").join(name);
+        let here = hash(&host.draw("", &model, "int8"));
+        assert_eq!(here, golden, "{name}: int8 pictures are not those of other days");
+        let Some(arm) = &arm else { continue };
+        for core in CORES {
+            assert_eq!(hash(&arm.draw(core, &model, "int8")), golden, "{name} on {core}");
+            println!("{name} on {core}: int8 the same bytes");
+        }
     }
-    for (model, golden) in GOLDEN {
-        let here = draw(&[&host], "", model, "int8", &to);
-        assert_eq!(hash(&here), golden, "{model}: int8 pictures are not those of other days");
-        draw(&[&host], "", model, "fp32", &to);
-        let (_, exact) = read_npy(&to).unwrap();
-        draw(&[&host], "", model, "fp16", &to);
-        let (_, widened) = read_npy(&to).unwrap();
-        let Some((program, runner)) = &arm else { continue };
-        for core in ["cortex-a53", "cortex-a72", "cortex-a76"] {
-            let there = draw(&[runner, program], core, model, "int8", &to);
-            assert_eq!(hash(&there), golden, "{model} on {core}");
-            draw(&[runner, program], core, model, "fp32", &to);
-            let (_, values) = read_npy(&to).unwrap();
+}
+
+#[test]
+fn float32_and_float16_are_within_tolerance_on_every_core() {
+    let Some((host, Some(arm))) = programs() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    for name in FLOATS {
+        let float = root().join(format!("tests/zoo/{name}.onnx"));
+        let half = folder.path().join("half.onnx");
+        let make =
+            format!("quantize {} --range signed --precision fp16 --out {}", float.display(), half.display());
+        succeeds(&root(), "edgegen-train", &make);
+        let (exact, widened) = (host.numbers("", &float, "fp32"), host.numbers("", &half, "fp16"));
+        for core in CORES {
+            let values = arm.numbers(core, &float, "fp32");
             let worst = values.iter().zip(&exact).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-            assert!(values.len() == exact.len() && worst < TOLERANCE, "{model} on {core}: {worst}");
-            draw(&[runner, program], core, model, "fp16", &to);
-            let (_, halves) = read_npy(&to).unwrap();
+            assert!(values.len() == exact.len() && worst < TOLERANCE, "{name} on {core}: {worst}");
+            let halves = arm.numbers(core, &half, "fp16");
             let power =
                 |values: &mut dyn Iterator<Item = f32>| -> f64 { values.map(|v| f64::from(v * v)).sum() };
             let noise = power(&mut halves.iter().zip(&widened).map(|(a, b)| a - b)).max(1e-12);
             let ratio = 10.0 * (power(&mut widened.iter().copied()) / noise).log10();
             // Cortex-A76 computes in float16, the others in float32
             let least = if core == "cortex-a76" { HALVES } else { 100.0 };
-            assert!(ratio > least, "{model} in float16 on {core}: {ratio:.1} dB");
+            assert!(ratio > least, "{name} in float16 on {core}: {ratio:.1} dB");
             let apart = halves != widened;
-            assert_eq!(apart, core == "cortex-a76", "{model} in float16 on {core}: who computes in what?");
-            println!(
-                "{model} on {core}: int8 the same bytes, float32 within {worst:e}, float16 {ratio:.1} dB"
-            );
+            assert_eq!(apart, core == "cortex-a76", "{name} in float16 on {core}: who computes in what?");
+            println!("{name} on {core}: float32 within {worst:e}, float16 {ratio:.1} dB");
         }
     }
 }

@@ -84,6 +84,33 @@ pub fn scattered(count: usize, most: usize) -> Vec<usize> {
     chosen
 }
 
+/// The same of pictures with these labels, but that each class has at least `fewest`, or all that it has; they take the places
+/// of pictures of the classes that have most.
+pub fn scattered_over(labels: &[u16], most: usize, fewest: usize) -> Vec<usize> {
+    let mut chosen = scattered(labels.len(), most);
+    if chosen.len() == labels.len() {
+        return chosen;
+    }
+    let kinds = labels.iter().copied().max().map_or(0, usize::from) + 1;
+    let mut of_class: Vec<Vec<usize>> = vec![Vec::new(); kinds];
+    chosen.iter().for_each(|picture| of_class[usize::from(labels[*picture])].push(*picture));
+    let fewest = fewest.min(most / kinds);
+    for class in 0..kinds {
+        let others = (0..labels.len()).filter(|picture| {
+            usize::from(labels[*picture]) == class && chosen.binary_search(picture).is_err()
+        });
+        let lacking = fewest.saturating_sub(of_class[class].len());
+        for picture in others.take(lacking).collect::<Vec<_>>() {
+            let Some(largest) = (0..kinds).max_by_key(|class| of_class[*class].len()) else { break };
+            of_class[largest].pop();
+            of_class[class].push(picture);
+        }
+    }
+    chosen = of_class.concat();
+    chosen.sort_unstable();
+    chosen
+}
+
 /// The classes that `count` samples are drawn of, so that they are in the proportions of `labels`, (M): those of labels
 /// evenly spread; none without labels.
 pub fn in_proportion(labels: &[u16], count: usize) -> Vec<u16> {
@@ -432,6 +459,20 @@ impl LogSumExp {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_rare_class_is_among_those_that_are_taken() {
+        // 3 of 1,000 are of class 1
+        let labels: Vec<u16> = (0..1000).map(|index| u16::from(index % 400 == 7)).collect();
+        let chosen = scattered_over(&labels, 100, 10);
+        assert_eq!(chosen.len(), 100);
+        assert!(chosen.is_sorted_by(|a, b| a < b));
+        assert_eq!(chosen.iter().filter(|picture| labels[**picture] == 1).count(), 3);
+        // where no class lacks any, they are those of `scattered`
+        let even: Vec<u16> = (0..1000).map(|index| index % 2).collect();
+        assert_eq!(scattered_over(&even, 100, 10), scattered(1000, 100));
+        assert_eq!(scattered_over(&even, 2000, 10).len(), 1000);
+    }
 
     #[test]
     fn numbers_are_spread_evenly() {

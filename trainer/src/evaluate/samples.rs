@@ -9,7 +9,9 @@ use edgegen_runtime::pictures::{NpyValues, picture_dimensions, read_npy_values, 
 use rayon::prelude::*;
 
 use super::features::Rows;
+use super::report::Split;
 use super::{in_proportion, spread};
+use crate::data::Dataset;
 use crate::data::files::{self, FORMATS};
 use crate::{Error, Result};
 
@@ -111,6 +113,13 @@ impl Samples {
                 "is not known as samples: give a .npy array, a folder of images, an .onnx generator or a model folder",
             )),
         }
+    }
+
+    /// The labels in whose proportions a conditional generator's samples are compared with the part `split` of `dataset`; none
+    /// if it draws one class, or its classes are others.
+    pub fn proportions(&self, dataset: &Dataset, split: Split) -> Vec<u16> {
+        let same = !self.classes.is_empty() && self.classes == dataset.classes;
+        if same { split.of(dataset).labels().to_vec() } else { Vec::new() }
     }
 
     /// N.

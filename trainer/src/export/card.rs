@@ -195,7 +195,11 @@ fn against_float32(found: &Map<String, Value>) -> String {
         found.get("frechet_features").and_then(Value::as_str),
     ) {
         let change = if change == 0.0 { String::new() } else { format!(" ({:+.2} %)", 100.0 * change) };
-        told.push(format!("Fréchet distance on {features} features {distance:.2} ± {spread:.2}{change}"));
+        let teacher =
+            if found.get("judge_is_teacher") == Some(&Value::Bool(true)) { ", its teacher's," } else { "" };
+        told.push(format!(
+            "Fréchet distance on {features} features{teacher} {distance:.2} ± {spread:.2}{change}"
+        ));
     }
     told.join("; ")
 }
@@ -225,8 +229,13 @@ fn introduction(run: &TrainedRun) -> String {
             "A generator: latents of {latent} values → pictures of {shape} (channels × height × width). It maps a latent to the codes of {} training pictures first and mixes those near it. The picture above is samples of seed 0, drawn by the file.{classes}",
             run.config.network.codes
         ),
-        Objective::Gan(_) => format!(
-            "A generator, trained against a discriminator: latents of {latent} values → pictures of {shape} (channels × height × width). The picture above is samples of seed 0, drawn by the file.{classes}"
+        Objective::Gan(ref gan) => format!(
+            "A generator, trained {}: latents of {latent} values → pictures of {shape} (channels × height × width). The picture above is samples of seed 0, drawn by the file.{classes}",
+            if gan.loss == Loss::Matching {
+                "by matching samples with pictures"
+            } else {
+                "against a discriminator"
+            }
         ),
         Objective::Classifier(_) => format!(
             "A classifier: pictures of {shape} (channels × height × width) in [0, 1] → {latent} features and one logit a class. Samples are judged by it: `edgegen-train compare --features` and `--classifier`.{classes}"

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::add_metrics;
 use super::ship::rows;
+use super::zoo::judged_by_teacher;
 use crate::plot::{Point, write_points};
 use crate::{Error, Result};
 
@@ -19,8 +20,8 @@ use crate::{Error, Result};
 /// If the program cannot be started or refuses a file, or the file system's.
 pub fn measure(folder: &Path, edgegen: &Path) -> Result<()> {
     let manifest = Manifest::read(folder)?;
-    // a classifier is no model that bench knows
-    let files = manifest.files.iter().filter(|file| file.part != Part::Classifier);
+    // bench knows what draws or encodes
+    let files = manifest.files.iter().filter(|file| file.part.draws() || file.part == Part::Encoder);
     for file in files {
         let (part, precision) = (file.part, file.precision);
         let mut bench = Command::new(edgegen);
@@ -68,6 +69,9 @@ fn costs(folders: &[PathBuf]) -> Result<Vec<Cost>> {
         let Some(part) = manifest.drawing_part() else { continue };
         for row in rows(&manifest).into_iter().filter(|row| row.part == part) {
             let Some(latency) = row.number("latency_us") else {
+                if !row.shipped {
+                    continue; // it was not measured while it was here
+                }
                 let lacking = "its card does not say how long it takes: edgegen-train zoo measure does that";
                 return Err(Error::run(&path.join(row.file()), lacking));
             };
@@ -94,8 +98,8 @@ pub struct Beside {
     pub report: PathBuf,
 }
 
-/// A line for what drew samples, by the figures at these places.
-fn judged(name: &str, figures: &Value, places: [&str; 6]) -> String {
+/// A line for what drew samples, by the figures at these places; `note` follows the features' name.
+fn judged(name: &str, figures: &Value, places: [&str; 6], note: &str) -> String {
     let [features, samples, distance, precision, recall, coverage] =
         places.map(|place| figures.pointer(place));
     let text = |value: Option<&Value>| value.and_then(Value::as_str).unwrap_or("–").to_string();
@@ -103,7 +107,7 @@ fn judged(name: &str, figures: &Value, places: [&str; 6]) -> String {
         value.and_then(Value::as_f64).map_or("–".into(), |value| format!("{value:.digits$}"))
     };
     format!(
-        "| {name} | {} | {} | {} | {}, {} | {} |\n",
+        "| {name} | {}{note} | {} | {} | {}, {} | {} |\n",
         text(features),
         number(samples, 0),
         number(distance, 1),
@@ -170,7 +174,7 @@ pub fn results(folders: &[PathBuf], others: &[Beside], out: &Path) -> Result<()>
         let manifest = Manifest::read(path)?;
         if let Some(figures) = manifest.metrics.get("samples_compared") {
             let places = ["/features", "/samples", "/frechet", "/precision", "/recall", "/coverage"];
-            text.push_str(&judged(&manifest.name, figures, places));
+            text.push_str(&judged(&manifest.name, figures, places, judged_by_teacher(&manifest)));
         }
     }
     for other in others {
@@ -188,7 +192,7 @@ pub fn results(folders: &[PathBuf], others: &[Beside], out: &Path) -> Result<()>
             "/manifolds/recall",
             "/manifolds/coverage",
         ];
-        text.push_str(&judged(&other.name, &figures, places));
+        text.push_str(&judged(&other.name, &figures, places, ""));
     }
     Ok(write_atomically(out, |file| std::io::Write::write_all(file, text.as_bytes()))?)
 }

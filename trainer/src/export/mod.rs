@@ -33,6 +33,7 @@ use crate::graph::{Heads, Shape, onnx};
 use crate::objective::gan::loss::Loss;
 use crate::train::config::Objective;
 use crate::train::init::{CLASSES_KEY, WEIGHTS};
+use crate::train::teacher;
 use crate::train::trained::{Trained, TrainedRun, Which};
 use crate::{Error, Result};
 
@@ -154,6 +155,9 @@ fn write_into(
     metrics.insert("pictures_seen".into(), json!(run.pictures_seen()));
     metrics.insert("training_seconds".into(), json!(run.position.seconds.round()));
     metrics.extend(measured(run, evaluation)?);
+    if let Ok(Some(told)) = teacher::told(&run.config.objective) {
+        metrics.insert("taught_by".into(), told);
+    }
     let manifest = Manifest {
         name: name.into(),
         kind: run.kind(),

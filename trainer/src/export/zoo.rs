@@ -153,7 +153,8 @@ fn measured_again(
     let precision = pictures::drawn_by(manifest);
     let same = if precision == Precision::Fp32 { SAME_FIGURE } else { OTHER_PRECISION };
     let mut how = SampleOptions { count: Some(2), precision: Some(precision), ..SampleOptions::default() };
-    let shape = Samples::read(path, &how)?.shape;
+    let first = Samples::read(path, &how)?;
+    let shape = first.shape;
     let options = LoadOptions {
         gray: shape.channels == 1,
         held_out: HeldOut::Share(0.0),
@@ -165,7 +166,7 @@ fn measured_again(
         .find(|split| split.word() == text("split"));
     let split = split.unwrap_or(Split::Train);
     how.count = Some(count("samples"));
-    how.labels = split.of(&dataset).labels().to_vec();
+    how.labels = first.proportions(&dataset, split);
     let samples = Samples::read(path, &how)?;
     let options = Options { split, pictures: count("pictures"), resamples: 0, ..Options::new(judge.clone()) };
     let report = serde_json::to_value(evaluate_samples(&samples, &dataset, &options, &|_, _, _| ())?)
@@ -188,7 +189,7 @@ fn measured_again(
 
 /// The name of the pictures that a part was trained on, as its file says.
 fn dataset_of(folder: &ModelFolder, part: Part) -> Result<String> {
-    let bytes = folder.read_part(part, Some(Precision::Fp32))?;
+    let bytes = folder.read_part(part, Some(pictures::drawn_by(&folder.manifest)))?;
     let model = edgegen_runtime::model::Model::from_bytes(&bytes, &part.to_string(), &Default::default())?;
     let name = model.facts().metadata.dataset.clone();
     name.ok_or_else(|| {
@@ -212,6 +213,12 @@ fn below(folder: &Path, name: &str, depth: usize) -> Option<PathBuf> {
         .collect();
     folders.sort();
     folders.into_iter().find_map(|folder| below(&folder, name, depth - 1))
+}
+
+/// What is said behind the name of a model's judge.
+pub(super) fn judged_by_teacher(manifest: &Manifest) -> &'static str {
+    let teacher = manifest.metrics.get("judge_is_teacher") == Some(&Value::Bool(true));
+    if teacher { " (its teacher)" } else { "" }
 }
 
 /// The models that draw as a table in Markdown, with figures of their cards.
@@ -246,7 +253,7 @@ pub fn table(folders: &[PathBuf]) -> Result<String> {
             bytes.join(", "),
             fixed(&format!("{quality}mean"), 1),
             fixed(&format!("{quality}worst"), 1),
-            judge.unwrap_or("–".into()),
+            judge.map_or("–".into(), |judge| judge + judged_by_teacher(&manifest)),
             fixed("/samples_compared/frechet", 1),
             fixed("/samples_compared/precision", 2),
             fixed("/samples_compared/recall", 2),

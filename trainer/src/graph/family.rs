@@ -75,8 +75,8 @@ pub struct NetworkConfig {
     /// Channels of the first convolution, in a generator of the last but one layer; each halving of the side
     /// doubles them.
     pub base: usize,
-    /// Of a GAN's generator: how many training pictures have a code, a latent of their own that is learned; the generator
-    /// maps every latent to codes near it first (at most one a picture); 0: none.
+    /// How many training pictures have a code, a latent of their own: in a GAN it is learned, in a VAE it is the encoder's mean;
+    /// what draws maps every latent to codes near it first (at most one a picture); 0: none.
     #[serde(default)]
     pub codes: usize,
     /// Of a GAN's generator, and of both networks of a convolutional VAE: convolutions at the smallest size, where weights are

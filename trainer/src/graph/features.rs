@@ -80,19 +80,39 @@ pub fn input_scaling(bytes: &[u8]) -> Option<String> {
     proto.metadata_props.into_iter().find(|entry| entry.key == INPUT_KEY).map(|entry| entry.value)
 }
 
-/// Whether two files hold the same network, or one is a part of the other: whether their first convolutions have the
-/// same filters, up to a factor each, which a folded batch norm changes.
-pub fn are_related(first: &[u8], second: &[u8]) -> bool {
+/// What two networks' files have to do with each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Relation {
+    /// They hold the same network, or one is a part of the other: their first convolutions have the same filters, up to a
+    /// factor each, which a folded batch norm changes.
+    Same,
+    /// They don't.
+    Other,
+    /// One of them holds integers, whose filters are not compared.
+    Hidden,
+}
+
+/// How the networks in two files are related.
+pub fn relation(first: &[u8], second: &[u8]) -> Relation {
     match (first_filters(first), first_filters(second)) {
         (Some(first), Some(second)) if first.len() == second.len() && !first.is_empty() => {
             let alike = |(a, b): (&Vec<f32>, &Vec<f32>)| {
                 let cosine: f32 = a.iter().zip(b).map(|(a, b)| a * b).sum();
                 a.len() == b.len() && cosine.abs() > ALIKE
             };
-            first.iter().zip(&second).all(alike)
+            if first.iter().zip(&second).all(alike) { Relation::Same } else { Relation::Other }
         }
-        _ => false,
+        (Some(_), Some(_)) => Relation::Other,
+        _ if holds_integers(first) || holds_integers(second) => Relation::Hidden,
+        _ => Relation::Other,
     }
+}
+
+/// Whether a file computes in integers.
+fn holds_integers(bytes: &[u8]) -> bool {
+    let graph = ModelProto::decode(bytes).ok().and_then(|proto| proto.graph).unwrap_or_default();
+    let kinds = ["Quantize", "QLinear", "Integer"];
+    graph.node.iter().any(|node| kinds.iter().any(|kind| node.op_type.contains(kind)))
 }
 
 /// The filters of a network's first convolution, each of length 1.

@@ -74,7 +74,7 @@ pub struct ObjectiveConfig {
     /// efficientnet-lite0-features; "none": colours and their slopes.
     #[serde(default)]
     pub features: String,
-    /// With `network.codes`: the mean weight of the nearest code where a latent is mapped to a mean of codes.
+    /// With `network.codes`: the mean of the largest weight where a latent is mapped to a mean of codes.
     #[serde(default = "share")]
     pub code_share: f64,
 }

@@ -6,9 +6,10 @@ use std::path::PathBuf;
 use anyhow::{Result, bail};
 use edgegen_runtime::arguments::Foreign;
 use edgegen_runtime::files::{check_writable, write_atomically};
-use edgegen_runtime::model::Precision;
+use edgegen_runtime::model::{MANIFEST, Manifest, Precision};
 use edgegen_trainer::data::Size;
 use edgegen_trainer::evaluate::samples::{SampleOptions, Samples};
+use edgegen_trainer::train::teacher::has_taught;
 
 use super::data::Loading;
 use super::judge::{self, Judge};
@@ -67,6 +68,10 @@ pub(super) fn run(arguments: Arguments) -> Result<()> {
         class: arguments.class,
         labels: Vec::new(),
     };
+    if arguments.samples.join(MANIFEST).is_file() {
+        let manifest = Manifest::read(&arguments.samples)?;
+        arguments.judge.allowed(has_taught(&manifest, &options.features.path)?)?;
+    }
     // what they are decides how pictures are loaded, and the pictures' classes which samples are drawn
     let first = Samples::read(&arguments.samples, &how)?;
     let mut load = arguments.loading.options(Size::of(first.shape), options.cache.clone());
@@ -79,9 +84,7 @@ pub(super) fn run(arguments: Arguments) -> Result<()> {
         eprintln!("{line}");
     }
     how.count = arguments.count;
-    if !first.classes.is_empty() && first.classes == dataset.classes && how.class.is_none() {
-        how.labels = options.split.of(&dataset).labels().to_vec();
-    }
+    how.labels = first.proportions(&dataset, options.split);
     let mut samples = Samples::read(&arguments.samples, &how)?;
     if let Some(path) = &arguments.requested {
         samples.read_requested(path)?;

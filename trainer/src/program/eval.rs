@@ -11,7 +11,7 @@ use edgegen_trainer::evaluate::samples::{DRAWN, Samples};
 use edgegen_trainer::evaluate::{self, HeldOut};
 use edgegen_trainer::objective::vae::{ObjectiveConfig, Vae};
 use edgegen_trainer::train::folder::RunFolder;
-use edgegen_trainer::train::teacher::check_judge;
+use edgegen_trainer::train::teacher::taught_by;
 use edgegen_trainer::train::trained::{Need, Trained, TrainedRun};
 use indicatif::ProgressBar;
 use serde_json::{Map, Value, json};
@@ -36,9 +36,6 @@ pub(super) struct Arguments {
     /// needs it.
     #[arg(long, value_name = "F.onnx")]
     features: Option<PathBuf>,
-    /// Measure by the network that the run learned by all the same.
-    #[arg(long, requires = "features")]
-    judge_is_teacher: bool,
     /// How many pictures to draw for that.
     #[arg(long, value_name = "N", default_value_t = DRAWN)]
     count: usize,
@@ -71,11 +68,8 @@ pub(super) fn run(arguments: Arguments) -> Result<()> {
     }
     let mut object = Map::new();
     let judge = arguments.features.as_deref();
-    let taught = judge.map_or(Ok(()), |judge| check_judge(&run.config.objective, judge));
-    object.insert("judge_is_teacher".into(), json!(taught.is_err()));
-    if !arguments.judge_is_teacher {
-        taught?;
-    }
+    let taught = judge.map(|judge| taught_by(&run.config.objective, judge)).transpose()?;
+    object.insert("judge_is_teacher".into(), json!(arguments.judge.allowed(taught.flatten())?));
     check_count(arguments.count, run.dataset.shape.values().div_ceil(4)).context("--count")?;
     let (reported, part) = run.dataset.report_part();
     object.insert("reported_on".into(), json!(part));

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use edgegen_runtime::model::Precision;
 use edgegen_trainer::export::export;
+use edgegen_trainer::train::teacher::taught_by;
 use edgegen_trainer::train::trained::Need;
 
 use super::{RunArguments, precisions};
@@ -38,6 +39,7 @@ pub(super) fn run(arguments: Arguments) -> Result<()> {
     let name = arguments.name.or_else(|| Some(arguments.out.file_name()?.to_string_lossy().into_owned()));
     let evaluation = super::eval::stored(&folder, &run)?;
     let judged = arguments.judged.options()?;
+    let teacher = arguments.judged.is_teacher(|judge| taught_by(&run.config.objective, judge))?;
     let request = arguments.precisions.request(arguments.precision)?;
     let bar = precisions::spinner();
     let report = export(
@@ -55,7 +57,7 @@ pub(super) fn run(arguments: Arguments) -> Result<()> {
     }
     precisions::show(&report.others, &report.manifest, &arguments.out);
     if let (Some(options), Some(_)) = (judged, run.drawer()) {
-        arguments.judged.judge(&arguments.out, &run.dataset, &options)?;
+        arguments.judged.judge(&arguments.out, &run.dataset, &options, teacher)?;
     }
     let out = arguments.out.display();
     match run.drawer() {

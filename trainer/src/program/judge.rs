@@ -48,6 +48,9 @@ pub(super) struct Judge {
     /// Its output [default: probabilities or logits, else the first].
     #[arg(long, value_name = "NAME", requires = "classifier")]
     classifier_output: Option<String>,
+    /// Measure by the network that the run learned by all the same.
+    #[arg(long, requires = "features")]
+    judge_is_teacher: bool,
     /// Draw some samples beside the training pictures that they are nearest to.
     #[arg(long, value_name = "F.png", requires = "features")]
     neighbours: Option<PathBuf>,
@@ -64,6 +67,16 @@ pub(super) struct Judge {
 }
 
 impl Judge {
+    /// Refuses a judge that has taught what it judges, which `problem` says, unless it is asked for; returns whether it has.
+    pub(super) fn allowed(&self, problem: Option<String>) -> Result<bool> {
+        match problem {
+            Some(problem) if !self.judge_is_teacher => bail!(
+                "{problem}; give another network, or --judge-is-teacher to measure all the same, and the card says so"
+            ),
+            problem => Ok(problem.is_some()),
+        }
+    }
+
     /// What is asked for, with the network `features`; `seed` decides subsets and resamples.
     pub(super) fn options(&self, features: PathBuf, seed: u64) -> Result<Options> {
         if self.resamples > MOST_RESAMPLES {

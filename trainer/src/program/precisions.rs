@@ -171,19 +171,32 @@ impl Judged {
         self.features.as_ref().map(|features| self.judge.options(features.clone(), 0)).transpose()
     }
 
+    /// Refuses a network that has taught the model that it judges; returns whether it has, and is asked for all the same.
+    pub(super) fn is_teacher(
+        &self,
+        problem: impl Fn(&Path) -> edgegen_trainer::Result<Option<String>>,
+    ) -> Result<bool> {
+        self.judge.allowed(self.features.as_deref().map(problem).transpose()?.flatten())
+    }
+
     /// Judges every precision in the folder `out`, prints its distance, and writes it into the folder's metrics.
-    pub(super) fn judge(&self, out: &Path, dataset: &Dataset, options: &Options) -> Result<()> {
+    pub(super) fn judge(
+        &self,
+        out: &Path,
+        dataset: &Dataset,
+        options: &Options,
+        teacher: bool,
+    ) -> Result<()> {
         let folder = ModelFolder::open(out)?;
         let part = folder.drawing_part()?;
         let mut precisions = folder.manifest.precisions.clone();
         precisions.sort();
+        let mut reading = SampleOptions { count: Some(1), ..SampleOptions::default() };
+        reading.labels = Samples::read(out, &reading)?.proportions(dataset, options.split);
+        reading.count = Some(self.drawn);
         let mut fp32 = None;
         for precision in precisions {
-            let reading = SampleOptions {
-                count: Some(self.drawn),
-                precision: Some(precision),
-                ..SampleOptions::default()
-            };
+            reading.precision = Some(precision);
             let samples = Samples::read(out, &reading)?;
             let report = judge::measure(&samples, dataset, options)?;
             let exact = *fp32.get_or_insert(report.frechet);
@@ -198,6 +211,7 @@ impl Judged {
             let found = json!({
                 "frechet": report.frechet, "frechet_deviation": spread, "frechet_change": change,
                 "frechet_features": report.features.name, "frechet_samples": self.drawn,
+                "judge_is_teacher": teacher,
             });
             add_metrics(out, part, precision, found)?;
         }

@@ -13,6 +13,7 @@ use edgegen_trainer::evaluate::cache;
 use edgegen_trainer::export::add_precisions;
 use edgegen_trainer::export::precisions::{Request, Source};
 use edgegen_trainer::quantize::Inputs;
+use edgegen_trainer::train::teacher::has_taught;
 
 use super::precisions;
 
@@ -59,6 +60,7 @@ fn folder(arguments: &Arguments, request: &Request) -> Result<()> {
         bail!("--features compares samples with pictures; give them with --data");
     }
     let model = ModelFolder::open(&arguments.model)?;
+    let teacher = arguments.judged.is_teacher(|judge| has_taught(&model.manifest, judge))?;
     let dataset = match &arguments.data {
         Some(path) => {
             let part = model.manifest.parts.first().copied().context("the folder holds no network")?;
@@ -77,7 +79,7 @@ fn folder(arguments: &Arguments, request: &Request) -> Result<()> {
     let report = report?;
     precisions::show(&report.others, &report.manifest, &arguments.out);
     if let (Some(options), Some(dataset)) = (judged, &dataset) {
-        arguments.judged.judge(&arguments.out, dataset, &options)?;
+        arguments.judged.judge(&arguments.out, dataset, &options, teacher)?;
     }
     Ok(())
 }

@@ -135,10 +135,9 @@ fn look(arguments: &Verify) -> Result<()> {
         .map(|path| NetworkChoice { path, ..NetworkChoice::default() })
         .collect();
     for judge in &arguments.judge {
-        let (path, scaling) = match judge.split_once(':') {
-            Some((path, scaling)) => (path, Some(scaling.parse::<Scaling>()?)),
-            None => (judge.as_str(), None),
-        };
+        let split =
+            judge.rsplit_once(':').and_then(|(path, scaling)| Some((path, scaling.parse::<Scaling>().ok()?)));
+        let (path, scaling) = split.map_or((judge.as_str(), None), |(path, scaling)| (path, Some(scaling)));
         judges.push(NetworkChoice { path: path.into(), scaling, ..NetworkChoice::default() });
     }
     let again = Again { data: arguments.data.as_deref(), judges };

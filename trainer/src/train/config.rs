@@ -311,6 +311,20 @@ impl Config {
                     "objective.iwae is {iwae}; it takes 1 to {MOST_SAMPLES}, above 1 only with beta 1, no beta_warmup, no free_bits and no denoise: the importance-weighted bound has no such terms"
                 ));
             }
+            Objective::Vae(ObjectiveConfig { iwae, unlike, sigma, likelihood, .. })
+                if *iwae > 1 && (*unlike > 0.0 || *sigma == 0.0 && *likelihood == Likelihood::Gaussian) =>
+            {
+                return refuse(format!(
+                    "objective.iwae is {iwae}; above 1 it takes no objective.unlike, and a deviation: give objective.sigma"
+                ));
+            }
+            Objective::Vae(ObjectiveConfig { unlike, features, .. })
+                if *unlike == 0.0 && !features.is_empty() =>
+            {
+                return refuse(format!(
+                    "objective.features is {features:?}, but nothing is learned by it: set objective.unlike, the weight of features in a VAE's loss"
+                ));
+            }
             Objective::Vae(ObjectiveConfig { unlike, likelihood: Likelihood::Bernoulli, .. })
                 if *unlike > 0.0 =>
             {

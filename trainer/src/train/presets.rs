@@ -174,7 +174,7 @@ pub fn all() -> Vec<Preset> {
             },
         },
         Preset {
-            about: "GAN 64x64x3 of your own pictures, from a dozen on: a code a picture, upsampling convolutions, 69 M MACs",
+            about: "GAN 64x64x3 of your own pictures, from 16 on: a code a picture, upsampling convolutions, 69 M MACs",
             config: with_details("gan-64", 64, 20),
         },
         Preset {

@@ -1,9 +1,9 @@
 //! How far generated pictures are from the training pictures while a GAN trains, so that its best weights are kept.
 //!
 //! The features are, in this order:
-//! 1. those of the network that `objective.features` names;
-//! 2. of digits, those of the shipped classifier (`models/mnist-classifier`): pictures are digits if it recognises their
-//!    labels;
+//! 1. those of the network that `objective.judge` names;
+//! 2. of digits, those of the shipped classifier (`models/mnist-classifier`), unless the run learns by it: pictures are digits
+//!    if it recognises their labels;
 //! 3. otherwise those of the run's own discriminator, frozen early in the run: its last feature map, averaged over the
 //!    picture and projected to 128 values at random. Such distances rank the reports of one run, and compare with nothing else.
 
@@ -13,8 +13,10 @@ use edgegen_runtime::model::{ImageShape, Range};
 use edgegen_runtime::random::{Purpose, Stream};
 
 use super::checkpoint;
+use super::config::Objective;
 use super::metrics::{Figures, figures};
 use super::pictures::Drawer;
+use super::teacher;
 use crate::Result;
 use crate::compute::{Backend, Network};
 use crate::data::{self, Dataset, Pictures};
@@ -61,12 +63,12 @@ impl<B: Backend> Quality<B> {
     ///
     /// # Errors
     /// If the named network cannot be used.
-    pub(super) fn given(features: &str, dataset: &Dataset) -> Result<Option<Self>> {
+    pub(super) fn given(objective: &Objective, features: &str, dataset: &Dataset) -> Result<Option<Self>> {
         if dataset.train.count() < FEWEST {
             return Ok(None);
         }
         let (extractor, name) = if features.is_empty() {
-            if !are_digits(dataset)? {
+            if teacher::is_teacher(objective, DIGITS)?.is_some() || !are_digits(dataset)? {
                 return Ok(None);
             }
             (digits(features::Purpose::Features)?, "mnist-classifier".to_string())

@@ -179,6 +179,7 @@ impl Trainer {
         }
         config.network.codes = config.network.codes.min(dataset.train.count());
         let mut trainer = Self::new(folder, config, dataset, device)?; // refused before anything is written
+        trainer.learner.begin(&trainer.dataset)?;
         if let Some(weights) = &first {
             trainer.taken = Some(trainer.learner.init_from(weights, &trainer.dataset)?);
         }
@@ -209,6 +210,18 @@ impl Trainer {
         device: Option<&Candle>,
         data_changed: bool,
     ) -> Result<Self> {
+        let kept = Kept::of(&dataset);
+        let looked_at = folder.pictures();
+        if data_changed
+            && config.network.codes > 0
+            && looked_at.is_file()
+            && Kept::read(&looked_at)?.check(&kept, folder.root()).is_err()
+        {
+            return Err(Error::run(
+                folder.root(),
+                "has learned a code for each of its pictures, which are others now: begin a new run, --init-from takes this one's weights over",
+            ));
+        }
         config.network.codes = config.network.codes.min(dataset.train.count());
         let mut comparable = Config::read(&folder.config())?;
         let TrainingConfig { pictures, steps, epochs, hours, patience, .. } = config.training;
@@ -223,10 +236,8 @@ impl Trainer {
         }
         let mut trainer = Self::new(folder, config, dataset, device)?; // refused before anything is written
         trainer.lock()?; // first: what another process still writes must not be read
-        let kept = Kept::of(&trainer.dataset);
-        let path = trainer.folder.pictures();
-        if path.is_file() && !data_changed {
-            Kept::read(&path)?.check(&kept, trainer.folder.root())?;
+        if looked_at.is_file() && !data_changed {
+            Kept::read(&looked_at)?.check(&kept, trainer.folder.root())?;
         }
         let path = trainer.folder.last();
         if path.is_file() {
@@ -237,7 +248,9 @@ impl Trainer {
                 &path,
                 "is missing, though the run has stored its best weights; put it back, or begin a new run",
             ));
-        } // else it was killed before its first checkpoint: it begins again
+        } else {
+            trainer.learner.begin(&trainer.dataset)?; // it was killed before its first checkpoint
+        }
         trainer.set_hours(device)?;
         if trainer.total_steps() < trainer.position.step {
             return Err(Error::run(
@@ -274,21 +287,32 @@ impl Trainer {
     fn measure_step(&mut self, device: Option<&Candle>) -> Result<f64> {
         let mut learner = learner::of(&self.config, &self.dataset, device)?;
         let indices = self.indices();
-        let mut times = Vec::new();
-        let begun = Instant::now();
-        for step in 0..MEASURED_STEPS {
-            let clock = Instant::now();
-            let at =
-                Step { step, progress: 0.0, rate: self.config.training.learning_rate, indices: &indices };
-            learner.step(&at, &self.dataset).map_err(|stop| self.stopped(stop))?;
-            times.push(clock.elapsed().as_secs_f64());
-            if begun.elapsed() > MEASURED_TIME {
-                break;
+        let rate = self.config.training.learning_rate;
+        let early = match &self.config.objective {
+            Objective::Gan(gan) => gan.adversarial_from,
+            _ => 0.0,
+        };
+        let mut whole = 0.0;
+        // before and after an adversary joins
+        for (progress, share) in
+            [(0.0, early), (1.0, 1.0 - early)].into_iter().filter(|(_, share)| *share > 0.0)
+        {
+            let mut times = Vec::new();
+            let begun = Instant::now();
+            for step in 0..MEASURED_STEPS {
+                let clock = Instant::now();
+                let at = Step { step, progress, rate, indices: &indices };
+                learner.step(&at, &self.dataset).map_err(|stop| self.stopped(stop))?;
+                times.push(clock.elapsed().as_secs_f64());
+                if begun.elapsed() > MEASURED_TIME {
+                    break;
+                }
             }
+            // the first steps allocate and wake threads
+            times.sort_by(f64::total_cmp);
+            whole += share * times[times.len() / 2];
         }
-        // the first steps allocate and wake threads
-        times.sort_by(f64::total_cmp);
-        Ok(times[times.len() / 2])
+        Ok(whole)
     }
 
     /// Makes the folder this process's own.

@@ -3,12 +3,13 @@
 use std::borrow::Cow;
 use std::path::Path;
 
-use edgegen_runtime::model::ImageShape;
+use edgegen_runtime::model::{ImageShape, Manifest, sha256_hex};
+use serde_json::{Value, json};
 
 use super::config::Objective;
 use super::quality::parse;
 use crate::evaluate::features::Scaling;
-use crate::graph::features::{FeatureGraph, Front, are_related, input_scaling, read_for};
+use crate::graph::features::{FeatureGraph, Front, Relation, input_scaling, read_for, relation};
 use crate::graph::teacher::Teacher;
 use crate::{Error, Result};
 
@@ -67,26 +68,66 @@ fn teacher(setting: &str) -> Result<(Cow<'static, [u8]>, String, Option<Scaling>
     Ok((Cow::Owned(bytes), path.into(), scaling))
 }
 
-/// Refuses the network in the file `judge` if a run with this objective has learned by it.
-///
-/// # Errors
-/// [`Error::Config`] if it has.
-pub fn check_judge(objective: &Objective, judge: &Path) -> Result<()> {
+/// The setting that names what a run with this objective learns by; `None` if that is no network.
+fn named(objective: &Objective) -> Option<&str> {
     let setting = match objective {
         Objective::Gan(gan) if gan.sees_features() => &gan.features,
         Objective::Vae(vae) if vae.unlike > 0.0 => &vae.features,
-        _ => return Ok(()),
+        _ => return None,
     };
-    if setting == NONE {
-        return Ok(());
-    }
+    (setting != NONE).then_some(setting)
+}
+
+/// The metrics of a model folder that tell what its run has learned by: the network's name, and its file's SHA-256.
+///
+/// # Errors
+/// If its file is not there any more.
+pub fn told(objective: &Objective) -> Result<Option<Value>> {
+    let Some(setting) = named(objective) else { return Ok(None) };
     let (bytes, name, _) = teacher(setting)?;
-    let own = std::fs::read(judge).map_err(|e| Error::io("read", judge, e))?;
-    if !are_related(&bytes, &own) {
-        return Ok(());
-    }
-    Err(Error::Config(format!(
-        "{} is the network that the run learned by ({name}): what it was taught by cannot judge it; give another network, or --judge-is-teacher to measure all the same, and the card says so",
+    Ok(Some(json!({ "name": name, "sha256": sha256_hex(&bytes) })))
+}
+
+/// Why the network in the file `judge` cannot judge a run with this objective: it has taught it. `None` if it has not.
+///
+/// # Errors
+/// If a file cannot be read.
+pub fn taught_by(objective: &Objective, judge: &Path) -> Result<Option<String>> {
+    is_teacher(objective, &read(judge)?).map(|name| name.map(|name| problem(judge, &name)))
+}
+
+/// The name of what a run with this objective learns by, if the file `judge` holds it or may hold it.
+///
+/// # Errors
+/// If the teacher's file cannot be read.
+pub(super) fn is_teacher(objective: &Objective, judge: &[u8]) -> Result<Option<String>> {
+    let Some(setting) = named(objective) else { return Ok(None) };
+    let (bytes, name, _) = teacher(setting)?;
+    Ok((relation(&bytes, judge) != Relation::Other).then_some(name))
+}
+
+/// The same as [`taught_by`] of a model folder, which tells what it was taught by.
+///
+/// # Errors
+/// If the file cannot be read.
+pub fn has_taught(manifest: &Manifest, judge: &Path) -> Result<Option<String>> {
+    let text = |place: &str| manifest.metrics.get("taught_by").and_then(|told| told.pointer(place)?.as_str());
+    let Some(name) = text("/name") else { return Ok(None) };
+    let own = read(judge)?;
+    let same = match name {
+        SHIPPED_NAME => relation(SHIPPED, &own) != Relation::Other,
+        _ => text("/sha256") == Some(sha256_hex(&own).as_str()),
+    };
+    Ok(same.then(|| problem(judge, name)))
+}
+
+fn read(path: &Path) -> Result<Vec<u8>> {
+    std::fs::read(path).map_err(|e| Error::io("read", path, e))
+}
+
+fn problem(judge: &Path, name: &str) -> String {
+    format!(
+        "{} is the network that the run learned by ({name}), or cannot be told from it: what it was taught by cannot judge it",
         judge.display()
-    )))
+    )
 }

@@ -129,12 +129,12 @@ fn leaky_relu(x: &Tensor, slope: f32) -> Result<Tensor> {
     Ok((x + (x.neg()?.relu()? * f64::from(1.0 - slope))?)?)
 }
 
-/// Σ over a channel's values, (channels).
 /// The length of each pixel, (N, 1, …).
 fn lengths(x: &Tensor) -> Result<Tensor> {
     Ok((x.sqr()?.sum_keepdim(1)? + EPSILON)?.sqrt()?)
 }
 
+/// Σ over a channel's values, (channels).
 fn channel_sums(x: &Tensor) -> Result<Tensor> {
     Ok(flat(x)?.sum(2)?.sum(0)?)
 }

@@ -3,16 +3,16 @@
 //! are. A mapping brings the prior to where codes lie: the entropic optimal transport from N(0, I) to the codes, all of one
 //! weight (A. Pooladian, J. Niles-Weed, 2021). It compares a latent with every code and takes their mean by the shares
 //! softmax(⟨latent, code⟩ / temperature + bias); biases are such that all codes get the same share of the prior
-//! (R. Sinkhorn, 1964), and the temperature is such that the nearest code has a given share on average.
+//! (R. Sinkhorn, 1964), and the temperature is such that the largest share is a given one on average.
 
 use edgegen_runtime::random::{Purpose, Stream};
 use nalgebra::{DMatrix, DMatrixView, SymmetricEigen};
 use rayon::prelude::*;
 
-use crate::Result;
 use crate::compute::lanes::exp_of_negatives;
 use crate::compute::{Backend, Network};
 use crate::graph::{Graph, Parameter};
+use crate::{Error, Result};
 
 /// Decays of the moments of codes.
 const DECAYS: (f64, f64) = (0.9, 0.99);
@@ -21,9 +21,12 @@ const EPSILON: f64 = 1e-8;
 const LONGEST: f32 = 1.5;
 /// Bias of a code of another class: no share at all.
 const NEVER: f32 = -1e4;
-/// Latents that shares are measured on: so many a code, within these bounds.
+/// Latents that shares are balanced on: so many a code and at least, as long as all products fit in so many values.
 const LATENTS_PER_CODE: usize = 4;
-const LATENTS: (usize, usize) = (2048, 8192);
+const LATENTS: usize = 2048;
+const MOST_PRODUCTS: usize = 1 << 27;
+/// Latents that the largest share is measured on, which are others: shares of the same would be too even.
+const MEASURED: usize = 2048;
 /// Rounds in which shares are balanced, while the temperature is searched and with the one that was found.
 const ROUNDS_OF_SEARCH: usize = 12;
 const ROUNDS: usize = 30;
@@ -34,7 +37,7 @@ const HALVINGS: usize = 8;
 /// Latents whose shares are added up together.
 const PIECE: usize = 256;
 
-/// The default mean weight of the nearest code.
+/// The default mean of the largest weight.
 pub(crate) fn share() -> f64 {
     0.8
 }
@@ -64,6 +67,12 @@ impl<B: Backend> Transport<B> {
     /// # Errors
     /// The device's.
     pub fn new(backend: &B, mapping: &Graph, count: usize, classes: Vec<u32>) -> Result<Self> {
+        let without = (0..mapping.classes() as u32).find(|class| !classes.contains(class));
+        if let Some(class) = without {
+            return Err(Error::Config(format!(
+                "none of the {count} pictures that have a code is of class number {class}: more network.codes, or no class without training pictures"
+            )));
+        }
         Ok(Self { mapping: Network::new(backend, mapping)?, count, classes })
     }
 
@@ -150,6 +159,11 @@ impl<B: Backend> Codes<B> {
         Ok(Self { table: Table::new(values, size), transport, mapped })
     }
 
+    /// Sets first codes, (pictures, L).
+    pub(super) fn begin(&mut self, values: Vec<f32>) {
+        self.table = Table::new(values, self.table.size);
+    }
+
     /// Some codes, (N, L).
     pub fn rows(&self, numbers: &[usize]) -> Vec<f32> {
         numbers.iter().flat_map(|number| self.table.row(*number)).copied().collect()
@@ -215,7 +229,7 @@ fn balance(codes: &[f32], size: usize, share: f64) -> (f64, Vec<f32>) {
     if count < 2 {
         return (1.0, vec![0.0; count]);
     }
-    let latents = (LATENTS_PER_CODE * count).clamp(LATENTS.0, LATENTS.1);
+    let latents = (LATENTS_PER_CODE * count).min(MOST_PRODUCTS / count).max(LATENTS) + MEASURED;
     let mut values = vec![0f32; latents * size];
     Stream::new(0, Purpose::Match, 0).fill_normal(&mut values);
     let codes = DMatrixView::from_slice(codes, size, count).transpose();
@@ -223,52 +237,57 @@ fn balance(codes: &[f32], size: usize, share: f64) -> (f64, Vec<f32>) {
     let latent = DMatrixView::from_slice(&values, size, latents);
     let mut products = DMatrix::<f32>::zeros(count, latents);
     products.gemm(1.0, &codes, &latent, 0.0);
-    let few = &products.as_slice()[..count * LATENTS.0];
+    let (measured, balanced) = products.as_slice().split_at(count * MEASURED);
     let (mut low, mut high) = (COLDEST.ln(), HOTTEST.ln());
     for _ in 0..HALVINGS {
         let middle = 0.5 * (low + high);
-        let (_, largest) = shares(few, count, middle.exp(), ROUNDS_OF_SEARCH);
+        let biases = balanced_biases(balanced, count, middle.exp(), ROUNDS_OF_SEARCH);
+        let (_, largest) = shares(measured, &biases, middle.exp());
         // the hotter, the more codes are mixed
         if largest > share { low = middle } else { high = middle }
     }
     let temperature = (0.5 * (low + high)).exp();
-    (temperature, shares(products.as_slice(), count, temperature, ROUNDS).0)
+    (temperature, balanced_biases(balanced, count, temperature, ROUNDS))
 }
 
-/// Biases after so many rounds for `count` codes' products with latents, (latents, count), and the mean largest share of a
-/// code.
-fn shares(products: &[f32], count: usize, temperature: f64, rounds: usize) -> (Vec<f32>, f64) {
+/// Biases after so many rounds for `count` codes' products with latents, (latents, count).
+fn balanced_biases(products: &[f32], count: usize, temperature: f64, rounds: usize) -> Vec<f32> {
     let mut biases = vec![0f32; count];
-    let latents = products.len() / count;
-    let (scale, mut largest) = ((1.0 / temperature) as f32, 0.0);
     for _ in 0..rounds {
-        let of_piece = |own: &[f32]| -> (Vec<f64>, f64) {
-            let (mut sums, mut powers, mut largest) = (vec![0f64; count], vec![0f32; count], 0.0);
-            for column in own.chunks(count) {
-                let scores = column.iter().zip(&biases);
-                powers
-                    .iter_mut()
-                    .zip(scores)
-                    .for_each(|(power, (product, bias))| *power = scale * product + bias);
-                let most = powers.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-                powers.iter_mut().for_each(|power| *power -= most);
-                exp_of_negatives(&mut powers);
-                let part = 1.0 / powers.iter().map(|power| f64::from(*power)).sum::<f64>();
-                largest += part; // its power is 1
-                sums.iter_mut().zip(&powers).for_each(|(total, power)| *total += part * f64::from(*power));
-            }
-            (sums, largest)
-        };
-        // always the same pieces, so that sums do not depend on the number of threads
-        let pieces: Vec<(Vec<f64>, f64)> = products.par_chunks(PIECE * count).map(of_piece).collect();
-        for (place, bias) in biases.iter_mut().enumerate() {
-            let share: f64 = pieces.iter().map(|(sums, _)| sums[place]).sum::<f64>() / latents as f64;
+        let (shares, _) = shares(products, &biases, temperature);
+        for (share, bias) in shares.into_iter().zip(&mut biases) {
             // a code that no latent is near to comes nearer by degrees
             *bias -= (share * count as f64).max(1e-3).ln() as f32;
         }
-        largest = pieces.iter().map(|(_, largest)| largest).sum::<f64>() / latents as f64;
     }
-    (biases, largest)
+    biases
+}
+
+/// The mean share of each code for its products with latents, (latents, codes), and the mean of each latent's largest.
+fn shares(products: &[f32], biases: &[f32], temperature: f64) -> (Vec<f64>, f64) {
+    let (count, scale) = (biases.len(), (1.0 / temperature) as f32);
+    let latents = (products.len() / count) as f64;
+    let of_piece = |own: &[f32]| -> (Vec<f64>, f64) {
+        let (mut sums, mut powers, mut largest) = (vec![0f64; count], vec![0f32; count], 0.0);
+        for column in own.chunks(count) {
+            let scores = column.iter().zip(biases);
+            powers
+                .iter_mut()
+                .zip(scores)
+                .for_each(|(power, (product, bias))| *power = scale * product + bias);
+            let most = powers.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+            powers.iter_mut().for_each(|power| *power -= most);
+            exp_of_negatives(&mut powers);
+            let part = 1.0 / powers.iter().map(|power| f64::from(*power)).sum::<f64>();
+            largest += part; // its power is 1
+            sums.iter_mut().zip(&powers).for_each(|(total, power)| *total += part * f64::from(*power));
+        }
+        (sums, largest)
+    };
+    // always the same pieces, so that sums do not depend on the number of threads
+    let pieces: Vec<(Vec<f64>, f64)> = products.par_chunks(PIECE * count).map(of_piece).collect();
+    let mean = |place: usize| pieces.iter().map(|(sums, _)| sums[place]).sum::<f64>() / latents;
+    ((0..count).map(mean).collect(), pieces.iter().map(|(_, largest)| largest).sum::<f64>() / latents)
 }
 
 /// Codes with the state of their optimiser: Adam that moves a code when its picture is seen, and only then.
@@ -420,6 +439,24 @@ mod tests {
                 rows.chunks(20).map(|row| row.iter().copied().fold(0f32, f32::max)).sum::<f32>() / 4000.0;
             assert!((f64::from(largest) - wanted).abs() < 0.05, "{wanted}: {largest}");
         }
+    }
+
+    #[test]
+    fn many_codes_are_mixed_as_much_as_few() {
+        let (count, size, wanted) = (3000, 32, 0.8);
+        let values = noise(count * size, 4);
+        let (temperature, biases) = balance(&values, size, wanted);
+        let latents = noise(500 * size, 5);
+        let products: Vec<f32> = latents
+            .chunks(size)
+            .flat_map(|latent| {
+                values.chunks(size).map(move |code| code.iter().zip(latent).map(|(a, b)| a * b).sum::<f32>())
+            })
+            .collect();
+        let (shares, largest) = shares(&products, &biases, temperature);
+        assert!((largest - wanted).abs() < 0.05, "{largest}");
+        let most = shares.iter().copied().fold(0.0, f64::max);
+        assert!(most * (count as f64) < 20.0, "a code has {most} of the prior");
     }
 
     #[test]

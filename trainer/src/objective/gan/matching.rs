@@ -110,7 +110,9 @@ impl<B: Backend> Matcher<B> {
 
 /// factor · x.
 fn scaled<B: Backend>(backend: &B, x: &B::Tensor, factor: f32) -> Result<B::Tensor> {
-    backend.add(x.clone(), factor - 1.0, x)
+    // from 0: the sum of x and (factor − 1) · x would lose the digits of a small factor
+    let nothing = backend.add(x.clone(), -1.0, x)?;
+    backend.add(nothing, factor, x)
 }
 
 /// For each real picture the number of its sample, both given by descriptors (N, dimension).

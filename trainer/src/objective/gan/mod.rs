@@ -91,7 +91,7 @@ pub struct GanConfig {
     /// With `network.codes`: the codes' learning rate, as a multiple of G's.
     #[serde(default)]
     pub code_rate: f64,
-    /// With `network.codes`: the mean weight of the nearest code where a latent is mapped to a mean of codes. A smaller weight
+    /// With `network.codes`: the mean of the largest weight where a latent is mapped to a mean of codes. A smaller one
     /// mixes neighbouring codes more, and so draws more that no training picture shows.
     #[serde(default = "codes::share")]
     pub code_share: f64,
@@ -345,6 +345,13 @@ impl<B: Backend> Gan<B> {
         self.follow(0.0)
     }
 
+    /// Sets the first codes of real pictures, (N, L), if they have any.
+    pub fn begin_codes(&mut self, values: Vec<f32>) {
+        if let Some(codes) = &mut self.codes {
+            codes.begin(values);
+        }
+    }
+
     /// The codes of real pictures.
     pub fn codes(&self) -> Option<&Codes<B>> {
         self.codes.as_ref()
@@ -375,11 +382,11 @@ impl<B: Backend> Gan<B> {
         let own = self.average.graph.parameters().skip(first);
         network.graph.parameters_mut().zip(own).for_each(|(copy, own)| copy.value = own.value.clone());
         let size = network.input_shape().values();
-        let batches: Vec<ClassedRows> = codes
-            .some(STATISTICS)
-            .chunks(STATISTICS_BATCH * size)
-            .map(|rows| (rows.to_vec(), None))
-            .collect();
+        let some = codes.some(STATISTICS);
+        let count = some.len() / size;
+        // a small last batch would count as much as the others
+        let batch = count.div_ceil(count.div_ceil(STATISTICS_BATCH).max(1)).max(1);
+        let batches: Vec<ClassedRows> = some.chunks(batch * size).map(|rows| (rows.to_vec(), None)).collect();
         network.estimate_statistics(&batches)?;
         let own = self.average.graph.parameters_mut().skip(first);
         let found = own.zip(network.graph.parameters()).filter(|(own, _)| !own.trained);

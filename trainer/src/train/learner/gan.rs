@@ -6,10 +6,9 @@ use edgegen_runtime::generate::Latents;
 use edgegen_runtime::model::{ImageShape, Range};
 use edgegen_runtime::random::{Purpose, Stream};
 
-use super::{Learner, Moment, Shown, Step, Stepped, Stop, Verdict};
+use super::{Learner, Moment, Shown, Step, Stepped, Stop, Verdict, coded};
 use crate::compute::{Backend, Lanes, Network};
 use crate::data::{self, Dataset, Pictures};
-use crate::evaluate::scattered;
 use crate::graph::Parameter;
 use crate::graph::family::{self, Sees};
 use crate::graph::teacher::DESCRIPTOR;
@@ -85,9 +84,9 @@ impl<B: Backend> GanLearner<B> {
         if objective.matches() {
             gan.match_by(&teacher::of(&objective.features, objective.features_side, dataset.shape)?)?;
         }
-        if let (Some(matcher), 1..) = (gan.matcher(), network.codes) {
-            let values = first_codes(matcher, dataset, network.latent)?;
-            let chosen = scattered(dataset.train.count(), network.codes);
+        if let (Some(_), 1..) = (gan.matcher(), network.codes) {
+            let values = vec![0.0; 2 * dataset.train.count() * network.latent]; // see `begin`
+            let chosen = coded(network, dataset);
             let own = if classes > 0 { dataset.train.classes(chosen.iter().copied()) } else { None };
             let mapping = family::mapping(network, classes)?.initialise(seed, 0);
             let mapped = chosen.into_iter().map(|picture| 2 * picture).collect();
@@ -99,7 +98,9 @@ impl<B: Backend> GanLearner<B> {
         if !objective.judge.is_empty() {
             quality::open(&objective.judge)?; // refused before anything is written
             let judge = Path::new(quality::parse(&objective.judge)?.0);
-            teacher::check_judge(&config.objective, judge)?;
+            if let Some(problem) = teacher::taught_by(&config.objective, judge)? {
+                return Err(Error::Config(format!("{problem}; give another network with --judge")));
+            }
         }
         let backend = backend.clone();
         Ok(Self {
@@ -119,7 +120,7 @@ impl<B: Backend> GanLearner<B> {
         let (dataset, path) = (moment.dataset, moment.folder.judge());
         if let Judge::Unknown = self.judge {
             let network = self.gan.discriminator.clone();
-            let found = match Quality::given(&self.objective.judge, dataset)? {
+            let found = match Quality::given(&self.config.objective, &self.objective.judge, dataset)? {
                 Some(given) => Some(given),
                 None => Quality::read(&path, network, moment.step, dataset)?,
             };
@@ -424,6 +425,14 @@ pub(in crate::train) fn restore_average(
 }
 
 impl<B: Backend> Learner for GanLearner<B> {
+    fn begin(&mut self, dataset: &Dataset) -> Result<()> {
+        if let (Some(matcher), Some(_)) = (self.gan.matcher(), self.gan.codes()) {
+            let values = first_codes(matcher, dataset, self.config.network.latent)?;
+            self.gan.begin_codes(values);
+        }
+        Ok(())
+    }
+
     fn step(&mut self, at: &Step<'_>, dataset: &Dataset) -> Stepped {
         let seed = self.config.training.seed;
         let real = data::training_batch(Range::Signed, dataset, at.indices, seed, at.step);

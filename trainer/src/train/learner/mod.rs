@@ -15,7 +15,9 @@ use super::pictures::Panel;
 use crate::compute::candle::Candle;
 use crate::compute::{Backend, Lanes};
 use crate::data::Dataset;
+use crate::evaluate::scattered_over;
 use crate::graph::Parameter;
+use crate::graph::family::NetworkConfig;
 use crate::{Error, Result};
 
 pub(super) use gan::restore_average;
@@ -86,6 +88,14 @@ pub(super) trait Learner {
     /// Why it cannot.
     fn step(&mut self, at: &Step<'_>, dataset: &Dataset) -> Stepped;
 
+    /// Finds out what a run begins with that no checkpoint gives it, before the first step.
+    ///
+    /// # Errors
+    /// The device's.
+    fn begin(&mut self, _dataset: &Dataset) -> Result<()> {
+        Ok(())
+    }
+
     /// Takes over first weights, before the first step.
     ///
     /// # Errors
@@ -132,6 +142,14 @@ pub(super) fn of(config: &Config, dataset: &Dataset, device: Option<&Candle>) ->
         None => on(&Lanes, config, dataset),
         Some(device) => on(device, config, dataset),
     }
+}
+
+/// Fewest pictures of a class that have a code, where not all have one.
+const FEWEST_OF_A_CLASS: usize = 50;
+
+/// The training pictures whose codes the prior is brought to.
+fn coded(network: &NetworkConfig, dataset: &Dataset) -> Vec<usize> {
+    scattered_over(dataset.train.labels(), network.codes, FEWEST_OF_A_CLASS)
 }
 
 fn on<B: Backend>(backend: &B, config: &Config, dataset: &Dataset) -> Result<Box<dyn Learner>> {

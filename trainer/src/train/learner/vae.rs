@@ -4,14 +4,14 @@ use edgegen_runtime::generate::Frame;
 use edgegen_runtime::model::Range;
 use edgegen_runtime::random::{Purpose, Stream};
 
-use super::{Learner, Moment, Shown, Step, Stepped, Stop, Verdict};
+use super::{Learner, Moment, Shown, Step, Stepped, Stop, Verdict, coded};
 use crate::Result;
 use crate::compute::adam::Adam;
 use crate::compute::{Backend, Gradients};
 use crate::data::{self, Dataset};
 use crate::evaluate::bound::{Bound, BoundKind};
 use crate::evaluate::denoising::Denoising;
-use crate::evaluate::{HeldOut, Seen, scattered};
+use crate::evaluate::{HeldOut, Seen};
 use crate::graph::Parameter;
 use crate::objective::vae::{Binarize, Example, ObjectiveConfig, Vae};
 use crate::train::checkpoint::{Checkpoint, Moments};
@@ -28,11 +28,6 @@ const RECONSTRUCTIONS: usize = 8;
 const MEANS: usize = 512;
 /// Side of the latent grid.
 const LATENT_GRID: usize = 20;
-
-/// The training pictures whose means the prior is brought to.
-fn coded(config: &Config, dataset: &Dataset) -> Vec<usize> {
-    scattered(dataset.train.count(), config.network.codes)
-}
 
 pub(super) struct VaeLearner<B: Backend> {
     config: Config,
@@ -56,7 +51,7 @@ impl<B: Backend> VaeLearner<B> {
             vae.compare_by(&teacher::of(&objective.features, 0, dataset.shape)?)?;
         }
         if config.network.codes > 0 {
-            let own = vae.classes_of(&dataset.train, coded(&config, dataset));
+            let own = vae.classes_of(&dataset.train, coded(&config.network, dataset));
             vae.fit_prior(&config.network, own.unwrap_or_default())?;
         }
         let (encoder, decoder) = (&vae.encoder.graph, &vae.decoder.graph);
@@ -95,7 +90,7 @@ impl<B: Backend> VaeLearner<B> {
     /// Fits the prior to the means of training pictures.
     fn fit_prior(&mut self, dataset: &Dataset) -> Result<()> {
         let objective = &self.objective;
-        let indices = coded(&self.config, dataset);
+        let indices = coded(&self.config.network, dataset);
         let mut codes = Vec::with_capacity(indices.len() * self.vae.latent);
         for indices in indices.chunks(MEANS) {
             let mut pictures =
