@@ -52,7 +52,7 @@ run edgegen --version
 run edgegen-panel --version
 models=$root/usr/share/edgegen/models
 for core in cortex-a53 cortex-a72 cortex-a76; do
-    for model in emoji64-gan mnist-gan mnist-vae; do
+    for model in smileys64-gan emoji64-gan mnist-gan mnist-vae; do
         run edgegen generate "$models/$model" --precision int8 --seed 7 --count 8 --out "$work/pictures.npy" >/dev/null
         hash=$(sha256sum "$work/pictures.npy" | cut -d' ' -f1)
         grep -qF "(\"$model\", \"$hash\")" tests/tests/emulator.rs || fail "$model on $core drew other bytes: $hash"

@@ -27,7 +27,7 @@ fn tree(bits: usize, more: &str) -> tempfile::TempDir {
     std::fs::write(sys.join("virtual_size"), format!("{WIDTH},{HEIGHT}\n")).unwrap();
     std::fs::write(sys.join("bits_per_pixel"), format!("{bits}\n")).unwrap();
     std::fs::write(sys.join("stride"), format!("{stride}\n")).unwrap();
-    let model = models().join("emoji64-gan");
+    let model = models().join("smileys64-gan");
     let text = format!("model = {:?}\nprecision = \"int8\"\n{more}", model.display().to_string());
     std::fs::write(folder.path().join("edgegen.toml"), text).unwrap();
     folder
@@ -92,7 +92,7 @@ fn pictures_are_those_of_the_model() {
     assert!(killed.success() && child.wait().unwrap().success());
     let bytes = bytes.expect("a picture within ten seconds");
 
-    let model = edgegen_runtime::model::ModelFolder::open(&models().join("emoji64-gan")).unwrap();
+    let model = edgegen_runtime::model::ModelFolder::open(&models().join("smileys64-gan")).unwrap();
     let part = model.drawing_part().unwrap();
     let precision = Some(edgegen_runtime::model::Precision::Int8);
     let model = model.open_part(part, precision, &Default::default()).unwrap();

@@ -73,18 +73,18 @@ fn the_zoo_is_what_its_cards_say() {
     assert!(table.contains("[mnist-gan](models/mnist-gan/README.md)"), "{table}");
     // a file that was changed is found
     let folder = tempfile::tempdir().unwrap();
-    let copy = folder.path().join("zoo/mnist-gan");
+    let copy = folder.path().join("zoo/mnist-vae2");
     fs::create_dir_all(&copy).unwrap();
-    for entry in fs::read_dir(models.join("mnist-gan")).unwrap() {
+    for entry in fs::read_dir(models.join("mnist-vae2")).unwrap() {
         let path = entry.unwrap().path();
         fs::copy(&path, copy.join(path.file_name().unwrap())).unwrap();
     }
     let shown = image::open(copy.join("samples.png")).unwrap().rotate180();
     shown.save(copy.join("samples.png")).unwrap();
-    let mut bytes = fs::read(copy.join("generator.int8.onnx")).unwrap();
+    let mut bytes = fs::read(copy.join("decoder.int8.onnx")).unwrap();
     let last = bytes.len() - 1;
     bytes[last] ^= 1;
-    fs::write(copy.join("generator.int8.onnx"), bytes).unwrap();
+    fs::write(copy.join("decoder.int8.onnx"), bytes).unwrap();
     let mut verify = command(folder.path(), "edgegen-train", "zoo verify zoo");
     refused(&mut verify, &["2 of these are not what the cards say"]);
 }

@@ -83,8 +83,9 @@ pub fn verify(path: &Path, again: &Again<'_>) -> Result<Vec<Finding>> {
     let card = fs::read_to_string(path.join("README.md")).unwrap_or_default();
     let told = card.contains(&manifest.command);
     add("README.md", (!told).then(|| format!("it lacks the command {}", manifest.command)));
-    for (picture, problem) in drawn_again(path, &manifest)? {
-        add(picture, problem);
+    match drawn_again(path, &manifest) {
+        Ok(all) => all.into_iter().for_each(|(picture, problem)| add(picture, problem)),
+        Err(error) => add("pictures", Some(format!("they cannot be drawn again: {error}"))),
     }
     if let (Some(data), Some(stored)) = (again.data, manifest.metrics.get("samples_compared")) {
         let stored = stored.as_object().cloned().unwrap_or_default();
