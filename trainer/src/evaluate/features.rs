@@ -138,6 +138,19 @@ pub struct NetworkChoice {
     pub scaling: Option<Scaling>,
 }
 
+impl FromStr for NetworkChoice {
+    type Err = Error;
+
+    /// Reads `PATH`, or `PATH SCALING` (see [`Scaling`]), as settings name a network.
+    fn from_str(text: &str) -> Result<Self> {
+        let (path, scaling) = match text.rsplit_once(' ') {
+            Some((path, scaling)) if !Path::new(text).exists() => (path, Some(scaling.parse()?)),
+            _ => (text, None),
+        };
+        Ok(Self { path: path.into(), output: None, scaling })
+    }
+}
+
 /// What a network's rows are for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {

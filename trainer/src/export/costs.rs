@@ -20,7 +20,7 @@ use crate::{Error, Result};
 /// If the program cannot be started or refuses a file, or the file system's.
 pub fn measure(folder: &Path, edgegen: &Path) -> Result<()> {
     let manifest = Manifest::read(folder)?;
-    // bench knows what draws or encodes
+    // `edgegen bench` runs decoders, generators and encoders
     let files = manifest.files.iter().filter(|file| file.part.draws() || file.part == Part::Encoder);
     for file in files {
         let (part, precision) = (file.part, file.precision);

@@ -155,7 +155,7 @@ fn write_into(
     metrics.insert("pictures_seen".into(), json!(run.pictures_seen()));
     metrics.insert("training_seconds".into(), json!(run.position.seconds.round()));
     metrics.extend(measured(run, evaluation)?);
-    if let Ok(Some(told)) = teacher::told(&run.config.objective) {
+    if let Some(told) = teacher::told(&run.config.objective) {
         metrics.insert("taught_by".into(), told);
     }
     let manifest = Manifest {

@@ -117,7 +117,7 @@ fn drawn_again(path: &Path, manifest: &Manifest) -> Result<Vec<(&'static str, Op
     each.collect()
 }
 
-/// What is different between a picture as it is shown and as it was drawn again.
+/// The difference between the card's picture and the one that was drawn again, if it is too large.
 fn other_picture(shown: &Path, drawn: &Path) -> Result<Option<String>> {
     let pixels = |path: &Path| -> Result<Vec<u8>> {
         let picture = image::open(path).map_err(|e| Error::run(path, e))?;
@@ -216,7 +216,7 @@ fn below(folder: &Path, name: &str, depth: usize) -> Option<PathBuf> {
     folders.into_iter().find_map(|folder| below(&folder, name, depth - 1))
 }
 
-/// What is said behind the name of a model's judge.
+/// A remark behind the name of a model's judge: whether it has taught the model.
 pub(super) fn judged_by_teacher(manifest: &Manifest) -> &'static str {
     let teacher = manifest.metrics.get("judge_is_teacher") == Some(&Value::Bool(true));
     if teacher { " (its teacher)" } else { "" }

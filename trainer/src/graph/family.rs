@@ -75,8 +75,8 @@ pub struct NetworkConfig {
     /// Channels of the first convolution, in a generator of the last but one layer; each halving of the side
     /// doubles them.
     pub base: usize,
-    /// How many training pictures have a code, a latent of their own: in a GAN it is learned, in a VAE it is the encoder's mean;
-    /// what draws maps every latent to codes near it first (at most one a picture); 0: none.
+    /// How many training pictures have a code, a latent of their own; 0: none. A GAN learns its codes, a VAE's are the encoder's
+    /// means. The generator first maps a latent to the codes near it.
     #[serde(default)]
     pub codes: usize,
     /// Of a GAN's generator, and of both networks of a convolutional VAE: convolutions at the smallest size, where weights are
@@ -405,23 +405,31 @@ fn conv(config: &NetworkConfig, image: ImageShape) -> Result<(Vec<Op>, Vec<Op>)>
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::train::config::{Config, Objective};
-    use crate::train::presets;
-
-    fn form(architecture: Architecture) -> NetworkConfig {
-        NetworkConfig {
+impl NetworkConfig {
+    /// A small network without anything that can be left out, for tests.
+    pub(crate) fn plain(architecture: Architecture) -> Self {
+        Self {
             architecture,
-            latent: 5,
-            hidden: vec![64],
-            base: 16,
+            latent: 2,
+            hidden: Vec::new(),
+            base: 4,
             codes: 0,
             coarse: 0,
             fine: false,
             activation: Activation::Relu,
             conditional: false,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::train::config::{Config, Objective};
+    use crate::train::presets;
+
+    fn form(architecture: Architecture) -> NetworkConfig {
+        NetworkConfig { latent: 5, hidden: vec![64], base: 16, ..NetworkConfig::plain(architecture) }
     }
 
     #[test]

@@ -126,24 +126,13 @@ mod tests {
 
     use super::*;
     use crate::compute::adam::{Adam, AdamConfig};
-    use crate::graph::Activation;
     use crate::graph::family::Architecture;
 
     #[test]
     fn it_learns_to_tell_bright_corners_apart() {
         const BATCH: usize = 32;
         let image = ImageShape { channels: 1, height: 16, width: 16 };
-        let config = NetworkConfig {
-            architecture: Architecture::Conv,
-            latent: 8,
-            hidden: Vec::new(),
-            base: 4,
-            codes: 0,
-            coarse: 0,
-            fine: false,
-            activation: Activation::Relu,
-            conditional: false,
-        };
+        let config = NetworkConfig { latent: 8, ..NetworkConfig::plain(Architecture::Conv) };
         let mut classifier = Classifier::new(&Lanes, &config, image, 4, 1).unwrap();
         let mut adam = Adam::new(&Lanes, &[&classifier.network.graph], AdamConfig::default()).unwrap();
         let mut gradients = Gradients::of(&Lanes, &classifier.network.graph).unwrap();

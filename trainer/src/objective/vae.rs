@@ -550,15 +550,10 @@ mod tests {
         const STEP: f32 = 1e-2;
         let image = ImageShape { channels: 2, height: 3, width: 3 };
         let config = NetworkConfig {
-            architecture: Architecture::Mlp,
-            latent: 2,
             hidden: vec![7],
-            base: 1,
-            codes: 0,
-            coarse: 0,
-            fine: false,
             activation: Activation::Tanh,
             conditional: true,
+            ..NetworkConfig::plain(Architecture::Mlp)
         };
         let objective = ObjectiveConfig {
             likelihood: Likelihood::Bernoulli,

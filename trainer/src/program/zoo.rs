@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Result, bail};
 use edgegen_runtime::files::check_writable;
 use edgegen_runtime::model::Precision;
-use edgegen_trainer::evaluate::features::{NetworkChoice, Scaling};
+use edgegen_trainer::evaluate::features::NetworkChoice;
 use edgegen_trainer::export::costs::{Beside, measure, results};
 use edgegen_trainer::export::ship::ship;
 use edgegen_trainer::export::zoo::{Again, folders, table, verify};
@@ -76,9 +76,9 @@ struct Verify {
     /// The folder in which data sets lie by their names.
     #[arg(long, value_name = "PATH")]
     data: Option<PathBuf>,
-    /// A network that figures were measured by, and its input's scaling after a colon, for example
-    /// lite1.onnx:mean=127,scale=128; may be repeated. Classifiers in the folder are there already.
-    #[arg(long, value_name = "F.onnx", requires = "data")]
+    /// A network that figures were measured by, and its input's scaling after a space, for example
+    /// "lite1.onnx mean=127,scale=128"; may be repeated. Classifiers in the folder are there already.
+    #[arg(long, value_name = "F.onnx [SCALING]", requires = "data")]
     judge: Vec<String>,
 }
 
@@ -135,10 +135,7 @@ fn look(arguments: &Verify) -> Result<()> {
         .map(|path| NetworkChoice { path, ..NetworkChoice::default() })
         .collect();
     for judge in &arguments.judge {
-        let split =
-            judge.rsplit_once(':').and_then(|(path, scaling)| Some((path, scaling.parse::<Scaling>().ok()?)));
-        let (path, scaling) = split.map_or((judge.as_str(), None), |(path, scaling)| (path, Some(scaling)));
-        judges.push(NetworkChoice { path: path.into(), scaling, ..NetworkChoice::default() });
+        judges.push(judge.parse()?);
     }
     let again = Again { data: arguments.data.as_deref(), judges };
     let mut wrong = 0;

@@ -219,17 +219,7 @@ fn are_digits(dataset: &Dataset) -> Result<bool> {
 /// # Errors
 /// If it cannot be used.
 pub(super) fn open(features: &str) -> Result<Extractor> {
-    let (path, scaling) = parse(features)?;
-    let choice = NetworkChoice { path: path.into(), output: None, scaling };
-    Extractor::open(&choice, features::Purpose::Features)
-}
-
-/// A configuration's `PATH`, or `PATH SCALING`, see [`features::Scaling`].
-pub(super) fn parse(text: &str) -> Result<(&str, Option<features::Scaling>)> {
-    match text.rsplit_once(' ') {
-        Some((path, scaling)) if !Path::new(text).exists() => Ok((path, Some(scaling.parse()?))),
-        _ => Ok((text, None)),
-    }
+    Extractor::open(&features.parse::<NetworkChoice>()?, features::Purpose::Features)
 }
 
 /// Steps of at most a dozen snapshots, of those in `steps` (in order), that lie furthest apart; the first and the last

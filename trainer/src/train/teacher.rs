@@ -7,8 +7,7 @@ use edgegen_runtime::model::{ImageShape, Manifest, sha256_hex};
 use serde_json::{Value, json};
 
 use super::config::Objective;
-use super::quality::parse;
-use crate::evaluate::features::Scaling;
+use crate::evaluate::features::{NetworkChoice, Scaling};
 use crate::graph::features::{FeatureGraph, Front, Relation, input_scaling, read_for, relation};
 use crate::graph::teacher::Teacher;
 use crate::{Error, Result};
@@ -63,9 +62,8 @@ fn teacher(setting: &str) -> Result<(Cow<'static, [u8]>, String, Option<Scaling>
     if setting.is_empty() {
         return Ok((Cow::Borrowed(SHIPPED), SHIPPED_NAME.into(), None));
     }
-    let (path, scaling) = parse(setting)?;
-    let bytes = std::fs::read(path).map_err(|e| Error::io("read", Path::new(path), e))?;
-    Ok((Cow::Owned(bytes), path.into(), scaling))
+    let NetworkChoice { path, scaling, .. } = setting.parse()?;
+    Ok((Cow::Owned(read(&path)?), path.to_string_lossy().into_owned(), scaling))
 }
 
 /// The setting that names what a run with this objective learns by; `None` if that is no network.
@@ -79,13 +77,13 @@ fn named(objective: &Objective) -> Option<&str> {
 }
 
 /// The metrics of a model folder that tell what its run has learned by: the network's name, and its file's SHA-256.
-///
-/// # Errors
-/// If its file is not there any more.
-pub fn told(objective: &Objective) -> Result<Option<Value>> {
-    let Some(setting) = named(objective) else { return Ok(None) };
-    let (bytes, name, _) = teacher(setting)?;
-    Ok(Some(json!({ "name": name, "sha256": sha256_hex(&bytes) })))
+/// The hash is missing if the file is not there any more.
+pub fn told(objective: &Objective) -> Option<Value> {
+    let setting = named(objective)?;
+    let Ok((bytes, name, _)) = teacher(setting) else { return Some(json!({ "name": setting })) };
+    // a folder of this machine is nobody's business
+    let name = Path::new(&name).file_name().map_or(name.clone(), |file| file.to_string_lossy().into_owned());
+    Some(json!({ "name": name, "sha256": sha256_hex(&bytes) }))
 }
 
 /// Why the network in the file `judge` cannot judge a run with this objective: it has taught it. `None` if it has not.

@@ -370,7 +370,6 @@ pub fn principal(descriptors: &[f32], dimension: usize, size: usize) -> Vec<f32>
 mod tests {
     use super::*;
     use crate::compute::Lanes;
-    use crate::graph::Activation;
     use crate::graph::family::{self, Architecture, NetworkConfig};
 
     const SIZE: usize = 6;
@@ -384,15 +383,10 @@ mod tests {
     /// A mapping to `count` codes, three classes in turn if `classes`.
     fn codes(count: usize, classes: bool) -> Codes<Lanes> {
         let config = NetworkConfig {
-            architecture: Architecture::Upsample,
             latent: SIZE,
-            hidden: Vec::new(),
-            base: 8,
             codes: count,
-            coarse: 0,
-            fine: false,
-            activation: Activation::Relu,
             conditional: classes,
+            ..NetworkConfig::plain(Architecture::Upsample)
         };
         let mapping = family::mapping(&config, if classes { 3 } else { 0 }).unwrap().initialise(1, 0);
         let own = (0..count as u32).map(|code| if classes { code % 3 } else { 0 }).collect();

@@ -856,17 +856,7 @@ mod tests {
     }
 
     fn network(architecture: family::Architecture, base: usize) -> NetworkConfig {
-        NetworkConfig {
-            architecture,
-            latent: 6,
-            hidden: Vec::new(),
-            base,
-            codes: 0,
-            coarse: 0,
-            fine: false,
-            activation: Activation::Relu,
-            conditional: false,
-        }
+        NetworkConfig { latent: 6, base, ..NetworkConfig::plain(architecture) }
     }
 
     /// Frozen layers keep their values, the others move; G waits.

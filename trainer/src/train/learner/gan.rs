@@ -1,7 +1,5 @@
 //! Training a GAN, and watching over it.
 
-use std::path::Path;
-
 use edgegen_runtime::generate::Latents;
 use edgegen_runtime::model::{ImageShape, Range};
 use edgegen_runtime::random::{Purpose, Stream};
@@ -9,6 +7,7 @@ use edgegen_runtime::random::{Purpose, Stream};
 use super::{Learner, Moment, Shown, Step, Stepped, Stop, Verdict, coded};
 use crate::compute::{Backend, Lanes, Network};
 use crate::data::{self, Dataset, Pictures};
+use crate::evaluate::features::NetworkChoice;
 use crate::graph::Parameter;
 use crate::graph::family::{self, Sees};
 use crate::graph::teacher::DESCRIPTOR;
@@ -97,8 +96,8 @@ impl<B: Backend> GanLearner<B> {
         let data_diversity = diversity(&pictures, dataset.shape.values(), classes.max(1));
         if !objective.judge.is_empty() {
             quality::open(&objective.judge)?; // refused before anything is written
-            let judge = Path::new(quality::parse(&objective.judge)?.0);
-            if let Some(problem) = teacher::taught_by(&config.objective, judge)? {
+            let judge: NetworkChoice = objective.judge.parse()?;
+            if let Some(problem) = teacher::taught_by(&config.objective, &judge.path)? {
                 return Err(Error::Config(format!("{problem}; give another network with --judge")));
             }
         }
