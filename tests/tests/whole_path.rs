@@ -57,6 +57,7 @@ fn a_newcomer_trains_exports_and_shows_a_model_without_any_data() {
             "encoder.int8.png",
             "model.json",
             "samples.png",
+            "walk.png",
         ]
     );
     succeeds(folder, "edgegen", "generate model --precision int8 --seed 7 --count 9 --out integers.png");

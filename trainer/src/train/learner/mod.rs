@@ -15,7 +15,7 @@ use super::pictures::Panel;
 use crate::compute::candle::Candle;
 use crate::compute::{Backend, Lanes};
 use crate::data::Dataset;
-use crate::evaluate::scattered_over;
+use crate::evaluate::{scattered, scattered_over};
 use crate::graph::Parameter;
 use crate::graph::family::NetworkConfig;
 use crate::{Error, Result};
@@ -149,7 +149,11 @@ const FEWEST_OF_A_CLASS: usize = 50;
 
 /// The training pictures whose codes the prior is brought to.
 fn coded(network: &NetworkConfig, dataset: &Dataset) -> Vec<usize> {
-    scattered_over(dataset.train.labels(), network.codes, FEWEST_OF_A_CLASS)
+    let labels = dataset.train.labels();
+    match labels.len() {
+        0 => scattered(dataset.train.count(), network.codes), // pictures without classes
+        _ => scattered_over(labels, network.codes, FEWEST_OF_A_CLASS),
+    }
 }
 
 fn on<B: Backend>(backend: &B, config: &Config, dataset: &Dataset) -> Result<Box<dyn Learner>> {
