@@ -16,10 +16,10 @@ use edgegen_trainer::graph::family::{self, Normalisation};
 use edgegen_trainer::graph::teacher::Teacher;
 use edgegen_trainer::graph::{Activation, Graph, Heads, Op, Parameter, Shape};
 use edgegen_trainer::objective::classifier::Classifier;
+use edgegen_trainer::objective::feature_loss::FeatureLoss;
 use edgegen_trainer::objective::gan::augment::Augmentation;
 use edgegen_trainer::objective::gan::codes::Codes;
 use edgegen_trainer::objective::gan::loss::Loss;
-use edgegen_trainer::objective::gan::matching::Matcher;
 use edgegen_trainer::objective::gan::{self, Gan, GanConfig, Pace};
 use edgegen_trainer::objective::vae::{self, Likelihood, Vae};
 use edgegen_trainer::quantize::{Inputs, Rounding, Settings, quantize};
@@ -429,10 +429,10 @@ fn pictures_are_as_unlike_on_both() {
         let both = [pictures(image, 1), pictures(image, 2)];
         let [drawn, real] = both.map(|rows| rows.iter().map(|x| 2.0 * x - 1.0).collect::<Vec<f32>>());
         fn found<B: Backend>(backend: &B, graph: &Teacher, drawn: &[f32], real: &[f32]) -> (f64, Vec<f32>) {
-            let matcher = Matcher::new(backend, graph).unwrap();
+            let feature_loss = FeatureLoss::new(backend, graph).unwrap();
             let shape = graph.graph.input_shape();
             let tensor = |rows: &[f32]| backend.tensor(rows, shape).unwrap();
-            let (unlike, gradient) = matcher.loss(&tensor(drawn), tensor(real)).unwrap();
+            let (unlike, gradient) = feature_loss.loss(&tensor(drawn), tensor(real)).unwrap();
             (unlike, backend.rows(&gradient).unwrap())
         }
         let (ours, of_ours) = found(&Lanes, &graph, &drawn, &real);

@@ -12,8 +12,8 @@ use crate::data::Pictures;
 use crate::graph::family::{self, NetworkConfig};
 use crate::graph::teacher::Teacher;
 use crate::graph::{Parameter, Shape, ValueId};
-use crate::objective::gan::codes::{Transport, share};
-use crate::objective::gan::matching::Matcher;
+use crate::objective::feature_loss::FeatureLoss;
+use crate::objective::transport::{Transport, share};
 
 /// Bound of |log_variance|: deviations from e⁻¹⁰ to e¹⁰. Beyond it a run has diverged anyway, and
 /// e^log_variance would overflow.
@@ -95,7 +95,7 @@ pub struct Vae<B: Backend = Lanes> {
     fitted: Option<(Transport<B>, Network<B>)>,
     /// The learned deviation of a Gaussian likelihood.
     sigma: Option<f64>,
-    matcher: Option<Matcher<B>>,
+    feature_loss: Option<FeatureLoss<B>>,
 }
 
 /// q(z|x), both rows (N, latent).
@@ -148,7 +148,7 @@ impl<B: Backend> Vae<B> {
         let first = encoder.parameters().count() as u64;
         let decoder = decoder.initialise(seed, first);
         let (encoder, decoder) = (Network::new(backend, &encoder)?, Network::new(backend, &decoder)?);
-        Ok(Self { encoder, decoder, latent: config.latent, fitted: None, sigma: None, matcher: None })
+        Ok(Self { encoder, decoder, latent: config.latent, fitted: None, sigma: None, feature_loss: None })
     }
 
     /// Takes up what an objective needs besides: a deviation that is learned.
@@ -162,7 +162,7 @@ impl<B: Backend> Vae<B> {
     /// # Errors
     /// The device's.
     pub fn compare_by(&mut self, teacher: &Teacher) -> Result<()> {
-        self.matcher = Some(Matcher::new(self.decoder.backend(), teacher)?);
+        self.feature_loss = Some(FeatureLoss::new(self.decoder.backend(), teacher)?);
         Ok(())
     }
 
@@ -172,7 +172,7 @@ impl<B: Backend> Vae<B> {
     }
 
     /// Adds a mapping from the prior to codes; [`Self::map_codes`] fits it. `own` are the classes of the codes where the
-    /// decoder is conditioned on classes.
+    /// decoder is conditioned on classes; empty where the mapping is only taken up.
     ///
     /// # Errors
     /// The device's.
@@ -356,11 +356,11 @@ impl<B: Backend> Vae<B> {
         let reconstruction = backend.log_density(density, &output, &clean)?;
         let mut of_output = backend.log_density_gradient(density, &output, &clean, scale)?;
         let mut unlike = None;
-        if let Some(matcher) = &self.matcher {
+        if let Some(feature_loss) = &self.feature_loss {
             // the teacher sees [−1, 1]: 2 x − 1
             let ones = backend.tensor(&vec![1.0; example.clean.len()], backend.shape(&output))?;
             let signed = |x: &B::Tensor| backend.add(backend.add(x.clone(), 1.0, x)?, -1.0, &ones);
-            let (found, gradient) = matcher.loss(&signed(&output)?, signed(&clean)?)?;
+            let (found, gradient) = feature_loss.loss(&signed(&output)?, signed(&clean)?)?;
             of_output = backend.add(of_output, (2.0 * objective.unlike) as f32, &gradient)?;
             unlike = Some(found);
         }

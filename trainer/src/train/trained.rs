@@ -157,7 +157,7 @@ pub fn open(folder: &RunFolder, which: Which, data: Option<&Path>, need: Need) -
             let mut vae = Vae::new(&Lanes, network, dataset.shape, classes.len(), seed)?;
             vae.prepare(objective);
             if network.codes > 0 {
-                vae.fit_prior(network, vec![0; network.codes])?;
+                vae.fit_prior(network, Vec::new())?;
             }
             let weights = stored.weights(&vae.parameters()?)?;
             vae.set_parameters(&weights)?;

@@ -25,11 +25,12 @@ use crate::graph::features::FeatureGraph;
 use crate::graph::projected;
 use crate::graph::teacher::Teacher;
 use crate::graph::{Graph, Op, Parameter};
+use crate::objective::feature_loss::FeatureLoss;
+use crate::objective::transport;
 
 use augment::{Augmentation, Draws};
 use codes::Codes;
 use loss::Loss;
-use matching::Matcher;
 use penalty::{Penalised, STEP, penalise};
 use spectral::Spectral;
 
@@ -93,7 +94,7 @@ pub struct GanConfig {
     pub code_rate: f64,
     /// With `network.codes`: the mean of the largest weight where a latent is mapped to a mean of codes. A smaller one
     /// mixes neighbouring codes more, and so draws more that no training picture shows.
-    #[serde(default = "codes::share")]
+    #[serde(default = "transport::share")]
     pub code_share: f64,
     /// Deviation of the noise that is added to matched latents, or to codes.
     #[serde(default)]
@@ -146,7 +147,7 @@ impl GanConfig {
             matching_rejection: 0.0,
             matching_distinct: true,
             code_rate: 20.0,
-            code_share: codes::share(),
+            code_share: transport::share(),
             adversarial_from: 0.0,
             features: String::new(),
             features_side: 0,
@@ -198,7 +199,7 @@ pub struct Gan<B: Backend = Lanes> {
     generator_gradients: Gradients<B>,
     discriminator_gradients: Gradients<B>,
     spectral: Option<Spectral<B>>,
-    matcher: Option<Matcher<B>>,
+    feature_loss: Option<FeatureLoss<B>>,
     codes: Option<Codes<B>>,
     /// D's first parameters that keep their values.
     frozen: usize,
@@ -419,7 +420,7 @@ impl<B: Backend> Gan<B> {
     /// # Errors
     /// The device's.
     pub fn match_by(&mut self, teacher: &Teacher) -> Result<()> {
-        self.matcher = Some(Matcher::new(&self.backend(), teacher)?);
+        self.feature_loss = Some(FeatureLoss::new(&self.backend(), teacher)?);
         Ok(())
     }
 
@@ -446,7 +447,7 @@ impl<B: Backend> Gan<B> {
             frozen: frozen_parameters(&discriminator.graph, config.discriminator_frozen),
             config: config.clone(),
             spectral,
-            matcher: None,
+            feature_loss: None,
             codes: None,
             generator,
             discriminator,
@@ -467,7 +468,7 @@ impl<B: Backend> Gan<B> {
         if let Some(codes) = &self.codes {
             all.extend(codes.state()?);
         }
-        if self.matcher.is_some() {
+        if self.feature_loss.is_some() {
             all.push(self.steps());
         }
         Ok(all)
@@ -537,8 +538,8 @@ impl<B: Backend> Gan<B> {
     }
 
     /// What compares pictures for matching.
-    pub fn matcher(&self) -> Option<&Matcher<B>> {
-        self.matcher.as_ref()
+    pub fn feature_loss(&self) -> Option<&FeatureLoss<B>> {
+        self.feature_loss.as_ref()
     }
 
     fn backend(&self) -> B {
@@ -586,13 +587,13 @@ impl<B: Backend> Gan<B> {
         classes: Option<&[u32]>,
         figures: &mut Figures,
     ) -> Result<Option<B::Tensor>> {
-        let Some(matcher) = &self.matcher else { return Ok(None) };
+        let Some(feature_loss) = &self.feature_loss else { return Ok(None) };
         let backend = self.generator.backend().clone();
         let latents = backend.tensor(latents, self.generator.input_shape())?;
         let real = backend.tensor(real, self.generator.output_shape())?;
         let output = self.generator.graph.output();
         let (drawn, drawing) = self.generator.train(latents, classes, output, &[])?;
-        let (unlike, gradient) = matcher.loss(&drawn, real)?;
+        let (unlike, gradient) = feature_loss.loss(&drawn, real)?;
         figures.unlike = Some(unlike);
         let gradient = backend.add(gradient.clone(), self.config.matching as f32 - 1.0, &gradient)?;
         let gradients = Some(&mut self.generator_gradients);

@@ -11,9 +11,10 @@ use crate::evaluate::features::NetworkChoice;
 use crate::graph::Parameter;
 use crate::graph::family::{self, Sees};
 use crate::graph::teacher::DESCRIPTOR;
+use crate::objective::feature_loss::FeatureLoss;
 use crate::objective::gan::codes::{Codes, principal};
 use crate::objective::gan::loss::Loss;
-use crate::objective::gan::matching::{self, Matcher, Rule};
+use crate::objective::gan::matching::{self, Rule};
 use crate::objective::gan::{Example, Gan, GanConfig, Known, Pace};
 use crate::train::checkpoint::{self, Checkpoint, Moments, Position};
 use crate::train::config::Config;
@@ -83,7 +84,7 @@ impl<B: Backend> GanLearner<B> {
         if objective.matches() {
             gan.match_by(&teacher::of(&objective.features, objective.features_side, dataset.shape)?)?;
         }
-        if let (Some(_), 1..) = (gan.matcher(), network.codes) {
+        if let (Some(_), 1..) = (gan.feature_loss(), network.codes) {
             let values = vec![0.0; 2 * dataset.train.count() * network.latent]; // see `begin`
             let chosen = coded(network, dataset);
             let own = if classes > 0 { dataset.train.classes(chosen.iter().copied()) } else { None };
@@ -230,7 +231,11 @@ enum Found {
 }
 
 /// First codes of all training pictures and of their mirror images, which follow each.
-fn first_codes<B: Backend>(matcher: &Matcher<B>, dataset: &Dataset, size: usize) -> Result<Vec<f32>> {
+fn first_codes<B: Backend>(
+    feature_loss: &FeatureLoss<B>,
+    dataset: &Dataset,
+    size: usize,
+) -> Result<Vec<f32>> {
     let count = dataset.train.count();
     let all: Vec<usize> = (0..count).collect();
     let mut sides = [Vec::new(), Vec::new()];
@@ -240,7 +245,7 @@ fn first_codes<B: Backend>(matcher: &Matcher<B>, dataset: &Dataset, size: usize)
         }
         for indices in all.chunks(DESCRIBED_BATCH) {
             let pictures = data::mirrored_batch(Range::Signed, dataset, indices, |_| mirrored == 1);
-            side.extend(matcher.describe(&pictures)?);
+            side.extend(feature_loss.describe(&pictures)?);
         }
     }
     let descriptors: Vec<f32> = sides.concat();
@@ -311,14 +316,16 @@ impl Round {
     fn matches<B: Backend>(&self, gan: &Gan<B>, objective: &GanConfig, dataset: &Dataset) -> Result<Matches> {
         let count = dataset.train.count();
         let mut samples = vec![0u32; count];
-        let Some(matcher) = gan.matcher() else { return Ok(Matches { round: self.number, samples }) };
+        let Some(feature_loss) = gan.feature_loss() else {
+            return Ok(Matches { round: self.number, samples });
+        };
         let rule = Rule { rejection: objective.matching_rejection, distinct: objective.matching_distinct };
         let all: Vec<usize> = (0..count).collect();
         let mut real = Vec::with_capacity(count * DESCRIPTOR);
         for indices in all.chunks(DESCRIBED_BATCH) {
-            real.extend(matcher.describe(&self.pictures(dataset, indices))?);
+            real.extend(feature_loss.describe(&self.pictures(dataset, indices))?);
         }
-        let pool = matcher.describe_drawn(&gan.generator, &self.latents, self.classes.as_deref())?;
+        let pool = feature_loss.describe_drawn(&gan.generator, &self.latents, self.classes.as_deref())?;
         let mut chance = Stream::new(self.seed, Purpose::Match, u64::MAX - 1 - self.number);
         let Some(classes) = &self.classes else {
             let samples = matching::assign(DESCRIPTOR, &real, &pool, rule, &mut chance);
@@ -425,8 +432,8 @@ pub(in crate::train) fn restore_average(
 
 impl<B: Backend> Learner for GanLearner<B> {
     fn begin(&mut self, dataset: &Dataset) -> Result<()> {
-        if let (Some(matcher), Some(_)) = (self.gan.matcher(), self.gan.codes()) {
-            let values = first_codes(matcher, dataset, self.config.network.latent)?;
+        if let (Some(feature_loss), Some(_)) = (self.gan.feature_loss(), self.gan.codes()) {
+            let values = first_codes(feature_loss, dataset, self.config.network.latent)?;
             self.gan.begin_codes(values);
         }
         Ok(())
