@@ -188,6 +188,17 @@ fn a_fitted_prior_draws_and_the_decoder_rebuilds() {
     succeeds(folder, "edgegen", "generate model --seed 7 --count 4 --out fitted.png");
     succeeds(folder, "edgegen", "generate model/decoder.fp32.onnx --seed 7 --count 4 --out plain.png");
     assert_ne!(fs::read(folder.join("fitted.png")).unwrap(), fs::read(folder.join("plain.png")).unwrap());
+    // each class has codes of its own
+    succeeds(folder, "edgegen-train", &format!("{train} --conditional --steps 4 --out classes"));
+    succeeds(folder, "edgegen-train", "train --resume --steps 6 --out classes");
+    succeeds(folder, "edgegen-train", "export classes --out of-classes --precision fp32");
+    succeeds(folder, "edgegen", "generate of-classes --seed 7 --count 4 --class 3 --out of-class.png");
+    // a latent of maps
+    let spatial =
+        train.replace("--latent 8", "--set network.latent_side=7 --set network.hidden=[] --latent 98");
+    succeeds(folder, "edgegen-train", &format!("{spatial} --steps 4 --out spatial"));
+    succeeds(folder, "edgegen-train", "export spatial --out of-places --least-quality 0");
+    succeeds(folder, "edgegen", "generate of-places --seed 7 --count 4 --out of-places.png");
     // an importance-weighted bound, with its own figure
     succeeds(folder, "edgegen-train", "train vae-mlp-50 --iwae 3 --steps 10 --out weighted");
     let metrics = fs::read_to_string(folder.join("weighted/metrics.jsonl")).unwrap();

@@ -86,6 +86,11 @@ pub struct NetworkConfig {
     /// Of the same: whether there is a hidden layer of the picture's size, of `base` channels, for details.
     #[serde(default)]
     pub fine: bool,
+    /// Of a convolutional VAE without classes: the shorter side of the maps that its latent is laid out in, to which pictures are
+    /// halved, and of whose places `latent` is a multiple; 0: one vector for the whole picture. Where each value belongs to a
+    /// place, details are rebuilt with few weights.
+    #[serde(default)]
+    pub latent_side: usize,
     /// After every hidden layer.
     pub activation: Activation,
     /// Whether the generator (of a VAE: the decoder) is conditioned on each picture's class.
@@ -98,6 +103,12 @@ pub struct NetworkConfig {
 /// # Errors
 /// [`Error::Config`] if pictures of this shape do not fit the architecture.
 pub fn vae(config: &NetworkConfig, image: ImageShape, classes: usize) -> Result<(Graph<()>, Graph<()>)> {
+    if config.latent_side > 0 && (config.architecture != Architecture::Conv || classes > 0) {
+        return Err(Error::Config(
+            "network.latent_side is for the conv architecture without classes: leave it or --conditional out"
+                .into(),
+        ));
+    }
     let (encoder, mut decoder) = match config.architecture {
         Architecture::Mlp => mlp(config, image),
         Architecture::Conv => conv(config, image)?,
@@ -300,6 +311,20 @@ impl Halved {
         (count > 0 && height.min(width) <= largest).then_some(Self { count, height, width })
     }
 
+    /// Halved until the shorter side is `side`.
+    fn to(image: ImageShape, side: usize) -> Result<Self> {
+        let count = (1..16).find(|count| image.height.min(image.width) == side << count);
+        let halved = |of: usize, count: usize| of.is_multiple_of(1 << count).then_some(of >> count);
+        let found = count.and_then(|count| {
+            Some(Self { count, height: halved(image.height, count)?, width: halved(image.width, count)? })
+        });
+        found.ok_or_else(|| {
+            Error::Config(format!(
+                "network.latent_side is {side}, which halving both sides of {image} together does not come to"
+            ))
+        })
+    }
+
     /// As GANs take it.
     fn of_gan(image: ImageShape) -> Result<Self> {
         Self::of(image, SMALLEST_SIDE).ok_or_else(|| unhalved("a GAN", image, SMALLEST_SIDE))
@@ -357,19 +382,50 @@ fn mlp(config: &NetworkConfig, image: ImageShape) -> (Vec<Op>, Vec<Op>) {
     (encoder, decoder)
 }
 
+/// The layers between maps (C, H, W) and the latent, to it and from it.
+fn bottleneck(config: &NetworkConfig, smallest: (usize, usize, usize)) -> Result<(Vec<Op>, Vec<Op>)> {
+    let (widest, height, width) = smallest;
+    if config.latent_side == 0 {
+        let smallest = Shape::Image(widest, height, width);
+        let mut dense = vec![smallest.values()];
+        dense.extend(&config.hidden);
+        let mut towards = vec![Op::Reshape(Shape::Vector(smallest.values()))];
+        towards.extend(to_latent(&dense, config));
+        let mut from = from_latent(&dense, config);
+        from.push(Op::Reshape(smallest));
+        return Ok((towards, from));
+    }
+    let pixels = height * width;
+    let maps = config.latent / pixels;
+    if maps == 0 || maps * pixels != config.latent || !config.hidden.is_empty() {
+        return Err(Error::Config(format!(
+            "with network.latent_side, network.latent is a multiple of {pixels} ({height}x{width} places), not {}, and network.hidden is []",
+            config.latent
+        )));
+    }
+    // means in the first half of the maps, so that they are the first half of the values
+    let towards = vec![Op::conv(widest, 2 * maps, 1, 1, 0), Op::Reshape(Shape::Vector(2 * config.latent))];
+    let from = vec![
+        Op::Reshape(Shape::Image(maps, height, width)),
+        Op::conv(maps, widest, 1, 1, 0),
+        Op::Activation(config.activation),
+    ];
+    Ok((towards, from))
+}
+
 fn conv(config: &NetworkConfig, image: ImageShape) -> Result<(Vec<Op>, Vec<Op>)> {
     let (kernel, stride, padding) = (4, 2, 1);
     let hidden = || Op::Activation(config.activation);
-    let Halved { count, height, width } = Halved::of_conv(image)?;
+    let Halved { count, height, width } = match config.latent_side {
+        0 => Halved::of_conv(image)?,
+        side => Halved::to(image, side)?,
+    };
     let fine = usize::from(config.fine);
     let channels = channels(image, config.base, count + fine);
     if config.hidden.len() > 1 {
         return Err(Error::Config("network.hidden takes at most one width in the conv architecture".into()));
     }
     let widest = channels[count + fine];
-    let smallest = Shape::Image(widest, height, width);
-    let mut dense = vec![smallest.values()];
-    dense.extend(&config.hidden);
     let same = |inputs, outputs| Op::conv(inputs, outputs, 3, 1, 1);
 
     let mut encoder = Vec::new();
@@ -382,11 +438,10 @@ fn conv(config: &NetworkConfig, image: ImageShape) -> Result<(Vec<Op>, Vec<Op>)>
     for _ in 0..config.coarse {
         encoder.extend([same(widest, widest), hidden()]);
     }
-    encoder.push(Op::Reshape(Shape::Vector(smallest.values())));
-    encoder.extend(to_latent(&dense, config));
+    let (towards, from) = bottleneck(config, (widest, height, width))?;
+    encoder.extend(towards);
 
-    let mut decoder = from_latent(&dense, config);
-    decoder.push(Op::Reshape(smallest));
+    let mut decoder = from;
     for _ in 0..config.coarse {
         decoder.extend([same(widest, widest), hidden()]);
     }
@@ -416,6 +471,7 @@ impl NetworkConfig {
             codes: 0,
             coarse: 0,
             fine: false,
+            latent_side: 0,
             activation: Activation::Relu,
             conditional: false,
         }
@@ -444,6 +500,30 @@ mod tests {
                 assert_eq!(decoder.nodes.last().unwrap().op, Op::Activation(Activation::Sigmoid));
             }
         }
+    }
+
+    #[test]
+    fn a_spatial_latent_belongs_to_places() {
+        let image = ImageShape { channels: 3, height: 64, width: 64 };
+        let config =
+            NetworkConfig { latent_side: 8, latent: 128, hidden: Vec::new(), ..form(Architecture::Conv) };
+        let (encoder, decoder) = vae(&config, image, 0).unwrap();
+        assert_eq!(encoder.output_shape(), Shape::Vector(256));
+        assert_eq!(decoder.output_shape(), picture(image));
+        let dense = |graph: &Graph<()>| graph.nodes.iter().any(|node| matches!(node.op, Op::Dense { .. }));
+        assert!(!dense(&encoder) && !dense(&decoder));
+        for (wrong, told) in [
+            (NetworkConfig { latent: 33, ..config.clone() }, "a multiple of 64 (8x8 places), not 33"),
+            (NetworkConfig { latent: 0, ..config.clone() }, "a multiple of 64"),
+            (NetworkConfig { latent_side: 6, ..config.clone() }, "does not come to"),
+            (NetworkConfig { latent_side: 64, ..config.clone() }, "does not come to"),
+            (NetworkConfig { hidden: vec![8], ..config.clone() }, "network.hidden is []"),
+            (NetworkConfig { architecture: Architecture::Mlp, ..config.clone() }, "conv architecture"),
+        ] {
+            let refusal = vae(&wrong, image, 0).unwrap_err().to_string();
+            assert!(refusal.contains(told), "{refusal}");
+        }
+        assert!(vae(&config, image, 2).unwrap_err().to_string().contains("without classes"));
     }
 
     #[test]

@@ -7,7 +7,8 @@ use crate::{Error, Result};
 
 /// What a file puts out.
 pub struct Heads<'a> {
-    /// Name and shape of one output; or several, which split the rows of a last dense layer between them in order.
+    /// Name and shape of one output; or several, which split the rows of a last dense layer, or the
+    /// maps of a last convolution, between them in order.
     pub outputs: Vec<(&'a str, Shape)>,
     /// A value inside that is an output too, the first: by its name, what enters the last layer.
     pub tap: Option<&'a str>,
@@ -68,22 +69,50 @@ impl Graph {
         Ok(graph)
     }
 
-    /// Gives each output its own rows of a last dense layer: so each can have its own scale when it is quantised.
+    /// Gives each output its own rows of a last dense layer, or its own maps of a last convolution that a Reshape follows: so
+    /// each can have its own scale when it is quantised.
     fn split(&mut self, last: usize, outputs: &[(&str, Shape)]) -> Result<()> {
-        let node = self.nodes.remove(last);
-        let Op::Dense { inputs, outputs: rows } = node.op else { return Err(misfit()) };
-        if last != self.nodes.len() || outputs.iter().map(|(_, shape)| shape.values()).sum::<usize>() != rows
-        {
+        if last + 1 != self.nodes.len() {
             return Err(misfit());
         }
+        let tail = self.nodes.remove(last);
+        let (node, flattened) = match tail.op {
+            // a chain: what it flattens is what the node before it makes
+            Op::Reshape(Shape::Vector(_)) => (self.nodes.pop().ok_or_else(misfit)?, true),
+            _ => (tail, false),
+        };
+        let (rows, each) = match (&node.op, flattened) {
+            (Op::Dense { outputs, .. }, false) => (*outputs, 1),
+            (Op::Conv { outputs, groups: 1, .. }, true) => {
+                (*outputs, self.values[node.output].shape.values() / outputs)
+            }
+            _ => return Err(misfit()),
+        };
+        if outputs.iter().map(|(_, shape)| shape.values()).sum::<usize>() != rows * each {
+            return Err(misfit());
+        }
+        let inner = node.weight().len() / rows;
         let mut start = 0;
         for (name, shape) in outputs {
-            let end = start + shape.values();
-            let op = Op::Dense { inputs, outputs: end - start };
+            let end = start + shape.values() / each;
+            let op = match node.op.clone() {
+                Op::Dense { inputs, .. } => Op::Dense { inputs, outputs: end - start },
+                Op::Conv { inputs, window, groups, .. } => {
+                    Op::Conv { inputs, outputs: end - start, window, groups }
+                }
+                other => other,
+            };
             let values =
-                vec![node.weight()[start * inputs..end * inputs].to_vec(), node.bias()[start..end].to_vec()];
+                vec![node.weight()[start * inner..end * inner].to_vec(), node.bias()[start..end].to_vec()];
             let parameters = parameters_of(name, &op, values);
-            let output = self.push(name, op, &node.inputs, parameters, *name)?;
+            let output = if flattened {
+                let maps = format!("{name}.maps");
+                let maps = self.push(&maps, op, &node.inputs, parameters, maps.clone())?;
+                let flat = Op::Reshape(*shape);
+                self.push(&format!("{name}.values"), flat, &[maps], Vec::new(), *name)?
+            } else {
+                self.push(name, op, &node.inputs, parameters, *name)?
+            };
             self.outputs.push(output);
             start = end;
         }
@@ -92,5 +121,5 @@ impl Graph {
 }
 
 fn misfit() -> Error {
-    Error::Export("several outputs need a last dense layer of as many values".into())
+    Error::Export("several outputs need a last dense layer, or convolution, of as many values".into())
 }

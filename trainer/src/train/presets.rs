@@ -33,6 +33,7 @@ pub fn all() -> Vec<Preset> {
         codes: 0,
         coarse: 0,
         fine: false,
+        latent_side: 0,
         activation: Activation::Relu,
         conditional: false,
     };

@@ -381,9 +381,15 @@ impl Trainer {
     pub fn summary(&self) -> String {
         /// Below this, a network has hardly begun to learn whatever the pictures are.
         const FEW_STEPS: u64 = 1_000;
+        /// The same where pictures have codes: how often each picture is seen.
+        const FEW_SIGHTS: u64 = 50;
         let Dataset { name, shape, train, validation, test, mirroring, .. } = &self.dataset;
         let total = self.total_steps();
-        let advice = if total < FEW_STEPS { "; that is few: expect mud, and see --steps" } else { "" };
+        let few = match self.config.network.codes as u64 {
+            0 => FEW_STEPS,
+            codes => (FEW_SIGHTS * codes.min(train.count() as u64)).div_ceil(self.batch_size() as u64),
+        };
+        let advice = if total < few { "; that is few: expect mud, and see --steps" } else { "" };
         format!(
             "{name}: {} training, {} validation, {} test pictures of {shape}; {total} steps of {} pictures{advice}\nmirrored at random: {}, {}",
             train.count(),
