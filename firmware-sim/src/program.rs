@@ -73,7 +73,7 @@ fn open_model(arguments: &Arguments) -> Result<(Model, String)> {
         return Ok((Model::from_bytes(builtin::MODEL, &name, &OpenOptions::default())?, name));
     };
     let name = path.display().to_string();
-    let options = arguments.foreign.options();
+    let options = arguments.foreign.options()?;
     Ok((Model::open_named(path, arguments.part, arguments.precision, &options)?, name))
 }
 

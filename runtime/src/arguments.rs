@@ -1,7 +1,9 @@
 //! Command-line arguments that all programs share that open a model.
 
-use crate::model::{InputShape, OpenOptions, RangeChoice};
+use crate::model::{InputShape, Machine, OpenOptions, RangeChoice};
+use crate::{Error, Result};
 use clap::Args;
+use edgegen_kernels::{Cpu, Isa};
 
 const FOREIGN: &str = "For ONNX files of other programs";
 
@@ -28,14 +30,52 @@ impl Foreign {
         self.range.is_some() || self.input.is_some() || self.output.is_some() || self.shape.is_some()
     }
 
-    /// How the file is opened.
-    pub fn options(&self) -> OpenOptions {
-        OpenOptions {
+    /// How the file is opened, on this machine with one thread.
+    ///
+    /// # Errors
+    /// As [`machine`].
+    pub fn options(&self) -> Result<OpenOptions> {
+        Ok(OpenOptions {
             range: self.range.and_then(RangeChoice::range),
             input: self.input.clone(),
             output: self.output.clone(),
             shape: self.shape.clone(),
+            machine: machine(1)?,
             ..OpenOptions::default()
-        }
+        })
     }
+}
+
+/// The variable that forces a family of kernels.
+const FORCED: &str = "EDGEGEN_ISA";
+
+/// What a program's networks run on: the best kernels that this CPU has, or those that `EDGEGEN_ISA` names, on so many threads.
+///
+/// # Errors
+/// If the variable names a family that this CPU lacks, or none; if there cannot be so many threads.
+pub fn machine(threads: usize) -> Result<Machine> {
+    Machine::new(cpu()?, threads)
+}
+
+fn cpu() -> Result<Cpu> {
+    let Some(name) = std::env::var_os(FORCED).filter(|name| !name.is_empty()) else {
+        return Ok(Cpu::detect());
+    };
+    let name = name.to_string_lossy();
+    let isa: Isa =
+        name.parse().map_err(|error| Error::invalid(format_args!("{FORCED} is {name:?}: {error}")))?;
+    Cpu::with(isa).ok_or_else(|| {
+        let best = Cpu::detect().isa();
+        Error::invalid(format_args!("{FORCED} is {isa}, which this CPU lacks: its best is {best}"))
+    })
+}
+
+/// Keeps the messages of panics that become errors from being printed, in this process from now on: for programs.
+pub fn hide_expected_panics() {
+    let previous = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        if !crate::panic_becomes_error() {
+            previous(info);
+        }
+    }));
 }

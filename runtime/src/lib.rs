@@ -2,17 +2,19 @@
 //!
 //! The library knows nothing of training and nothing of displays. It is pure Rust. Networks whose every node has one of
 //! [`edgegen_kernels`]'s kernels run on those, others on [tract](https://github.com/sonos/tract)
-//! (feature `tract`, on by default; without it they are an error): [`Facts::stock`](model::Facts::stock) says which, and why.
+//! (feature `tract`, on by default; without it they are an error): [`Facts::tract`](model::Facts::tract) says which, and why.
 //!
 //! # Layers
 //! From the bottom up; each uses only those above it in this list.
 //! - [`random`]: random numbers that are the same on every platform.
 //! - [`files`]: files that are there in full or not at all.
-//! - [`model`]: open a file or a model folder, check it, tell what it is, make it ready to run.
+//! - [`limits`]: what a file or a caller may ask for.
+//! - `onnx`: the messages of a file, its constants, its nodes' attributes.
 //! - `lower`: an ONNX graph becomes a program of fused kernels over planes in one arena.
+//! - [`model`]: open a file or a model folder, check it, tell what it is, make it ready to run; tract.
 //! - [`generate`]: latents, decoders and generators, encoders, frames.
 //! - `pictures` (feature `pictures`): PNG grids, GIF animations, `.npy` arrays.
-//! - [`measure`]: times, memory, instruction sets, threads.
+//! - [`measure`]: times, memory, instruction sets.
 //! - `arguments` (feature `arguments`): the command-line arguments that programs share that open a model.
 //! - `manual` (feature `manual`): man pages and completions of the programs.
 //!
@@ -24,9 +26,10 @@
 //! - A network of integers that kernels run gives the same levels for the same latent on every CPU. One of float32 gives the
 //!   same bits on the same CPU, and with kernels whatever the batch size; other CPUs sum in another order: there pictures
 //!   agree to float32 rounding, and those of float16 files to float16 rounding.
-//! - What a file or a caller asks for is checked against [`model::limits`] before memory is taken
+//! - What a file or a caller asks for is checked against [`limits`] before memory is taken
 //!   for it. A damaged file is an error of one line, never a panic.
 //! - What is not supported is an error that names it. There is no silent fallback.
+//! - The library has no side effects on its process: no panic hook, no setting of threads, no look at the environment.
 //!
 //! # Not implemented
 //! Inputs and outputs other than float32 (and one int64 input that tells classes), several inputs, weights outside of the ONNX file, ONNX local functions and sparse weights, GPUs.
@@ -61,7 +64,17 @@ pub mod pictures;
 pub mod random;
 
 mod error;
+pub mod limits;
 mod lower;
 mod onnx;
 
 pub use error::{Error, Result};
+
+/// Whether this thread is inside of tract, which answers some damaged files with a panic. It becomes an error; a program may
+/// ask here in its panic hook, so that its message, which would only puzzle a user, is not printed.
+pub fn panic_becomes_error() -> bool {
+    #[cfg(feature = "tract")]
+    return model::tract::is_guarded();
+    #[cfg(not(feature = "tract"))]
+    false
+}

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 fn main() -> ExitCode {
     let start = Instant::now();
+    edgegen_runtime::arguments::hide_expected_panics();
     match program::run(start) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -10,7 +10,7 @@ fn open(file: &str) -> Model {
     let options = OpenOptions { range: Some(Range::Signed), ..OpenOptions::default() };
     let options = if file.starts_with("models") { OpenOptions::default() } else { options };
     let model = Model::open(path.as_ref(), &options).unwrap();
-    assert_eq!(model.facts().stock, None);
+    assert_eq!(model.facts().tract, None);
     model
 }
 

@@ -35,7 +35,7 @@ fn run(path: &Path) -> (Array, Vec<Array>) {
     let options = OpenOptions { range: Some(Range::Signed), ..OpenOptions::default() };
     let model = Model::open(path, &options).unwrap();
     let facts = model.facts().clone();
-    assert_eq!(facts.stock, None, "{}", path.display());
+    assert_eq!(facts.tract, None, "{}", path.display());
     let tract = facts.nodes.iter().filter(|node| node.runner.starts_with("tract"));
     // kernels have one group
     let layers: Vec<&NodeFact> = tract.clone().filter(|node| node.operator.starts_with("Conv")).collect();

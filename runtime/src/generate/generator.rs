@@ -55,7 +55,7 @@ impl Generator {
     ) -> Self {
         let pixels = match &network {
             Network::Kernels(program) => facts.range.and_then(|range| program.pixel_table(range)),
-            Network::Stock(_) => None,
+            Network::Other(_) => None,
         };
         Self {
             name,
@@ -124,7 +124,7 @@ impl Generator {
         }
         let last = match &self.network {
             Network::Kernels(program) => program.classes().and_then(|classes| u32::try_from(classes).ok()),
-            Network::Stock(_) => None,
+            Network::Other(_) => None,
         };
         let last = last.map_or(u32::MAX, |classes| classes.saturating_sub(1));
         class.parse().ok().filter(|class| *class <= last).ok_or_else(|| {

@@ -1,5 +1,7 @@
 //! Passes that bring operators together until only what a kernel does is left.
 
+use std::collections::BTreeSet;
+
 use edgegen_kernels::Kind;
 use edgegen_kernels::elements::{Function, level, value};
 
@@ -26,17 +28,16 @@ enum Edit {
 /// Fuses until nothing changes, and removes what nobody reads.
 pub(super) fn fuse(graph: &mut Graph) {
     // every edit takes a node away or moves one on its way down or up, and none is moved back: this ends
-    let mut index = 0;
-    while index < graph.nodes.len() {
-        let reader = graph.only_reader(graph.nodes[index].output);
-        match reader.and_then(|reader| Some((reader, edit(graph, index, reader)?))) {
-            Some((reader, edit)) => {
-                apply(graph, index, reader, edit);
-                index = 0;
-            }
-            None => index += 1,
+    let mut fuser = Fuser::new(graph);
+    let mut waiting: BTreeSet<usize> = (0..fuser.nodes.len()).collect();
+    // the first that can be fused, always; what an edit does not touch stays as it was found
+    while let Some(first) = waiting.pop_first() {
+        let Some((second, edit)) = fuser.edit(first) else { continue };
+        for changed in fuser.apply(first, second, edit) {
+            waiting.insert(changed);
         }
     }
+    graph.nodes = fuser.nodes.into_iter().flatten().collect();
     let mut read = vec![false; graph.values.len()];
     graph.outputs.iter().for_each(|output| read[*output] = true);
     for node in graph.nodes.iter().rev() {
@@ -47,73 +48,140 @@ pub(super) fn fuse(graph: &mut Graph) {
     graph.nodes.retain(|node| read[node.output]);
 }
 
-fn apply(graph: &mut Graph, first: usize, second: usize, edit: Edit) {
-    let sources = |graph: &Graph| {
-        let mut sources = graph.nodes[first].sources.clone();
-        sources.extend(&graph.nodes[second].sources);
-        sources
-    };
-    match edit {
-        Edit::Join(op, input) => {
-            let (output, sources) = (graph.nodes[second].output, sources(graph));
-            graph.nodes[second] = Node { op, inputs: vec![input], output, sources };
-            graph.nodes.remove(first);
+/// A graph while it is fused: nodes keep their places, and who makes and reads each value is known.
+struct Fuser<'a> {
+    values: &'a mut Vec<Value>,
+    nodes: Vec<Option<Node>>,
+    makers: Vec<Option<usize>>,
+    /// With a place for each input.
+    readers: Vec<Vec<usize>>,
+    outputs: Vec<bool>,
+}
+
+impl<'a> Fuser<'a> {
+    fn new(graph: &'a mut Graph) -> Self {
+        let count = graph.values.len();
+        let (mut makers, mut readers) = (vec![None; count], vec![Vec::new(); count]);
+        let mut outputs = vec![false; count];
+        for (index, node) in graph.nodes.iter().enumerate() {
+            makers[node.output] = Some(index);
+            node.inputs.iter().for_each(|input| readers[*input].push(index));
         }
-        Edit::Absorb(change) => {
-            let sources = sources(graph);
-            change(&mut graph.nodes[first].op);
-            // the nodes between them do not read what the first makes
-            let mut node = graph.nodes.remove(first);
-            (node.output, node.sources) = (graph.nodes[second - 1].output, sources);
-            graph.nodes[second - 1] = node;
+        graph.outputs.iter().for_each(|output| outputs[*output] = true);
+        let nodes = std::mem::take(&mut graph.nodes).into_iter().map(Some).collect();
+        Self { values: &mut graph.values, nodes, makers, readers, outputs }
+    }
+
+    fn node(&self, index: usize) -> Option<&Node> {
+        self.nodes.get(index)?.as_ref()
+    }
+
+    fn shape(&self, value: Id) -> Shape {
+        self.values[value].shape
+    }
+
+    /// What is done to a node and the only one that reads it.
+    fn edit(&self, first: usize) -> Option<(usize, Edit)> {
+        let made = self.node(first)?.output;
+        // the only one, and once
+        let [second] = self.readers[made][..] else { return None };
+        if self.outputs[made] {
+            return None;
         }
-        Edit::Precede(change) => {
-            let (inputs, sources) = (graph.nodes[first].inputs.clone(), sources(graph));
-            let node = &mut graph.nodes[second];
-            change(&mut node.op);
-            (node.inputs, node.sources) = (inputs, sources);
-            graph.nodes.remove(first);
+        Some((second, edit(self, first, second)?))
+    }
+
+    /// Takes a node out of the graph.
+    fn take(&mut self, index: usize) -> Option<Node> {
+        let node = self.nodes[index].take()?;
+        self.makers[node.output] = None;
+        for input in &node.inputs {
+            if let Some(at) = self.readers[*input].iter().position(|reader| *reader == index) {
+                self.readers[*input].swap_remove(at);
+            }
         }
-        Edit::Swap(op) => {
-            // a → first → b → second → c becomes a → second → b → first → c
-            let (a, b) = (graph.nodes[first].inputs[0], graph.nodes[first].output);
-            let c = graph.nodes[second].output;
-            // a move changes the shape alone, anything else the numbers alone
-            let (shape, number) = if let Op::Move(_) = op { (c, a) } else { (a, c) };
-            graph.values[b] = Value { shape: graph.values[shape].shape, number: graph.values[number].number };
-            let moved = std::mem::replace(&mut graph.nodes[first].op, op);
-            graph.nodes[second].op = moved;
-            let sources = std::mem::take(&mut graph.nodes[second].sources);
-            graph.nodes[second].sources = std::mem::replace(&mut graph.nodes[first].sources, sources);
+        Some(node)
+    }
+
+    /// Puts a node into its place.
+    fn put(&mut self, index: usize, node: Node) {
+        self.makers[node.output] = Some(index);
+        node.inputs.iter().for_each(|input| self.readers[*input].push(index));
+        self.nodes[index] = Some(node);
+    }
+
+    /// Does it, and returns the nodes for which something else may be done now.
+    fn apply(&mut self, first: usize, second: usize, edit: Edit) -> Vec<usize> {
+        let (Some(mut one), Some(mut other)) = (self.take(first), self.take(second)) else {
+            return Vec::new();
+        };
+        let joined = |one: &mut Node, other: &mut Node| {
+            let mut sources = std::mem::take(&mut one.sources);
+            sources.append(&mut other.sources);
+            sources
+        };
+        match edit {
+            Edit::Join(op, input) => {
+                let sources = joined(&mut one, &mut other);
+                self.put(second, Node { op, inputs: vec![input], output: other.output, sources });
+            }
+            Edit::Absorb(change) => {
+                let sources = joined(&mut one, &mut other);
+                change(&mut one.op);
+                // the nodes between them do not read what the first makes
+                self.put(second, Node { output: other.output, sources, ..one });
+            }
+            Edit::Precede(change) => {
+                let sources = joined(&mut one, &mut other);
+                change(&mut other.op);
+                self.put(second, Node { inputs: one.inputs, sources, ..other });
+            }
+            Edit::Swap(op) => {
+                // a → first → b → second → c becomes a → second → b → first → c
+                let (a, b, c) = (one.inputs[0], one.output, other.output);
+                // a move changes the shape alone, anything else the numbers alone
+                let (shape, number) = if let Op::Move(_) = op { (c, a) } else { (a, c) };
+                self.values[b] =
+                    Value { shape: self.values[shape].shape, number: self.values[number].number };
+                let moved = std::mem::replace(&mut one.op, op);
+                other.op = moved;
+                std::mem::swap(&mut one.sources, &mut other.sources);
+                self.put(first, one);
+                self.put(second, other);
+            }
+            Edit::Become(op, next) => {
+                if let Op::Quantize(_) | Op::Table(_) = op {
+                    self.values[one.output].number = Number::Level;
+                }
+                (one.op, other.op) = (op, next);
+                self.put(first, one);
+                self.put(second, other);
+            }
+            Edit::Drop => {
+                let input = one.inputs[0];
+                let sources = joined(&mut one, &mut other);
+                let inputs = other.inputs.iter().map(|id| if *id == one.output { input } else { *id });
+                self.put(second, Node { inputs: inputs.collect(), sources, ..other });
+            }
         }
-        Edit::Become(one, other) => {
-            let number = match &one {
-                Op::Quantize(_) | Op::Table(_) => Number::Level,
-                _ => graph.values[graph.nodes[first].output].number,
-            };
-            let between = graph.nodes[first].output;
-            graph.values[between].number = number;
-            graph.nodes[first].op = one;
-            graph.nodes[second].op = other;
+        // what is done depends on a node, its reader, and who makes what it reads
+        let mut changed = Vec::new();
+        for index in [first, second] {
+            let Some(node) = self.node(index) else { continue };
+            changed.push(index);
+            changed.extend(node.inputs.iter().filter_map(|input| self.makers[*input]));
+            changed.extend(&self.readers[node.output]);
         }
-        Edit::Drop => {
-            let input = graph.nodes[first].inputs[0];
-            let output = graph.nodes[first].output;
-            let sources = sources(graph);
-            let node = &mut graph.nodes[second];
-            node.inputs.iter_mut().filter(|id| **id == output).for_each(|id| *id = input);
-            node.sources = sources;
-            graph.nodes.remove(first);
-        }
+        changed
     }
 }
 
-fn edit(graph: &Graph, first: usize, second: usize) -> Option<Edit> {
-    let (one, other) = (&graph.nodes[first], &graph.nodes[second]);
+fn edit(graph: &Fuser<'_>, first: usize, second: usize) -> Option<Edit> {
+    let (one, other) = (graph.node(first)?, graph.node(second)?);
     let input = *one.inputs.first()?; // a class's row has none, and nothing is fused with it
     let join = |op: Op| Some(Edit::Join(op, input));
-    let before = graph.values[input].shape;
-    let made = graph.values[other.output].shape;
+    let before = graph.shape(input);
+    let made = graph.shape(other.output);
     match (&one.op, &other.op) {
         // single values first: then moves come to lie behind layers
         (Op::Move(_), Op::Function(_) | Op::Quantize(_) | Op::Table(_)) => Some(Edit::Swap(other.op.clone())),
@@ -161,13 +229,13 @@ fn edit(graph: &Graph, first: usize, second: usize) -> Option<Edit> {
             })))
         }
         (Op::Linear(linear), Op::Quantize(to)) => {
-            let maker = &graph.nodes[graph.maker(one.inputs[0])?];
+            let maker = graph.node(graph.makers[one.inputs[0]]?)?;
             let Op::LookUp(from, Function::Identity) = &maker.op else { return None };
             let layer = quantized(linear, *from, *to)?;
             Some(Edit::Join(Op::Quantized(Box::new(layer)), maker.inputs[0]))
         }
         (Op::Linear(_) | Op::Quantized(_), Op::Move(moved)) => {
-            let kind = shuffled(one.op.kind()?, moved, graph.values[one.output].shape, made)?;
+            let kind = shuffled(one.op.kind()?, moved, graph.shape(one.output), made)?;
             Some(Edit::Absorb(Box::new(move |op| set_kind(op, kind))))
         }
         (Op::Quantized(layer), Op::Table(table)) => {

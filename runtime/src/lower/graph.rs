@@ -1,9 +1,11 @@
 //! What a network does, without ONNX's spelling: operators on values of one picture, which passes can fuse.
 
+use std::collections::BTreeSet;
+
 use edgegen_kernels::Kind;
 use edgegen_kernels::elements::Function;
 
-use crate::model::stock::Typed;
+use super::engine::Prepared;
 
 /// The number of a value in [`Graph::values`].
 pub(super) type Id = usize;
@@ -151,10 +153,12 @@ pub(super) enum Op {
     Other(Box<Other>),
 }
 
-/// A part of the network that tract runs. Several values that come out of it are one vector.
+/// A part of the network that another engine runs. Several values that come out of it are one vector.
 #[derive(Clone, Debug)]
 pub(super) struct Other {
-    pub(super) typed: Typed,
+    pub(super) prepared: Box<dyn Prepared>,
+    /// The engine's name.
+    pub(super) engine: &'static str,
     /// What is said of each of its nodes.
     pub(super) reasons: Vec<(usize, String)>,
 }
@@ -205,28 +209,33 @@ impl Graph {
 
     /// Puts every node behind those that make what it reads, and else leaves them as they are.
     pub(super) fn sort(&mut self) {
+        // how many inputs each node waits for, and who waits for each value
         let mut made = vec![true; self.values.len()];
         self.nodes.iter().for_each(|node| made[node.output] = false);
-        let mut waiting = std::mem::take(&mut self.nodes);
-        while let Some(next) = waiting.iter().position(|node| node.inputs.iter().all(|input| made[*input])) {
-            let node = waiting.remove(next);
-            made[node.output] = true;
+        let mut waiting: Vec<Option<Node>> = std::mem::take(&mut self.nodes).into_iter().map(Some).collect();
+        let mut readers = vec![Vec::new(); self.values.len()];
+        let mut missing = vec![0usize; waiting.len()];
+        let mut ready = BTreeSet::new();
+        for (index, node) in waiting.iter().enumerate() {
+            for input in node.iter().flat_map(|node| &node.inputs).filter(|input| !made[**input]) {
+                readers[*input].push(index);
+                missing[index] += 1;
+            }
+            if missing[index] == 0 {
+                ready.insert(index);
+            }
+        }
+        // the first that can be run, always
+        while let Some(index) = ready.pop_first() {
+            let Some(node) = waiting[index].take() else { continue };
+            for reader in std::mem::take(&mut readers[node.output]) {
+                missing[reader] -= 1;
+                if missing[reader] == 0 {
+                    ready.insert(reader);
+                }
+            }
             self.nodes.push(node);
         }
-        debug_assert!(waiting.is_empty(), "a circle");
-    }
-
-    /// The node that makes a value.
-    pub(super) fn maker(&self, value: Id) -> Option<usize> {
-        self.nodes.iter().position(|node| node.output == value)
-    }
-
-    /// The only node that reads a value, if there is one and the value is no output.
-    pub(super) fn only_reader(&self, value: Id) -> Option<usize> {
-        let mut readers = self.nodes.iter().enumerate().filter(|(_, node)| node.inputs.contains(&value));
-        let (first, node) = readers.next()?;
-        let once =
-            readers.next().is_none() && node.inputs.iter().filter(|input| **input == value).count() == 1;
-        (once && !self.outputs.contains(&value)).then_some(first)
+        debug_assert!(waiting.iter().all(Option::is_none), "a circle");
     }
 }

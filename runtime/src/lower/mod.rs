@@ -1,31 +1,43 @@
 //! ONNX graph → a program of fused kernels.
 //!
-//! 1. `read`: ONNX's nodes become operators on values of one picture; `constants` and shapes are computed on the way.
+//! 1. `reader` with `ops`: ONNX's nodes become operators on values of one picture; `fold` computes constants on the way.
 //! 2. `fuse`: batch norm, activations, DepthToSpace, enlargements, and what stands between a DequantizeLinear and a
 //!    QuantizeLinear go into the layers.
 //! 3. `plan`: planes get borders and places in an arena, weights are packed for the CPU.
 //! 4. `program`: runs.
 //!
-//! A node that has no kernel here is named, with the reason. `others`: tract may run such nodes between the kernels.
+//! A node that has no kernel here is named, with the reason. `partition`: another `engine` may run such nodes between the
+//! kernels, those that `foreign` lists.
 
-mod constants;
+#[cfg_attr(not(feature = "tract"), allow(dead_code, reason = "no engine fills them"))]
+pub(crate) mod engine;
+mod fold;
+mod foreign;
 mod fuse;
 mod graph;
-mod others;
+mod ops;
+mod partition;
 mod plan;
 mod program;
-mod read;
+mod reader;
 #[cfg(test)]
 mod tests;
+mod whole;
+mod window;
 
-use crate::measure::Arithmetic;
+use crate::limits::{self, Budget};
+use crate::onnx::attributes::Type;
 use crate::onnx::{GraphProto, OperatorSetIdProto};
 use edgegen_kernels::Cpu;
+use engine::Engine;
 use graph::Graph;
 
-pub(crate) use constants::{Attributes, Constant};
-pub(crate) use others::network_in_floats;
 pub(crate) use program::Program;
+pub(crate) use reader::Source;
+pub(crate) use whole::for_engine;
+
+/// Why something is not done, on one line.
+pub(crate) type Reason = String;
 
 /// A network that kernels run as a whole.
 pub(crate) struct Lowered {
@@ -69,30 +81,30 @@ impl From<(usize, String)> for Refusal {
     }
 }
 
-/// Whether tract may run what has no kernel.
+/// What another engine may run.
 #[derive(Clone, Copy)]
 pub(crate) struct Others<'a> {
+    pub(crate) engine: &'a dyn Engine,
     pub(crate) opsets: &'a [OperatorSetIdProto],
     /// The network is given one picture at a time, whatever it may do to a batch.
     pub(crate) one_picture: bool,
+    /// Threads that share its work.
+    pub(crate) threads: usize,
 }
 
-/// Lowers a graph, in an order in which it can run, whose float32 input `input` has rows of shape `row`. With `others`,
-/// tract runs what has no kernel, between layers that have; with `halves` layers of float32 are computed in float16 where
-/// the CPU can.
+/// Lowers a graph, in an order in which it can run. With `others`, another engine runs what has no kernel, between layers
+/// that have; with `halves` layers of float32 are computed in float16 where the CPU can.
 pub(crate) fn lower(
-    onnx: &GraphProto,
-    input: &str,
-    row: &[usize],
-    class_input: Option<&str>,
+    source: &Source<'_>,
     cpu: Cpu,
     others: Option<Others<'_>>,
     halves: bool,
 ) -> Result<Lowered, Refusal> {
-    let mut graph = match (read::read(onnx, input, row, class_input, None), others) {
+    let onnx: &GraphProto = source.onnx;
+    let mut graph = match (reader::read(source, None), others) {
         (Err(refusal), Some(_)) => {
             // what the whole network is refused for is said of the first node
-            let graph = read::read(onnx, input, row, class_input, others).ok();
+            let graph = reader::read(source, others).ok();
             let with_layers = |graph: &Graph| graph.nodes.iter().any(|node| node.op.kind().is_some());
             graph.filter(with_layers).ok_or(refusal)?
         }
@@ -105,7 +117,7 @@ pub(crate) fn lower(
         }
     }
     fuse::fuse(&mut graph);
-    let (program, runs, steps) = plan::plan(&graph, cpu, halves && cpu.halves())?;
+    let (program, runs, steps) = plan::plan(&graph, cpu, halves && cpu.halves(), &mut Budget::new())?;
     let mut runners = vec!["in the layer that reads it".to_string(); onnx.node.len()];
     for constant in graph.constants {
         runners[constant] = "constant: computed when the file is opened".into();
@@ -116,6 +128,30 @@ pub(crate) fn lower(
         }
     }
     // of what was fused: what is cut off behind a DepthToSpace is not useful
-    let macs = steps.iter().map(|step| step.macs).sum();
+    let macs = steps.iter().fold(0u64, |sum, step| sum.saturating_add(step.macs));
+    if macs > limits::MAX_MACS {
+        let reason =
+            format!("it multiplies {macs} times a picture, more than the {} that are run", limits::MAX_MACS);
+        return Err(Refusal { node: onnx.node.len(), reason });
+    }
     Ok(Lowered { program, outputs, macs, runners, steps })
+}
+
+/// What is multiplied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arithmetic {
+    /// u8 × s8, summed in 32 bits.
+    Int8,
+    /// float32.
+    Float32,
+    /// float16, sums too.
+    Float16,
+}
+
+fn check_scales(scales: &[f32]) -> Result<(), Reason> {
+    match scales.iter().find(|scale| !(scale.is_normal() && **scale > 0.0)) {
+        None if !scales.is_empty() => Ok(()),
+        Some(scale) => Err(format!("a scale is {scale}: it has to be a normal number above 0")),
+        None => Err("it has no scale".into()),
+    }
 }

@@ -1,18 +1,20 @@
 //! [`Graph`] → [`Program`]: planes with their borders, an arena, packed layers, steps.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
 
 use edgegen_kernels::elements::{Function, flipped, places, value};
-use edgegen_kernels::{Border, Cpu, FloatLayer, FloatSpec, Plane, QuantizedLayer, QuantizedSpec};
+use edgegen_kernels::{Border, Cpu, FloatLayer, FloatSpec, Kind, Plane, QuantizedLayer, QuantizedSpec};
 
-use super::Done;
-use crate::measure::Arithmetic;
-use crate::model::stock::StockPart;
+use super::{Arithmetic, Done};
+use crate::limits::{self, Budget};
 
 use super::graph::{Encoding, Graph, Id, Move, Node, Number, Op, Shape};
 use super::program::{Buffer, Exit, Program, Step};
+
+/// What a phase of a transposed convolution takes at least.
+const PHASE_BYTES: usize = 256;
 
 /// What runs some ONNX nodes: a step's name, and the nodes' indices.
 pub(super) struct Run {
@@ -40,7 +42,7 @@ struct Planner<'a> {
 /// The program, who runs each ONNX node, and what each step and output does.
 type Planned = (Program, Vec<Run>, Vec<Done>);
 
-pub(super) fn plan(graph: &Graph, cpu: Cpu, halves: bool) -> Result<Planned, Reason> {
+pub(super) fn plan(graph: &Graph, cpu: Cpu, halves: bool, budget: &mut Budget) -> Result<Planned, Reason> {
     let mut planner = Planner {
         graph,
         cpu,
@@ -53,6 +55,7 @@ pub(super) fn plan(graph: &Graph, cpu: Cpu, halves: bool) -> Result<Planned, Rea
     planner.share();
     planner.exits();
     planner.borders()?;
+    planner.afford(budget)?;
     planner.build()
 }
 
@@ -147,6 +150,56 @@ impl Planner<'_> {
             if let Some(plane) = self.planes.get_mut(&root) {
                 plane.border = border;
             }
+        }
+        Ok(())
+    }
+
+    /// Charges planes with their borders, and packed weights, before either is made.
+    fn afford(&self, budget: &mut Budget) -> Result<(), Reason> {
+        let end = self.graph.nodes.len();
+        let mut planes: HashSet<Id> = HashSet::new();
+        let mut charge = |value: Id, at: usize, budget: &mut Budget| {
+            let root = self.root(value);
+            if !planes.insert(root) {
+                return Ok(());
+            }
+            let Plane { channels, height, width, border } = self.planes[&root];
+            let sides = [border.top + height + border.bottom, border.left + width + border.right, channels];
+            let bytes = if self.graph.values[value].number == Number::Level { 1 } else { 4 };
+            budget.take_product(&[sides[0], sides[1], sides[2], bytes]).map_err(|reason| (at, reason))
+        };
+        for node in &self.graph.nodes {
+            for value in node.inputs.iter().chain([&node.output]) {
+                charge(*value, named(node), budget)?;
+            }
+            let weights = match &node.op {
+                Op::Linear(linear) => 4 * linear.weights.len(),
+                Op::Quantized(layer) => layer.weights.len(),
+                Op::ClassFloats { table, .. } => 4 * table.len(),
+                Op::ClassLevels { table, .. } => table.len(),
+                // places in both planes
+                Op::Move(_) | Op::Concat => 8 * self.graph.values[node.output].shape.values(),
+                Op::Affine { .. } => 8 * self.graph.values[node.output].shape.values(),
+                _ => 0,
+            };
+            budget.take(weights as u64).map_err(|reason| (named(node), reason))?;
+            if let Some(Kind::Transposed { y, x }) = node.op.kind() {
+                // each step has a phase of its own
+                let charged = budget.take_product(&[y.stride, x.stride, PHASE_BYTES]);
+                charged.map_err(|reason| (named(node), reason))?;
+            }
+            if let Some(kind) = node.op.kind() {
+                let macs = kind.macs(&self.plane(node.inputs[0]), &self.plane(node.output));
+                if macs > limits::MAX_MACS {
+                    return Err((
+                        named(node),
+                        format!("it would multiply {macs} times a picture, too often"),
+                    ));
+                }
+            }
+        }
+        for output in &self.graph.outputs {
+            charge(*output, end, budget)?;
         }
         Ok(())
     }
@@ -280,12 +333,11 @@ impl Planner<'_> {
                 }
                 Op::Other(other) => {
                     for (source, reason) in &other.reasons {
-                        say(format!("tract: {reason}"), &[*source]);
+                        say(format!("{}: {reason}", other.engine), &[*source]);
                     }
-                    let stock =
-                        StockPart::new(other.typed.clone()).map_err(|reason| (named(node), reason))?;
+                    let running = other.prepared.start().map_err(|reason| (named(node), reason))?;
                     let from = node.inputs.iter().map(|input| buffer(*input)).collect();
-                    steps.push(Step::Other { stock: Box::new(stock), from, to });
+                    steps.push(Step::Other { running, from, to });
                 }
                 Op::ClassFloats { classes, table } => {
                     say("the class's row".into(), &node.sources);
@@ -358,7 +410,7 @@ impl Planner<'_> {
             input: self.graph.values[input].shape.dims(),
             output: self.graph.values[output].shape.dims(),
             macs: match node.map(|node| &node.op) {
-                Some(Op::Other(other)) => other.typed.macs().unwrap_or(0),
+                Some(Op::Other(other)) => other.prepared.macs().unwrap_or(0),
                 _ => kind.map_or(0, |kind| kind.macs(&self.plane(input), &self.plane(output))),
             },
             arithmetic: match node.map(|node| &node.op) {
@@ -411,7 +463,6 @@ impl Planner<'_> {
 
     /// `int8 transposed convolution 4 × 4, stride 2; avx2, tiles of 4 pixels × 2 registers`.
     fn describe(&self, node: &Node, (merged, tile): (bool, Option<(usize, usize)>)) -> String {
-        use edgegen_kernels::Kind;
         let number = match node.op {
             Op::Quantized(_) => "int8",
             _ if self.halves => "float16",
@@ -549,15 +600,14 @@ impl Memory {
         let mut ids: Vec<Id> = self.lives.keys().copied().filter(|id| chosen(*id)).collect();
         ids.sort_by_key(|id| (std::cmp::Reverse(size(*id)), *id));
         let mut placed: HashMap<Id, Range<usize>> = HashMap::new();
+        // from which node to which, and where
+        let mut all: Vec<(usize, usize, Range<usize>)> = Vec::new();
         let mut total = 0;
         for id in ids {
             let (first, last) = self.lives[&id];
-            let meets = |other: &Id| {
-                let (start, end) = self.lives[other];
-                start <= last && first <= end
-            };
+            let meets = |(start, end, _): &&(usize, usize, Range<usize>)| *start <= last && first <= *end;
             let mut taken: Vec<Range<usize>> =
-                placed.iter().filter(|(other, _)| meets(other)).map(|(_, range)| range.clone()).collect();
+                all.iter().filter(meets).map(|(_, _, range)| range.clone()).collect();
             taken.sort_by_key(|range| range.start);
             let mut start = 0;
             for range in taken {
@@ -568,6 +618,7 @@ impl Memory {
             }
             total = total.max(start + size(id));
             placed.insert(id, start..start + size(id));
+            all.push((first, last, start..start + size(id)));
         }
         (placed, total)
     }

@@ -6,12 +6,10 @@ use std::sync::Arc;
 use edgegen_kernels::elements::{self, Function};
 use edgegen_kernels::{FloatLayer, Isa, Plane, Pool, QuantizedLayer};
 
+use super::Reason;
+use super::engine::{Running, Slot};
 use super::graph::Encoding;
 use crate::model::Range as PictureRange;
-use crate::model::stock::StockPart;
-
-/// Why a part of a network failed, on one line.
-type Reason = String;
 
 /// A plane in the arena of its type.
 #[derive(Clone, Debug)]
@@ -94,9 +92,9 @@ pub(super) enum Step {
         from: Buffer,
         to: Buffer,
     },
-    /// tract's, of values in CHW order; several outputs go one behind the other.
+    /// Another engine's, of values in CHW order; several outputs go one behind the other.
     Other {
-        stock: Box<StockPart>,
+        running: Box<dyn Running>,
         from: Vec<Buffer>,
         to: Buffer,
     },
@@ -178,7 +176,7 @@ impl Program {
     /// receives the output of that number, CHW.
     ///
     /// # Errors
-    /// If tract runs a part of it and fails.
+    /// If another engine runs a part of it and fails.
     pub(crate) fn run(
         &mut self,
         input: &[f32],
@@ -341,15 +339,15 @@ impl Program {
                     let values = to.plane.values();
                     elements::softmax(&x[..values], &mut y[..values]);
                 }
-                Step::Other { stock, from, to } => {
+                Step::Other { running, from, to } => {
                     let floats = std::cell::RefCell::new(&mut *floats);
                     let mut first = 0;
-                    stock.run(
-                        |index, values| {
-                            let from = &from[index];
+                    running.run(
+                        &mut |index, slot| {
+                            let (Some(from), Slot::Floats(values)) = (from.get(index), slot) else { return };
                             elements::leave(&from.plane, &floats.borrow()[from.memory.clone()], values);
                         },
-                        |values, count| {
+                        &mut |values, count| {
                             let memory = &mut floats.borrow_mut()[to.memory.clone()];
                             if count > 1 {
                                 // a vector lies in its plane as it is

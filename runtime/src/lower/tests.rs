@@ -5,7 +5,7 @@ use crate::onnx::{
 };
 use edgegen_kernels::Cpu;
 
-use super::{Lowered, Others, Refusal, lower};
+use super::{Lowered, Others, Refusal, Source, lower};
 
 fn floats(name: &str, dims: &[i64], values: &[f32]) -> TensorProto {
     let raw_data = values.iter().flat_map(|value| value.to_le_bytes()).collect();
@@ -34,7 +34,7 @@ fn node(kind: &str, inputs: &[&str], output: &str) -> NodeProto {
 fn with(mut node: NodeProto, name: &str, ints: &[i64]) -> NodeProto {
     let (name, ints) = (name.to_string(), ints.to_vec());
     let i = ints.first().copied().unwrap_or(0);
-    let r#type = if name == "axis" { 2 } else { 7 };
+    let r#type = if matches!(name.as_str(), "axis" | "group" | "blocksize") { 2 } else { 7 };
     node.attribute.push(AttributeProto { name, ints, i, r#type, ..AttributeProto::default() });
     node
 }
@@ -58,7 +58,9 @@ fn lowered_with(
     let port = |name: &str| ValueInfoProto { name: name.into(), ..ValueInfoProto::default() };
     let output = vec![port(&node.last().unwrap().output[0])];
     let graph = GraphProto { node, initializer, input: vec![port("x")], output, ..GraphProto::default() };
-    lower(&graph, "x", row, None, Cpu::SCALAR, others, false)
+    let opsets = [OperatorSetIdProto { domain: String::new(), version: 13 }];
+    let source = Source { onnx: &graph, opsets: &opsets, input: "x", row, class_input: None };
+    lower(&source, Cpu::SCALAR, others, false)
 }
 
 fn run(row: &[usize], initializer: Vec<TensorProto>, node: Vec<NodeProto>, x: &[f32]) -> Vec<f32> {
@@ -86,7 +88,7 @@ fn what_has_no_kernel_is_refused_in_words() {
     for (changed, part) in [
         (with(plain.clone(), "group", &[2]), "in 2 groups"),
         (with(plain.clone(), "strides", &[0, 1]), "of 0"),
-        (with(plain.clone(), "strides", &[-1, 1]), "strides of -1"),
+        (with(plain.clone(), "strides", &[-1, 1]), "strides of [-1, 1]"),
         (with(plain.clone(), "kernel_shape", &[5, 5]), "differ"),
         (with(node("Conv", &["x", "w", "b"], "c"), "pads", &[1, -1, 1, 1]), "pads"),
         (node("Conv", &["x", "x"], "c"), "no constant"),
@@ -121,7 +123,7 @@ fn absurd_scales_and_zero_points_are_refused_in_words() {
     let two = vec![floats("scale", &[2], &[1.0, 2.0]), level("zero", 3)];
     assert!(refusal(&[8], two, vec![quantise(), back()]).reason.contains("one for all"));
     let wide = vec![floats("scale", &[], &[1.0]), tensor("zero", &[], DataType::Int32, vec![0; 4])];
-    assert!(refusal(&[8], wide, vec![quantise(), back()]).reason.contains("zero point is no single"));
+    assert!(refusal(&[8], wide, vec![quantise(), back()]).reason.contains("levels of int32"));
     // 1e38 · 1e38 / 1e-38 is more than float32 holds
     let tensors = vec![
         floats("scale", &[], &[1e38]),
@@ -233,7 +235,12 @@ fn lowered_with_tract(
     one_picture: bool,
 ) -> Result<Lowered, Refusal> {
     let opsets = [OperatorSetIdProto { domain: String::new(), version: 13 }];
-    lowered_with(&[2, 4, 4], tensors, nodes, Some(Others { opsets: &opsets, one_picture }))
+    lowered_with(
+        &[2, 4, 4],
+        tensors,
+        nodes,
+        Some(Others { engine: &crate::model::tract::Tract, opsets: &opsets, one_picture, threads: 1 }),
+    )
 }
 
 #[cfg(feature = "tract")]
@@ -317,10 +324,10 @@ fn tract_gets_levels_as_floats_unless_it_computes_in_integers() {
     let mut graph = GraphProto { node, initializer, ..GraphProto::default() };
     let mut integers = graph.clone();
     integers.node.push(NodeProto { op_type: "MatMulInteger".into(), ..NodeProto::default() });
-    super::network_in_floats(&mut graph);
+    super::for_engine(&mut graph, &[], |_, _| None).unwrap();
     assert_eq!(kinds(&graph), ["Div", "Round", "Add", "Clip", "Sub", "Mul"]);
     assert_eq!(graph.node[5].output, ["y"]);
     let before = integers.clone();
-    super::network_in_floats(&mut integers);
+    super::for_engine(&mut integers, &[], |_, _| None).unwrap();
     assert_eq!(integers, before);
 }

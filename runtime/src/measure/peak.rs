@@ -1,19 +1,9 @@
 //! What one core can multiply at most.
 
+use crate::lower::Arithmetic;
 use edgegen_kernels::{Cpu, multiply_floats, multiply_halves, multiply_integers};
 use std::hint::black_box;
 use std::time::{Duration, Instant};
-
-/// What is multiplied.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Arithmetic {
-    /// u8 × s8, summed in 32 bits.
-    Int8,
-    /// float32.
-    Float32,
-    /// float16, sums too.
-    Float16,
-}
 
 /// One measurement, and how long all of them go on.
 const ONE: Duration = Duration::from_micros(500);

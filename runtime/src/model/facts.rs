@@ -4,11 +4,9 @@
 use super::graph::{self, Port, Selection};
 use super::kinds::{ImageShape, Part, PixelFormat, Precision, Range};
 use super::metadata::{Metadata, keys};
-use super::network::Reason;
-use super::stock::Typed;
 use super::{OpenOptions, Spelling, limits};
-use crate::lower::Done;
-use crate::measure::Arithmetic;
+use crate::lower::engine::Prepared;
+use crate::lower::{Arithmetic, Done, Reason};
 use crate::onnx::{GraphProto, ModelProto, NodeProto};
 use crate::{Error, Result};
 use edgegen_kernels::Isa;
@@ -57,7 +55,7 @@ pub struct Facts {
     /// The family of kernels.
     pub isa: String,
     /// Why tract runs the network and not the kernels: the first node that they do not know.
-    pub stock: Option<String>,
+    pub tract: Option<String>,
 }
 
 /// One ONNX node.
@@ -261,7 +259,7 @@ impl Evidence<'_> {
             macs,
             steps: self.steps,
             nodes: nodes(graph, &self.runners),
-            stock: self.runners.err(),
+            tract: self.runners.err(),
             isa: self.isa.to_string(),
             operators: self.stored.operators,
             metadata: self.metadata,
@@ -332,7 +330,7 @@ fn nodes(graph: &GraphProto, runners: &std::result::Result<Vec<String>, String>)
 }
 
 /// A graph that is typed again with another batch has to follow it.
-pub(super) fn check_batch(typed: &Typed, batch: usize) -> std::result::Result<(), Reason> {
+pub(super) fn check_batch(typed: &dyn Prepared, batch: usize) -> std::result::Result<(), Reason> {
     let shape = typed.output_shape(0).unwrap_or_default();
     if shape.first() == Some(&batch) {
         return Ok(());

@@ -3,18 +3,11 @@
 //! Unlike [`Model`](super::Model), which knows edgegen's own parts, a [`FeatureNetwork`] asks for little: one
 //! float32 picture goes in, (N, 1 or 3, H, W), and rows of float32 values come out, (N, D) or (N, D, 1, 1).
 
-use super::facts::check_batch;
 use super::graph::{self, Dim, Port};
-use super::network::{Network, Reason};
-use super::stock::{self, Typed};
-use super::{
-    ImageShape, Metadata, OpenOptions, Spelling, limits, metadata_of, refused, sha256_hex, shape_of,
-    without_tract,
-};
-use crate::lower::{self, Program};
+use super::network::{Network, Runner, Wanted, ready};
+use super::{ImageShape, Metadata, OpenOptions, Spelling, limits, metadata_of, sha256_hex};
 use crate::onnx::{GraphProto, ModelProto};
-use crate::{Error, Result, measure};
-use prost::Message;
+use crate::{Error, Result};
 use prost::bytes::Bytes;
 use std::path::Path;
 
@@ -50,13 +43,7 @@ pub struct FeatureNetwork {
     output: String,
     dimension: usize,
     batch: usize,
-    engine: Engine,
-}
-
-/// What runs a network.
-enum Engine {
-    Kernels(Box<Program>),
-    Stock(Box<Typed>),
+    runner: Runner,
 }
 
 impl FeatureNetwork {
@@ -82,8 +69,8 @@ impl FeatureNetwork {
         if bytes.is_empty() {
             return Err(Error::malformed(name, "the file is empty"));
         }
-        let mut proto = ModelProto::decode(Bytes::copy_from_slice(bytes))
-            .map_err(|_| Error::malformed(name, "this is not an ONNX model, or it is damaged"))?;
+        let mut proto = ModelProto::read(Bytes::copy_from_slice(bytes))
+            .map_err(|problem| Error::malformed(name, problem))?;
         graph::check_versions(&proto, name)?;
         let metadata = metadata_of(&proto, name)?;
         let scaling = proto.metadata_props.iter().find(|entry| entry.key == INPUT_KEY);
@@ -101,31 +88,19 @@ impl FeatureNetwork {
         limits::check_count(fixed_batch.unwrap_or(1), image.values())?;
         let output = &selection.outputs[0].name;
         let suitable = (BATCH_VALUES / image.values()).clamp(1, LARGEST_BATCH);
-        let graph = proto.graph.as_mut().ok_or_else(|| Error::malformed(name, "it holds no graph"))?;
-        let row = [image.channels, image.height, image.width];
-        let (engine, batch, dimension) =
-            match lower::lower(graph, &selection.input.name, &row, None, measure::cpu()?, None, false) {
-                Ok(lowered) => {
-                    let batch = fixed_batch.unwrap_or(suitable);
-                    let shape: Vec<usize> =
-                        std::iter::once(batch).chain(lowered.outputs[0].clone()).collect();
-                    let dimension = dimension(Some(shape), output, name)?;
-                    (Engine::Kernels(Box::new(lowered.program)), batch, dimension)
-                }
-                Err(refusal) if !stock::HERE => {
-                    return Err(Error::unsupported(name, without_tract(&refused(graph, &refusal))));
-                }
-                Err(_) => {
-                    graph::check_operators(graph, name)?;
-                    super::constants::widen(graph, name)?;
-                    lower::network_in_floats(graph);
-                    let attempts = fixed_batch.map_or_else(|| vec![suitable, 1], |batch| vec![batch]);
-                    let (batch, typed) =
-                        bind(&proto, image, &attempts).map_err(|e| Error::unsupported(name, e))?;
-                    let dimension = dimension(typed.output_shape(0), output, name)?;
-                    (Engine::Stock(Box::new(typed)), batch, dimension)
-                }
-            };
+        let wanted = Wanted {
+            input: &selection.input.name,
+            row: &[image.channels, image.height, image.width],
+            class: None,
+            batches: &fixed_batch.map_or_else(|| vec![suitable, 1], |batch| vec![batch]),
+            one_picture: false,
+            mixed: false,
+            halves: false,
+            engine: options.engine,
+            machine: options.machine,
+        };
+        let (ready, _) = ready(proto, &wanted).map_err(|reason| Error::unsupported(name, reason))?;
+        let dimension = dimension(ready.shapes.first().cloned().flatten(), output, name)?;
         Ok(Self {
             name: name.to_string(),
             sha256: sha256_hex(bytes),
@@ -134,8 +109,8 @@ impl FeatureNetwork {
             image,
             output: output.clone(),
             dimension,
-            batch,
-            engine,
+            batch: ready.batch,
+            runner: ready.runner,
         })
     }
 
@@ -179,10 +154,7 @@ impl FeatureNetwork {
     /// # Errors
     /// [`Error::Unsupported`] if the graph cannot be lowered.
     pub fn runner(&self) -> Result<FeatureRunner<'_>> {
-        let network = match &self.engine {
-            Engine::Kernels(program) => Ok(Network::Kernels(program.clone())),
-            Engine::Stock(typed) => Network::stock((**typed).clone()),
-        };
+        let network = Network::again(&self.runner);
         Ok(FeatureRunner { owner: self, network: network.map_err(|e| Error::unsupported(&self.name, e))? })
     }
 }
@@ -267,25 +239,6 @@ fn picture(port: &Port, file: &str) -> Result<(Option<usize>, ImageShape)> {
         }
         _ => Err(unusable()),
     }
-}
-
-/// The graph typed with the first of `batches` that it follows.
-fn bind(
-    proto: &ModelProto,
-    image: ImageShape,
-    batches: &[usize],
-) -> std::result::Result<(usize, Typed), Reason> {
-    let mut refusal = String::new();
-    for &batch in batches {
-        let shape = shape_of(batch, &[image.channels, image.height, image.width]);
-        let typed =
-            stock::typed_rows(proto, &shape).and_then(|typed| check_batch(&typed, batch).map(|()| typed));
-        match typed {
-            Ok(typed) => return Ok((batch, typed)),
-            Err(reason) => refusal = reason,
-        }
-    }
-    Err(refusal)
 }
 
 /// D of an output (N, D) or (N, D, 1, 1).

@@ -5,8 +5,10 @@
 //! chosen outputs need: what is left has one float32 input and, if it is told classes, an int64 one behind it.
 
 use super::kinds::{Precision, Range};
-use super::{InputShape, Metadata, OpenOptions, limits, stock};
+use super::network::check_size;
+use super::{InputShape, Metadata, OpenOptions};
 use crate::error::one_line;
+use crate::onnx::tensor::fills_its_shape;
 use crate::onnx::{DataType, EXTERNAL, GraphProto, ModelProto, NodeProto, Size, TensorProto, ValueInfoProto};
 use crate::{Error, Result};
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -103,9 +105,7 @@ impl Port {
 /// An ONNX element type in the words of this project: `float32`, `int64`.
 fn dtype_text(code: i32) -> String {
     match DataType::try_from(code) {
-        Ok(DataType::Float) => "float32".into(),
-        Ok(DataType::Double) => "float64".into(),
-        Ok(known) => format!("{known:?}").to_lowercase(),
+        Ok(known) => known.name(),
         Err(_) => format!("element type {code}"),
     }
 }
@@ -151,6 +151,7 @@ pub(super) fn select(
     file: &str,
 ) -> Result<Selection> {
     let graph = proto.graph.as_mut().ok_or_else(|| Error::malformed(file, "it holds no graph"))?;
+    check_size(graph).map_err(|problem| Error::unsupported(file, problem))?;
     check_names(graph, file)?;
     let outputs = choose_outputs(graph, options, metadata, file)?;
     keep_what_is_needed(graph, &outputs);
@@ -268,23 +269,6 @@ fn keep_what_is_needed(graph: &mut GraphProto, outputs: &[Port]) {
     graph.output.sort_by_key(|output| order.get(output.name.as_str()).copied());
 }
 
-/// Every operator is one that tract has.
-pub(super) fn check_operators(graph: &GraphProto, file: &str) -> Result<()> {
-    let operators = stock::operators();
-    for node in &graph.node {
-        if !matches!(node.domain.as_str(), "" | "ai.onnx") {
-            let problem =
-                format!("operator {}.{} is not supported: only ONNX's own are", node.domain, node.op_type);
-            return Err(Error::unsupported(file, problem));
-        }
-        if !operators.contains(&node.op_type) {
-            let problem = format!("operator {} is not supported", label(node));
-            return Err(Error::unsupported(file, problem));
-        }
-    }
-    check_fillers(graph, file)
-}
-
 /// Every weight lies in the file, in a type that is known.
 fn check_tensors(graph: &GraphProto, file: &str) -> Result<()> {
     for node in &graph.node {
@@ -296,38 +280,21 @@ fn check_tensors(graph: &GraphProto, file: &str) -> Result<()> {
     graph.initializer.iter().try_for_each(|tensor| check_tensor(tensor, file))
 }
 
-/// Operators that make a tensor of any size out of a few numbers. tract computes constant ones while
-/// it reads the graph, before the sizes of tensors can be checked.
-fn check_fillers(graph: &GraphProto, file: &str) -> Result<()> {
-    for node in &graph.node {
-        for shape in graph.initializer.iter().filter(|tensor| node.input.contains(&tensor.name)) {
-            if shape.data_type != DataType::Int64 as i32 {
-                continue;
-            }
-            let (stored, _) = shape.raw_data.as_chunks::<8>();
-            let values =
-                stored.iter().map(|bytes| i64::from_le_bytes(*bytes)).chain(shape.int64_data.iter().copied());
-            if let Some(volume) = limits::overfilled(&node.op_type, values) {
-                return Err(Error::unsupported(
-                    file,
-                    format!("{} would hold {volume} values, too many", label(node)),
-                ));
-            }
-        }
-    }
-    Ok(())
-}
-
 fn check_tensor(tensor: &TensorProto, file: &str) -> Result<()> {
     if tensor.data_location == EXTERNAL {
         let problem =
             format!("weight {:?} is stored in another file: save the model as one file", tensor.name);
         return Err(Error::unsupported(file, problem));
     }
+    if !fills_its_shape(tensor) {
+        let problem = format!("weight {:?} does not hold as many numbers as its shape says", tensor.name);
+        return Err(Error::malformed(file, problem));
+    }
     use DataType::*;
     match DataType::try_from(tensor.data_type) {
         Ok(
-            Float | Double | Float16 | Int8 | Int16 | Int32 | Int64 | Uint8 | Uint16 | Uint32 | Uint64 | Bool,
+            Float | Double | Float16 | Bfloat16 | Int4 | Int8 | Int16 | Int32 | Int64 | Uint4 | Uint8
+            | Uint16 | Uint32 | Uint64 | Bool,
         ) => Ok(()),
         Ok(String) if tensor.raw_data.is_empty() => Ok(()),
         _ => {

@@ -1,66 +1,47 @@
 //! Model files: open, check, describe, make ready to run.
 //!
-//! The way of a file: bytes → protobuf → `graph` (sound? what goes in and out?) → `plan`
-//! (typed with one picture, which settles all shapes) → [`Facts`] → bound to a batch and optimised.
+//! The way of a file: bytes → protobuf → `graph` (sound? what goes in and out?) → `network`
+//! (what runs it, which settles all shapes) → [`Facts`] → bound to a batch and optimised.
 //! Each step has a limit on what it takes ([`limits`]).
 
-mod constants;
 mod facts;
 mod features;
 mod folder;
 mod graph;
 mod kinds;
-pub mod limits;
+mod machine;
 mod metadata;
 mod network;
 mod options;
-#[cfg_attr(not(feature = "tract"), path = "no_stock.rs")]
-pub(crate) mod stock;
+#[cfg(feature = "tract")]
+pub(crate) mod tract;
 
+pub use crate::limits;
 pub use facts::{Facts, NodeFact, StepFact, TensorFact};
 pub use features::{FeatureNetwork, FeatureRunner, INPUT_KEY, MAX_FEATURES, OutputChoice};
 pub use folder::{MANIFEST, Manifest, ManifestFile, ModelFolder, file_name, sha256_hex};
 pub use kinds::{ImageShape, Kind, Part, PixelFormat, Precision, Range};
+pub use machine::Machine;
 pub use metadata::{Metadata, keys};
 pub(crate) use network::Network;
-pub use options::{InputShape, OpenOptions, RangeChoice, Spelling};
+pub use options::{EngineChoice, InputShape, OpenOptions, RangeChoice, Spelling};
 
-use crate::error::one_line;
 use crate::generate::{Encoder, Generator};
-use crate::lower::{self, Others, Program, Refusal};
-use crate::onnx::{GraphProto, ModelProto};
-use crate::{Error, Result, measure};
-use prost::Message;
+use crate::onnx::ModelProto;
+use crate::{Error, Result};
+use network::{Runner, Wanted, ready};
 use prost::bytes::Bytes;
 use std::path::Path;
-use stock::Typed;
 
 /// A checked ONNX model, not yet bound to a batch size.
 pub struct Model {
     name: String,
     facts: Facts,
-    engine: Engine,
+    runner: Runner,
+    machine: Machine,
     /// The only batch size that the file allows, if it fixes one.
     fixed_batch: Option<usize>,
     spelling: Spelling,
-}
-
-/// What will run a model.
-enum Engine {
-    /// The kernels, picture by picture.
-    Kernels(Box<Program>),
-    /// tract.
-    Stock(Box<Stock>),
-}
-
-/// A graph for tract.
-struct Stock {
-    proto: ModelProto,
-    /// The graph bound to `typed_batch` pictures.
-    typed: Typed,
-    typed_batch: usize,
-    /// Shape of one row of the input: (L), (L, 1, 1) or (C, H, W).
-    row: Vec<usize>,
 }
 
 impl Model {
@@ -125,8 +106,7 @@ impl Model {
         if file_bytes > limits::MAX_MODEL_BYTES {
             return Err(Error::unsupported(name, "the model is too large"));
         }
-        let mut proto = ModelProto::decode(bytes)
-            .map_err(|_| Error::malformed(name, "this is not an ONNX model, or it is damaged"))?;
+        let mut proto = ModelProto::read(bytes).map_err(|problem| Error::malformed(name, problem))?;
         let opset = graph::check_versions(&proto, name)?;
         let metadata = metadata_of(&proto, name)?;
         if metadata.part == Some(Part::Classifier) {
@@ -140,42 +120,22 @@ impl Model {
         }
         let selection = graph::select(&mut proto, options, &metadata, name)?;
         let input = facts::Input::of(&selection.input, &metadata, options.spelling, name)?;
-        let graph = proto.graph.as_mut().ok_or_else(|| Error::malformed(name, "it holds no graph"))?;
+        let graph = proto.graph.as_ref().ok_or_else(|| Error::malformed(name, "it holds no graph"))?;
         let stored = graph::Stored::of(graph);
-        let class = selection.class.as_ref().map(|port| port.name.as_str());
-        let cpu = measure::cpu()?;
-        let batch = input.fixed_batch.unwrap_or(1);
-        let others = Others { opsets: &proto.opset_import, one_picture: input.fixed_batch == Some(1) };
-        let others = stock::HERE.then_some(others);
-        let halves = metadata.precision.unwrap_or(stored.precision) == Precision::Fp16;
-        let lowered = lower::lower(graph, &selection.input.name, &input.row, class, cpu, others, halves);
-        let with_batch = |row: &Vec<usize>| Some(shape_of(batch, row));
-        let (run, shapes, macs, runners, steps) = match lowered {
-            Ok(lowered) => {
-                let shapes = lowered.outputs.iter().map(with_batch).collect();
-                let macs = lowered.macs.checked_mul(batch as u64);
-                let steps = lowered.steps.into_iter().map(|done| facts::StepFact::of(done, graph)).collect();
-                (Ok(lowered.program), shapes, macs, Ok(lowered.runners), steps)
-            }
-            Err(refusal) => {
-                let reason = refused(graph, &refusal);
-                if !stock::HERE {
-                    return Err(Error::unsupported(name, without_tract(&reason)));
-                }
-                let foreign = graph.node.iter().any(|node| !matches!(node.domain.as_str(), "" | "ai.onnx"));
-                if foreign {
-                    return Err(Error::unsupported(name, reason));
-                }
-                graph::check_operators(graph, name)?;
-                constants::widen(graph, name)?;
-                lower::network_in_floats(graph);
-                let typed = stock::typed_rows(&proto, &shape_of(batch, &input.row))
-                    .map_err(|reason| Error::unsupported(name, reason))?;
-                let shapes = (0..selection.outputs.len()).map(|index| typed.output_shape(index)).collect();
-                let macs = typed.macs();
-                (Err(typed), shapes, macs, Err(reason), Vec::new())
-            }
+        let wanted = Wanted {
+            input: &selection.input.name,
+            row: &input.row,
+            class: selection.class.as_ref().map(|port| port.name.as_str()),
+            batches: &[input.fixed_batch.unwrap_or(1)],
+            one_picture: input.fixed_batch == Some(1),
+            mixed: true,
+            halves: metadata.precision.unwrap_or(stored.precision) == Precision::Fp16,
+            engine: options.engine,
+            machine: options.machine,
         };
+        let (ready, proto) = ready(proto, &wanted).map_err(|reason| Error::unsupported(name, reason))?;
+        let graph = proto.graph.as_ref().ok_or_else(|| Error::malformed(name, "it holds no graph"))?;
+        let steps = ready.steps.into_iter().map(|done| facts::StepFact::of(done, graph)).collect();
         let evidence = facts::Evidence {
             file: name,
             file_bytes,
@@ -186,20 +146,22 @@ impl Model {
             options,
             selection: &selection,
             input: &input,
-            shapes,
-            batch,
-            macs,
-            isa: cpu.isa(),
+            shapes: ready.shapes,
+            batch: ready.batch,
+            macs: ready.macs,
+            isa: options.machine.cpu().isa(),
             steps,
-            runners,
+            runners: ready.runners,
         };
         let facts = evidence.settle()?;
-        let facts::Input { fixed_batch, row, .. } = input;
-        let engine = match run {
-            Ok(program) => Engine::Kernels(Box::new(program)),
-            Err(typed) => Engine::Stock(Box::new(Stock { proto, typed, typed_batch: batch, row })),
-        };
-        Ok(Self { name: name.to_string(), facts, engine, fixed_batch, spelling: options.spelling })
+        Ok(Self {
+            name: name.to_string(),
+            facts,
+            runner: ready.runner,
+            machine: options.machine,
+            fixed_batch: input.fixed_batch,
+            spelling: options.spelling,
+        })
     }
 
     /// What the file is.
@@ -245,46 +207,16 @@ impl Model {
     }
 
     fn into_network(self, batch: usize) -> Result<(String, Facts, Network, usize)> {
-        let Self { name, facts, engine, fixed_batch, .. } = self;
+        let Self { name, facts, runner, machine, fixed_batch, .. } = self;
         if batch == 0 || batch > limits::MAX_BATCH {
             return Err(Error::invalid(format_args!("a batch of {batch}: give 1 to {}", limits::MAX_BATCH)));
         }
         let batch = fixed_batch.unwrap_or(batch);
         limits::check_count(batch, facts.image.values().max(facts.latent_dim))?;
-        let unsupported = |reason| Error::unsupported(&name, reason);
-        let network = match engine {
-            Engine::Kernels(mut program) => {
-                let threads = measure::threads();
-                program
-                    .share(threads)
-                    .map_err(|error| Error::invalid(format_args!("{threads} threads: {error}")))?;
-                Network::Kernels(program)
-            }
-            Engine::Stock(stock) if batch == stock.typed_batch => {
-                Network::stock(stock.typed).map_err(unsupported)?
-            }
-            Engine::Stock(stock) => {
-                let Stock { proto, typed, row, .. } = *stock;
-                drop(typed);
-                let typed = stock::typed_rows(&proto, &shape_of(batch, &row)).map_err(unsupported)?;
-                facts::check_batch(&typed, batch).map_err(unsupported)?;
-                Network::stock(typed).map_err(unsupported)?
-            }
-        };
+        let network = Network::start(runner, batch, machine);
+        let network = network.map_err(|reason| Error::unsupported(&name, reason))?;
         Ok((name, facts, network, batch))
     }
-}
-
-/// What the kernels do not know, on one line.
-fn refused(graph: &GraphProto, refusal: &Refusal) -> String {
-    let node = graph.node.get(refusal.node).map(|node| format!("node {}: ", graph::label(node)));
-    one_line(format_args!("{}{}", node.unwrap_or_default(), refusal.reason))
-}
-
-fn without_tract(reason: &str) -> String {
-    format!(
-        "{reason}; this program was built without tract, which may run it: build it with --features tract"
-    )
 }
 
 fn metadata_of(proto: &ModelProto, name: &str) -> Result<Metadata> {

@@ -1,5 +1,6 @@
 //! What the user knows about a file and the file does not say.
 
+use super::Machine;
 use super::kinds::Range;
 use crate::{Error, Result};
 use std::fmt;
@@ -18,6 +19,35 @@ pub struct OpenOptions {
     pub shape: Option<InputShape>,
     /// How messages name these options.
     pub spelling: Spelling,
+    /// What may run the network.
+    pub engine: EngineChoice,
+    /// What it runs on.
+    pub machine: Machine,
+}
+
+/// Which engine runs a network.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum EngineChoice {
+    /// The kernels; tract what they do not know.
+    #[default]
+    Auto,
+    /// The kernels alone.
+    Kernels,
+    /// tract alone.
+    Tract,
+}
+
+impl FromStr for EngineChoice {
+    type Err = Error;
+
+    fn from_str(word: &str) -> Result<Self> {
+        match word {
+            "auto" => Ok(Self::Auto),
+            "kernels" => Ok(Self::Kernels),
+            "tract" => Ok(Self::Tract),
+            _ => Err(Error::invalid(format_args!("{word:?} is no engine: use auto, kernels or tract"))),
+        }
+    }
 }
 
 /// How a program's user gives [`OpenOptions`], for messages that say what is missing.

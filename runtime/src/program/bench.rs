@@ -5,9 +5,8 @@ use super::subject::Subject;
 use super::{print, printable};
 use anyhow::{Result, bail};
 use clap::Args;
-use edgegen_runtime::measure::{
-    Arithmetic, Board, Root, State, cpu, peak_gmacs, peak_rss_kib, set_threads, time_runs,
-};
+use edgegen_runtime::arguments::machine;
+use edgegen_runtime::measure::{Arithmetic, Board, Root, State, peak_gmacs, peak_rss_kib, time_runs};
 use edgegen_runtime::model::{Part, Precision};
 use serde_json::{Map, Value, json};
 use std::path::PathBuf;
@@ -60,8 +59,7 @@ impl Bench {
         if !(0.0..=3600.0).contains(&self.cool_down) {
             bail!("--cool-down {}: give 0 to 3600 seconds", self.cool_down);
         }
-        set_threads(self.threads)?;
-        let model = self.choice.open(self.part)?;
+        let model = self.choice.open_on(self.part, self.threads)?;
         let facts = model.facts().clone();
         let mut subject = Subject::new(model, self.batch)?;
         let load = start.elapsed();
@@ -81,10 +79,10 @@ impl Bench {
         let state_after = State::read(&root, &board);
         let Some(timings) = timings else { bail!("no run was timed") };
 
-        let cpu = cpu()?;
+        let cpu = machine(1)?.cpu();
         let arithmetic = match facts.precision {
             Precision::Int8 => Arithmetic::Int8,
-            Precision::Fp16 if cpu.halves() && facts.stock.is_none() => Arithmetic::Float16,
+            Precision::Fp16 if cpu.halves() && facts.tract.is_none() => Arithmetic::Float16,
             Precision::Fp32 | Precision::Fp16 => Arithmetic::Float32,
         };
         let peak = peak_gmacs(cpu, arithmetic);

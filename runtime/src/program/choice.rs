@@ -3,8 +3,9 @@
 use anyhow::{Result, bail};
 use clap::Args;
 use edgegen_runtime::arguments::Foreign;
+use edgegen_runtime::arguments::machine;
 use edgegen_runtime::generate::Generator;
-use edgegen_runtime::model::{Model, ModelFolder, Part, Precision};
+use edgegen_runtime::model::{EngineChoice, Model, ModelFolder, OpenOptions, Part, Precision};
 use std::path::PathBuf;
 
 /// Which file, and what it does not say itself.
@@ -15,6 +16,9 @@ pub(super) struct Choice {
     /// Precision, of those in a model folder [default: the one in model.json]
     #[arg(long, value_name = "fp32|fp16|int8")]
     precision: Option<Precision>,
+    /// What runs the network: the kernels, and tract what they do not know; or one of them alone
+    #[arg(long, value_name = "auto|kernels|tract", default_value = "auto")]
+    engine: EngineChoice,
     #[command(flatten)]
     foreign: Foreign,
 }
@@ -52,14 +56,28 @@ impl ClassChoice {
 
 impl Choice {
     /// A file or folder, a precision of a folder, and what a file does not say.
-    pub(super) fn of(model: PathBuf, precision: Option<Precision>, foreign: Foreign) -> Self {
-        Self { model, precision, foreign }
+    pub(super) fn of(
+        model: PathBuf,
+        precision: Option<Precision>,
+        engine: EngineChoice,
+        foreign: Foreign,
+    ) -> Self {
+        Self { model, precision, engine, foreign }
+    }
+
+    fn options(&self, threads: usize) -> Result<OpenOptions> {
+        Ok(OpenOptions { engine: self.engine, machine: machine(threads)?, ..self.foreign.options()? })
     }
 
     /// Opens a part of a model folder, or the file, whatever part it is. Without `part` it is the
     /// one that draws.
     pub(super) fn open(&self, part: Option<Part>) -> Result<Model> {
-        Ok(Model::open_named(&self.model, part, self.precision, &self.foreign.options())?)
+        self.open_on(part, 1)
+    }
+
+    /// [`Self::open`], to be run on so many threads.
+    pub(super) fn open_on(&self, part: Option<Part>, threads: usize) -> Result<Model> {
+        Ok(Model::open_named(&self.model, part, self.precision, &self.options(threads)?)?)
     }
 
     /// Opens both parts of a model folder: encoder, then decoder.
@@ -71,7 +89,8 @@ impl Choice {
             );
         }
         let folder = ModelFolder::open(&self.model)?;
-        let open = |part| folder.open_part(part, self.precision, &self.foreign.options());
+        let options = self.options(1)?;
+        let open = |part| folder.open_part(part, self.precision, &options);
         Ok((open(Part::Encoder)?, open(Part::Decoder)?))
     }
 

@@ -7,8 +7,8 @@ use clap::Args;
 use edgegen_runtime::arguments::Foreign;
 use edgegen_runtime::files::check_writable;
 use edgegen_runtime::generate::{Frame, Generator, Latents};
-use edgegen_runtime::measure::{set_threads, time_runs};
-use edgegen_runtime::model::{Facts, Precision};
+use edgegen_runtime::measure::time_runs;
+use edgegen_runtime::model::{EngineChoice, Facts, Precision};
 use edgegen_runtime::pictures::{grid, write_png};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -35,6 +35,9 @@ pub(super) struct Compare {
     /// Write the pictures that are furthest apart: a row of A's above a row of B's
     #[arg(long, value_name = "F.png")]
     out: Option<PathBuf>,
+    /// What runs both, or A and B: for example kernels,tract
+    #[arg(long, value_name = "auto|kernels|tract[,…]", value_delimiter = ',')]
+    engine: Vec<EngineChoice>,
     /// What A and B do not say; model folders say all.
     #[command(flatten)]
     foreign: Foreign,
@@ -52,7 +55,7 @@ struct Side {
 }
 
 impl Side {
-    fn open(name: &str, foreign: &Foreign) -> Result<Self> {
+    fn open(name: &str, engine: EngineChoice, foreign: &Foreign) -> Result<Self> {
         let (path, precision) = match name.rsplit_once(':') {
             Some((path, precision)) if !Path::new(name).exists() => {
                 (path, Some(precision.parse::<Precision>()))
@@ -66,7 +69,7 @@ impl Side {
         }
         // a folder's own range is the right one, whatever the other side needs
         let foreign = if path.is_dir() { Foreign::default() } else { foreign.clone() };
-        let model = Choice::of(path, precision, foreign).open(None)?;
+        let model = Choice::of(path, precision, engine, foreign).open(None)?;
         model.range()?;
         let facts = model.facts().clone();
         Ok(Self { name: name.to_string(), facts, generator: model.into_generator(1)? })
@@ -78,8 +81,14 @@ impl Compare {
         if let Some(path) = &self.out {
             check_writable(path)?;
         }
-        set_threads(1)?;
-        let (mut a, mut b) = (Side::open(&self.a, &self.foreign)?, Side::open(&self.b, &self.foreign)?);
+        let (first, second) = match self.engine[..] {
+            [] => (EngineChoice::Auto, EngineChoice::Auto),
+            [both] => (both, both),
+            [first, second] => (first, second),
+            _ => bail!("--engine takes one engine for both models, or one for each"),
+        };
+        let (mut a, mut b) =
+            (Side::open(&self.a, first, &self.foreign)?, Side::open(&self.b, second, &self.foreign)?);
         let (dim, image) = (a.facts.latent_dim, a.facts.image);
         if dim != b.facts.latent_dim || image != b.facts.image {
             bail!(
@@ -126,7 +135,7 @@ impl Compare {
             json!({
                 "model": side.name, "precision": side.facts.precision, "file_bytes": side.facts.file_bytes,
                 "parameters": side.facts.parameters, "macs": side.facts.macs, "p50_us": us,
-                "run_by": side.facts.stock.as_ref().map_or_else(|| side.facts.isa.clone(), |_| "tract".into()),
+                "run_by": side.facts.tract.as_ref().map_or_else(|| side.facts.isa.clone(), |_| "tract".into()),
             })
         };
         let report = json!({

@@ -3,7 +3,8 @@
 use super::print;
 use anyhow::{Result, bail};
 use clap::Args;
-use edgegen_runtime::measure::{Board, Root, State, cpu};
+use edgegen_runtime::arguments::machine;
+use edgegen_runtime::measure::{Board, Root, State};
 use serde_json::json;
 use std::path::PathBuf;
 
@@ -129,7 +130,7 @@ fn system() -> Check {
 }
 
 fn kernels() -> Check {
-    let (verdict, found) = match cpu() {
+    let (verdict, found) = match machine(1).map(|machine| machine.cpu()) {
         Ok(cpu) if cpu.isa().name() == "scalar" => (Verdict::Note, "plain Rust".to_string()),
         Ok(cpu) => (Verdict::Ok, cpu.isa().to_string()),
         Err(error) => (Verdict::Bad, error.to_string()),

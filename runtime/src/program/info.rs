@@ -56,7 +56,7 @@ fn to_json(name: &str, facts: &Facts) -> Value {
         "outputs": tensors(&facts.outputs),
         "operators": facts.operators,
         "isa": facts.isa,
-        "stock": facts.stock,
+        "tract": facts.tract,
         "nodes": facts.nodes.iter().map(|n| json!({"name": n.name, "operator": n.operator, "runner": n.runner})).collect::<Vec<_>>(),
         "producer_name": facts.metadata.producer_name,
         "producer_version": facts.metadata.producer_version,
@@ -114,14 +114,14 @@ fn to_text(name: &str, facts: &Facts) -> String {
             line(key, value.clone());
         }
     }
-    match &facts.stock {
+    match &facts.tract {
         None => line("run by", format!("edgegen's kernels, {}", facts.isa)),
-        Some(reason) => line("run by", format!("tract, as it has no kernel for {reason}")),
+        Some(reason) => line("run by", format!("tract: {reason}")),
     }
     let column =
         |value: fn(&NodeFact) -> &String| facts.nodes.iter().map(|n| value(n).len()).max().unwrap_or(0);
     let (operators, names) = (column(|node| &node.operator), column(|node| &node.name));
-    for node in facts.nodes.iter().filter(|_| facts.stock.is_none()) {
+    for node in facts.nodes.iter().filter(|_| facts.tract.is_none()) {
         text.push_str(&format!("    {:operators$}  {:names$}  {}\n", node.operator, node.name, node.runner));
     }
     printable(&text)

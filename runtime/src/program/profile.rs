@@ -5,8 +5,9 @@ use super::subject::Subject;
 use super::{print, printable};
 use anyhow::{Result, bail};
 use clap::Args;
+use edgegen_runtime::arguments::machine;
 use edgegen_runtime::files::write_atomically;
-use edgegen_runtime::measure::{Arithmetic, cpu, peak_gmacs, read_gbytes};
+use edgegen_runtime::measure::{Arithmetic, peak_gmacs, read_gbytes};
 use edgegen_runtime::model::{Part, StepFact};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
@@ -64,13 +65,11 @@ impl Profile {
         let model = self.choice.open(self.part)?;
         let name = self.choice.model.display().to_string();
         let facts = model.facts().clone();
-        if let Some(reason) = &facts.stock {
-            bail!(
-                "{name}: tract runs this network, as it has no kernel for {reason}: only what kernels run is profiled"
-            );
+        if let Some(reason) = &facts.tract {
+            bail!("{name}: tract runs this network ({reason}): only what kernels run is profiled");
         }
         let mut subject = Subject::new(model, 1)?;
-        let cpu = cpu()?;
+        let cpu = machine(1)?.cpu();
         let roof = Roof {
             int8_gmacs: peak_gmacs(cpu, Arithmetic::Int8),
             float32_gmacs: peak_gmacs(cpu, Arithmetic::Float32),

@@ -63,7 +63,7 @@ pub(super) fn run(arguments: Arguments) -> Result<()> {
     let mut how = SampleOptions {
         count: arguments.count.map(|count| count.min(1)).or(Some(1)),
         seed: arguments.seed,
-        open: arguments.foreign.options(),
+        open: arguments.foreign.options()?,
         precision: arguments.precision,
         class: arguments.class,
         labels: Vec::new(),

@@ -94,7 +94,7 @@ fn file(arguments: &Arguments, request: &Request) -> Result<()> {
     check_writable(&arguments.out)?;
     let path = &arguments.model;
     let bytes = limits::read_bounded(path, limits::MAX_MODEL_BYTES)?;
-    let options = arguments.foreign.options();
+    let options = arguments.foreign.options()?;
     let size = bytes.len();
     let source = Source::open(bytes, &path.display().to_string(), &options)?;
     let inputs = match source.latents(request) {

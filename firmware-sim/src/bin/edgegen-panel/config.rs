@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use edgegen_firmware::{Dither, Scaling};
 use edgegen_firmware_sim::names::{DitherName, ScalingName};
+use edgegen_runtime::arguments::machine;
 use edgegen_runtime::model::{OpenOptions, Precision, RangeChoice, Spelling};
 use serde::Deserialize;
 
@@ -149,6 +150,8 @@ impl File {
             output: self.output,
             shape: self.shape.as_deref().map(str::parse).transpose()?,
             spelling: Spelling::Keys,
+            machine: machine(1)?,
+            ..OpenOptions::default()
         };
         Ok(Config {
             model: self.model,

@@ -7,7 +7,7 @@ use std::io::Read;
 use std::path::Path;
 
 /// Largest model file: far beyond what a small board can run.
-pub const MAX_MODEL_BYTES: u64 = 1 << 30;
+pub const MAX_MODEL_BYTES: u64 = 1 << 29;
 /// Largest `model.json`.
 pub const MAX_MANIFEST_BYTES: u64 = 1 << 20;
 /// Largest latent.
@@ -20,6 +20,58 @@ pub const MAX_BATCH: usize = 4_096;
 pub const MAX_RUN_VALUES: usize = 1 << 27;
 /// Most values of one tensor inside a network: 1 GiB as f32.
 pub const MAX_TENSOR_VALUES: usize = 1 << 28;
+/// Most nodes of a network.
+pub const MAX_NODES: usize = 1 << 16;
+/// Most messages (nodes, attributes, constants, names) of an ONNX file: about 200 MiB in memory.
+pub(crate) const MAX_MESSAGES: usize = 1 << 20;
+/// Most bytes of an ONNX file that are packed numbers, which take up to eight times as much memory.
+pub(crate) const MAX_PACKED_BYTES: usize = 1 << 26;
+/// Most memory for what opening a network makes beside its weights as they are stored: spread weights, planes, scratch.
+pub(crate) const MAX_MADE_BYTES: u64 = 1 << 30;
+/// Most multiply-accumulates of one picture: an hour of a small board.
+pub(crate) const MAX_MACS: u64 = 1 << 42;
+/// Most nodes of a network, or of a part, that tract runs: it needs time that grows with their square.
+pub(crate) const MAX_FOREIGN_NODES: usize = 10_000;
+/// Most nodes that are looked at to find shapes of values that another engine makes.
+pub(crate) const MAX_NODES_ASKED: usize = 1 << 18;
+
+/// Memory that opening a network may still take. It is charged before memory is taken.
+#[derive(Debug)]
+pub(crate) struct Budget {
+    left: u64,
+}
+
+impl Budget {
+    pub(crate) fn new() -> Self {
+        Self { left: MAX_MADE_BYTES }
+    }
+
+    /// Charges so many bytes.
+    ///
+    /// # Errors
+    /// If they are more than are left.
+    pub(crate) fn take(&mut self, bytes: u64) -> std::result::Result<(), String> {
+        match self.left.checked_sub(bytes) {
+            Some(left) => {
+                self.left = left;
+                Ok(())
+            }
+            None => Err(format!(
+                "the network needs more than the {} MiB that it may take beside its weights",
+                MAX_MADE_BYTES >> 20
+            )),
+        }
+    }
+
+    /// Charges a product of sizes.
+    ///
+    /// # Errors
+    /// As [`Self::take`]; a product that no number holds is more than there is.
+    pub(crate) fn take_product(&mut self, sizes: &[usize]) -> std::result::Result<(), String> {
+        let bytes = sizes.iter().fold(1u64, |product, size| product.saturating_mul(*size as u64));
+        self.take(bytes)
+    }
+}
 
 /// Checks a number of pictures (or latents) of `values_each` against [`MAX_RUN_VALUES`].
 ///

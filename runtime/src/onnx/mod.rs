@@ -4,6 +4,12 @@
 //! The macro [`message!`] does what `#[derive(prost::Message)]` would: building that derive takes longer than building
 //! this crate's half (docs/decisions.md).
 
+pub(crate) mod attributes;
+pub(crate) mod tensor;
+
+use std::cell::Cell;
+
+use crate::limits::{MAX_MESSAGES, MAX_PACKED_BYTES};
 use prost::bytes::{Buf, BufMut, Bytes};
 use prost::encoding::{self, DecodeContext, WireType};
 use prost::{DecodeError, Message};
@@ -47,15 +53,74 @@ macro_rules! single {
 }
 single!(f32 = float, i32 = int32, i64 = int64, String = string, Bytes = bytes, Vec<u8> = bytes);
 
+thread_local! {
+    /// Messages and names that the file that is read may still have, and bytes of numbers whose bytes in the file are few: they
+    /// take more memory than they take of the file.
+    static LEFT: Cell<(usize, usize)> = const { Cell::new((MAX_MESSAGES, MAX_PACKED_BYTES)) };
+}
+
+/// What is said of a file that has too much of them: prost makes no error of another's.
+fn too_many() -> Result<(), DecodeError> {
+    encoding::skip_field(WireType::EndGroup, 1, &mut &[][..], DecodeContext::default())
+}
+
+/// Counts a message or a name.
+fn count_one(_: WireType, _: &impl Buf) -> Result<(), DecodeError> {
+    let (messages, bytes) = LEFT.get();
+    match messages.checked_sub(1) {
+        Some(left) => {
+            LEFT.set((left, bytes));
+            Ok(())
+        }
+        None => too_many(),
+    }
+}
+
+/// Counts packed numbers that may take a byte each.
+fn count_packed(wire: WireType, from: &impl Buf) -> Result<(), DecodeError> {
+    let length = match wire {
+        WireType::LengthDelimited => encoding::decode_varint(&mut from.chunk())?,
+        _ => 1,
+    };
+    let (messages, bytes) = LEFT.get();
+    match usize::try_from(length).ok().and_then(|length| bytes.checked_sub(length)) {
+        Some(left) => {
+            LEFT.set((messages, left));
+            Ok(())
+        }
+        None => too_many(),
+    }
+}
+
+/// Nothing is counted: these take no more memory than they take of the file.
+fn as_large(_: WireType, _: &impl Buf) -> Result<(), DecodeError> {
+    Ok(())
+}
+
+impl ModelProto {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub(crate) fn read(bytes: Bytes) -> Result<Self, &'static str> {
+        LEFT.set((MAX_MESSAGES, MAX_PACKED_BYTES));
+        Self::decode(bytes).map_err(|_| match LEFT.get() {
+            (0, _) => "it has more nodes, attributes and names than are supported",
+            _ => "this is not an ONNX model, or it is damaged",
+        })
+    }
+}
+
 /// Fields of any number of values; numbers are written packed.
 macro_rules! repeated {
-    ($($type:ty = $kind:ident, $encode:ident, $encoded_len:ident);+ $(;)?) => {$(
+    ($($type:ty = $kind:ident, $encode:ident, $encoded_len:ident, $count:ident);+ $(;)?) => {$(
         impl Field for Vec<$type> {
             fn write(&self, tag: u32, to: &mut impl BufMut) {
                 encoding::$kind::$encode(tag, self, to);
             }
 
             fn read(&mut self, wire: WireType, from: &mut impl Buf, context: DecodeContext) -> Result<(), DecodeError> {
+                $count(wire, from)?;
                 encoding::$kind::merge_repeated(wire, self, from, context)
             }
 
@@ -66,14 +131,14 @@ macro_rules! repeated {
     )+};
 }
 repeated! {
-    f32 = float, encode_packed, encoded_len_packed;
-    f64 = double, encode_packed, encoded_len_packed;
-    i32 = int32, encode_packed, encoded_len_packed;
-    i64 = int64, encode_packed, encoded_len_packed;
-    u64 = uint64, encode_packed, encoded_len_packed;
-    String = string, encode_repeated, encoded_len_repeated;
-    Bytes = bytes, encode_repeated, encoded_len_repeated;
-    Vec<u8> = bytes, encode_repeated, encoded_len_repeated;
+    f32 = float, encode_packed, encoded_len_packed, as_large;
+    f64 = double, encode_packed, encoded_len_packed, as_large;
+    i32 = int32, encode_packed, encoded_len_packed, count_packed;
+    i64 = int64, encode_packed, encoded_len_packed, count_packed;
+    u64 = uint64, encode_packed, encoded_len_packed, count_packed;
+    String = string, encode_repeated, encoded_len_repeated, count_one;
+    Bytes = bytes, encode_repeated, encoded_len_repeated, count_one;
+    Vec<u8> = bytes, encode_repeated, encoded_len_repeated, count_one;
 }
 
 /// A message of this file.
@@ -109,6 +174,7 @@ impl<M: Part> Field for Vec<M> {
         from: &mut impl Buf,
         context: DecodeContext,
     ) -> Result<(), DecodeError> {
+        count_one(wire, from)?;
         encoding::message::merge_repeated(wire, self, from, context)
     }
 
@@ -362,6 +428,17 @@ macro_rules! enumeration {
             }
         }
     };
+}
+
+impl DataType {
+    /// The type in the words of this project: `float32`, `int64`.
+    pub(crate) fn name(self) -> String {
+        match self {
+            Self::Float => "float32".into(),
+            Self::Double => "float64".into(),
+            known => format!("{known:?}").to_lowercase(),
+        }
+    }
 }
 
 enumeration! {

@@ -1,0 +1,678 @@
+//! Operators that tract may run: those whose results were compared with ONNX's own evaluator (`tests/operators`), with the
+//! attributes that were. Some are given to it in another form, because it gets theirs wrong.
+
+use std::collections::HashMap;
+
+use crate::onnx::attributes::Type::{Float, Floats, Int, Ints, Tensor, Text};
+use crate::onnx::attributes::{Attributes, Known};
+use crate::onnx::tensor::{Constant, Numbers, axis_of, number};
+use crate::onnx::{AttributeProto, DataType, NodeProto, TensorProto};
+
+use super::Reason;
+use super::window::Window;
+
+/// Whether an operator does to each picture of a batch what it does to one alone.
+#[derive(Clone, Copy)]
+enum Apart {
+    Yes,
+    /// Where its axes are not that of the batch.
+    ByAxes,
+    /// It may, or not: it is run for one picture at a time alone.
+    No,
+}
+
+/// What tract may run.
+struct Foreign {
+    name: &'static str,
+    attributes: Known,
+    apart: Apart,
+}
+
+const fn plain(name: &'static str) -> Foreign {
+    Foreign { name, attributes: &[], apart: Apart::Yes }
+}
+
+const fn known(name: &'static str, attributes: Known) -> Foreign {
+    Foreign { name, attributes, apart: Apart::Yes }
+}
+
+const fn by_axes(name: &'static str, attributes: Known) -> Foreign {
+    Foreign { name, attributes, apart: Apart::ByAxes }
+}
+
+const fn single(name: &'static str, attributes: Known) -> Foreign {
+    Foreign { name, attributes, apart: Apart::No }
+}
+
+const REDUCES: Known = &[("axes", Ints), ("keepdims", Int), ("noop_with_empty_axes", Int)];
+const CONVOLVES: Known = &[
+    ("auto_pad", Text),
+    ("dilations", Ints),
+    ("group", Int),
+    ("kernel_shape", Ints),
+    ("pads", Ints),
+    ("strides", Ints),
+];
+
+const FOREIGN: &[Foreign] = &[
+    plain("Abs"),
+    plain("Acos"),
+    plain("Acosh"),
+    plain("Add"),
+    plain("And"),
+    single("ArgMax", &[("axis", Int), ("keepdims", Int), ("select_last_index", Int)]),
+    single("ArgMin", &[("axis", Int), ("keepdims", Int), ("select_last_index", Int)]),
+    plain("Asin"),
+    plain("Asinh"),
+    plain("Atan"),
+    plain("Atanh"),
+    known(
+        "AveragePool",
+        &[
+            ("auto_pad", Text),
+            ("ceil_mode", Int),
+            ("count_include_pad", Int),
+            ("dilations", Ints),
+            ("kernel_shape", Ints),
+            ("pads", Ints),
+            ("strides", Ints),
+        ],
+    ),
+    known(
+        "BatchNormalization",
+        &[("epsilon", Float), ("momentum", Float), ("spatial", Int), ("training_mode", Int)],
+    ),
+    known("Cast", &[("to", Int), ("saturate", Int)]),
+    single("CastLike", &[("saturate", Int)]),
+    plain("Ceil"),
+    known("Celu", &[("alpha", Float)]),
+    plain("Clip"),
+    by_axes("Concat", &[("axis", Int)]),
+    single(
+        "Constant",
+        &[
+            ("value", Tensor),
+            ("value_float", Float),
+            ("value_floats", Floats),
+            ("value_int", Int),
+            ("value_ints", Ints),
+        ],
+    ),
+    single("ConstantOfShape", &[("value", Tensor)]),
+    known("Conv", CONVOLVES),
+    single("ConvInteger", CONVOLVES),
+    known(
+        "ConvTranspose",
+        &[
+            ("auto_pad", Text),
+            ("dilations", Ints),
+            ("group", Int),
+            ("kernel_shape", Ints),
+            ("output_padding", Ints),
+            ("output_shape", Ints),
+            ("pads", Ints),
+            ("strides", Ints),
+        ],
+    ),
+    plain("Cos"),
+    plain("Cosh"),
+    single("CumSum", &[("exclusive", Int), ("reverse", Int)]),
+    known("DepthToSpace", &[("blocksize", Int), ("mode", Text)]),
+    known("DequantizeLinear", &[("axis", Int), ("block_size", Int), ("output_dtype", Int)]),
+    plain("Div"),
+    known("Dropout", &[("ratio", Float), ("seed", Int)]),
+    single("DynamicQuantizeLinear", &[]),
+    single("Einsum", &[("equation", Text)]),
+    known("Elu", &[("alpha", Float)]),
+    plain("Equal"),
+    plain("Erf"),
+    plain("Exp"),
+    single("Expand", &[]),
+    single("EyeLike", &[("dtype", Int), ("k", Int)]),
+    by_axes("Flatten", &[("axis", Int)]),
+    plain("Floor"),
+    single(
+        "GRU",
+        &[("direction", Text), ("hidden_size", Int), ("layout", Int), ("linear_before_reset", Int)],
+    ),
+    single("Gather", &[("axis", Int)]),
+    single("GatherElements", &[("axis", Int)]),
+    single("GatherND", &[("batch_dims", Int)]),
+    known("Gelu", &[("approximate", Text)]),
+    by_axes("Gemm", &[("alpha", Float), ("beta", Float), ("transA", Int), ("transB", Int)]),
+    plain("GlobalAveragePool"),
+    known("GlobalLpPool", &[("p", Int)]),
+    plain("GlobalMaxPool"),
+    plain("Greater"),
+    plain("GreaterOrEqual"),
+    single("GridSample", &[("align_corners", Int), ("mode", Text), ("padding_mode", Text)]),
+    known("GroupNormalization", &[("epsilon", Float), ("num_groups", Int), ("stash_type", Int)]),
+    known("HardSigmoid", &[("alpha", Float), ("beta", Float)]),
+    plain("HardSwish"),
+    single("Hardmax", &[("axis", Int)]),
+    plain("Identity"),
+    known("InstanceNormalization", &[("epsilon", Float)]),
+    plain("IsNaN"),
+    known("IsInf", &[("detect_negative", Int), ("detect_positive", Int)]),
+    known("LRN", &[("alpha", Float), ("beta", Float), ("bias", Float), ("size", Int)]),
+    single("LSTM", &[("direction", Text), ("hidden_size", Int), ("layout", Int)]),
+    by_axes("LayerNormalization", &[("axis", Int), ("epsilon", Float), ("stash_type", Int)]),
+    known("LeakyRelu", &[("alpha", Float)]),
+    plain("Less"),
+    plain("LessOrEqual"),
+    plain("Log"),
+    by_axes("LogSoftmax", &[("axis", Int)]),
+    by_axes("LpNormalization", &[("axis", Int), ("p", Int)]),
+    by_axes("MatMul", &[]),
+    single("MatMulInteger", &[]),
+    plain("Max"),
+    known(
+        "MaxPool",
+        &[
+            ("auto_pad", Text),
+            ("ceil_mode", Int),
+            ("dilations", Ints),
+            ("kernel_shape", Ints),
+            ("pads", Ints),
+            ("storage_order", Int),
+            ("strides", Ints),
+        ],
+    ),
+    plain("Mean"),
+    single("MeanVarianceNormalization", &[("axes", Ints)]),
+    plain("Min"),
+    plain("Mish"),
+    single("Mod", &[("fmod", Int)]),
+    plain("Mul"),
+    plain("Neg"),
+    plain("Not"),
+    single("OneHot", &[("axis", Int)]),
+    plain("Or"),
+    plain("PRelu"),
+    by_axes("Pad", &[("mode", Text)]),
+    plain("Pow"),
+    single("QLinearConv", CONVOLVES),
+    single("QLinearMatMul", &[]),
+    known("QuantizeLinear", &[("axis", Int), ("block_size", Int), ("output_dtype", Int), ("saturate", Int)]),
+    by_axes("RMSNormalization", &[("axis", Int), ("epsilon", Float), ("stash_type", Int)]),
+    single(
+        "RNN",
+        &[("activations", super::Type::Strings), ("direction", Text), ("hidden_size", Int), ("layout", Int)],
+    ),
+    single("Range", &[]),
+    plain("Reciprocal"),
+    by_axes("ReduceL1", REDUCES),
+    by_axes("ReduceL2", REDUCES),
+    by_axes("ReduceLogSum", REDUCES),
+    by_axes("ReduceLogSumExp", REDUCES),
+    by_axes("ReduceMax", REDUCES),
+    by_axes("ReduceMean", REDUCES),
+    by_axes("ReduceMin", REDUCES),
+    by_axes("ReduceProd", REDUCES),
+    by_axes("ReduceSum", REDUCES),
+    by_axes("ReduceSumSquare", REDUCES),
+    plain("Relu"),
+    // one picture's values stay together
+    known("Reshape", &[("allowzero", Int)]),
+    known(
+        "Resize",
+        &[
+            ("antialias", Int),
+            ("axes", Ints),
+            ("coordinate_transformation_mode", Text),
+            ("cubic_coeff_a", Float),
+            ("exclude_outside", Int),
+            ("extrapolation_value", Float),
+            ("keep_aspect_ratio_policy", Text),
+            ("mode", Text),
+            ("nearest_mode", Text),
+        ],
+    ),
+    plain("Round"),
+    single("ScatterElements", &[("axis", Int), ("reduction", Text)]),
+    single("ScatterND", &[("reduction", Text)]),
+    known("Selu", &[("alpha", Float), ("gamma", Float)]),
+    single("Shape", &[("end", Int), ("start", Int)]),
+    known("Shrink", &[("bias", Float), ("lambd", Float)]),
+    plain("Sigmoid"),
+    plain("Sign"),
+    plain("Sin"),
+    plain("Sinh"),
+    single("Size", &[]),
+    by_axes("Slice", &[]),
+    by_axes("Softmax", &[("axis", Int)]),
+    plain("Softplus"),
+    plain("Softsign"),
+    known("SpaceToDepth", &[("blocksize", Int)]),
+    by_axes("Split", &[("axis", Int), ("num_outputs", Int), ("split", Ints)]),
+    plain("Sqrt"),
+    by_axes("Squeeze", &[("axes", Ints)]),
+    plain("Sub"),
+    plain("Sum"),
+    plain("Tan"),
+    plain("Tanh"),
+    known("ThresholdedRelu", &[("alpha", Float)]),
+    single("Tile", &[]),
+    single("TopK", &[("axis", Int), ("largest", Int), ("sorted", Int)]),
+    by_axes("Transpose", &[("perm", Ints)]),
+    single("Trilu", &[("upper", Int)]),
+    by_axes("Unsqueeze", &[("axes", Ints)]),
+    plain("Where"),
+    plain("Xor"),
+];
+
+/// Nodes that stand for another one, and the constants that they need.
+pub(super) type Form = (Vec<NodeProto>, Vec<TensorProto>);
+
+/// What is known where a node stands.
+pub(super) struct Around<'a> {
+    pub(super) opset: i64,
+    pub(super) constants: &'a HashMap<String, Constant>,
+    /// The shape of a value, batch and all, where it is known.
+    pub(super) shape: &'a dyn Fn(&str) -> Option<Vec<usize>>,
+}
+
+impl<'a> Around<'a> {
+    fn constant(&self, node: &NodeProto, index: usize) -> Option<&'a Constant> {
+        self.constants.get(node.input.get(index).filter(|name| !name.is_empty())?)
+    }
+}
+
+fn find(node: &NodeProto) -> Option<&'static Foreign> {
+    // tract looks at an operator's name alone
+    let own = matches!(node.domain.as_str(), "" | "ai.onnx");
+    FOREIGN.iter().find(|foreign| own && foreign.name == node.op_type)
+}
+
+/// Whether tract may run a node.
+///
+/// # Errors
+/// Why not.
+pub(super) fn check(node: &NodeProto, constants: &HashMap<String, Constant>) -> Result<(), Reason> {
+    if node.op_type == "If" && matches!(node.domain.as_str(), "" | "ai.onnx") {
+        let bodies = node.attribute.iter().flat_map(|attribute| attribute.g.iter().chain(&attribute.graphs));
+        return bodies.flat_map(|body| &body.node).try_for_each(|node| check(node, constants));
+    }
+    if node.op_type.starts_with("Random") || node.op_type == "Bernoulli" || node.op_type == "Multinomial" {
+        return Err(
+            "it draws at random: give its noise as the network's input, so that a seed decides".into()
+        );
+    }
+    let Some(foreign) = find(node) else {
+        let domain = if node.domain.is_empty() { String::new() } else { format!("{}.", node.domain) };
+        return Err(format!("operator {domain}{} is not supported", node.op_type));
+    };
+    let attributes = Attributes(node);
+    attributes.check(foreign.attributes)?;
+    match node.op_type.as_str() {
+        "BatchNormalization" if attributes.int("training_mode", 0) != 0 => {
+            return Err("a batch norm in training mode: export after model.eval()".into());
+        }
+        "BatchNormalization" if attributes.int("spatial", 1) != 1 => {
+            return Err("a batch norm of single pixels is not supported".into());
+        }
+        "Dropout" => drops_nothing(node, constants)?,
+        "QuantizeLinear" | "DequantizeLinear" if attributes.int("block_size", 0) != 0 => {
+            return Err("levels in blocks are supported for weights alone".into());
+        }
+        "GRU" | "LSTM" | "RNN" if attributes.int("layout", 0) != 0 => {
+            return Err("layout 1 is not supported".into());
+        }
+        "GRU" | "LSTM" | "RNN" if attributes.text("direction", "forward") == "reverse" => {
+            return Err("a recurrent layer that runs backwards alone is not supported".into());
+        }
+        "Pad" => {
+            let pads = node.input.get(1).and_then(|name| constants.get(name)).and_then(Constant::integers);
+            if pads.is_none_or(|pads| pads.iter().any(|pad| *pad < 0)) {
+                return Err("pads that are no constants, or below 0, are not supported: use Slice".into());
+            }
+        }
+        "MaxPool" if attributes.int("storage_order", 0) != 0 => {
+            return Err("storage_order 1 is not supported".into());
+        }
+        _ => {}
+    }
+    let shaped = node.input.iter().filter_map(|name| constants.get(name)?.integers());
+    for shape in shaped {
+        if let Some(volume) = crate::limits::overfilled(&node.op_type, shape.iter().copied()) {
+            return Err(format!("it would hold {volume} values, too many"));
+        }
+    }
+    Ok(())
+}
+
+/// Whether a Dropout leaves its input as it is: it is not in training mode, or drops nothing in it.
+///
+/// # Errors
+/// If it may drop something.
+pub(super) fn drops_nothing(node: &NodeProto, constants: &HashMap<String, Constant>) -> Result<(), Reason> {
+    let constant = |index: usize| node.input.get(index).and_then(|name| constants.get(name));
+    let given = |index: usize| node.input.get(index).is_some_and(|name| !name.is_empty());
+    let trains = given(2) && constant(2).and_then(Constant::integers) != Some(&[0]);
+    let drops = !given(1) || constant(1).and_then(Constant::float) != Some(0.0);
+    if trains && drops {
+        return Err("a dropout in training mode: export after model.eval()".into());
+    }
+    Ok(())
+}
+
+/// Whether a node does to each picture of a batch what it does to one alone. `rank` tells the rank of its input.
+pub(super) fn keeps_pictures_apart(
+    node: &NodeProto,
+    rank: impl Fn() -> Option<usize>,
+    constants: &HashMap<String, Constant>,
+) -> bool {
+    match find(node).map(|foreign| foreign.apart) {
+        Some(Apart::Yes) => return true,
+        Some(Apart::ByAxes) => {}
+        _ => return false,
+    }
+    let attributes = Attributes(node);
+    // an axis that is not that of the batch
+    let inner = |axis: i64| {
+        axis > 0 || (axis < 0 && rank().is_some_and(|rank| axis_of(axis, rank).is_some_and(|axis| axis > 0)))
+    };
+    let constant = |index: usize| node.input.get(index).is_some_and(|name| constants.contains_key(name));
+    let list = |name: &str, index: usize| {
+        let given = node.input.get(index).and_then(|name| constants.get(name)).and_then(Constant::integers);
+        given.unwrap_or_else(|| attributes.ints(name)).to_vec()
+    };
+    let all_inner = |axes: Vec<i64>| !axes.is_empty() && axes.into_iter().all(inner);
+    match node.op_type.as_str() {
+        "MatMul" => !constant(0),
+        "Gemm" => !constant(0) && attributes.int("transA", 0) == 0,
+        "Flatten" => inner(attributes.int("axis", 1)),
+        "Softmax" | "LogSoftmax" | "LayerNormalization" | "LpNormalization" | "RMSNormalization" => {
+            inner(attributes.int("axis", -1))
+        }
+        "Concat" | "Split" => inner(attributes.int("axis", 0)),
+        "Squeeze" | "Unsqueeze" => all_inner(list("axes", 1)),
+        "Slice" => all_inner(list("axes", 3)),
+        "Transpose" => attributes.ints("perm").first() == Some(&0),
+        "Pad" => {
+            let pads = list("pads", 1);
+            let rank = pads.len() / 2;
+            rank > 0 && node.input.len() < 4 && pads[0] == 0 && pads[rank] == 0
+        }
+        kind if kind.starts_with("Reduce") => all_inner(list("axes", 1)),
+        _ => false,
+    }
+}
+
+/// Builds nodes that stand for another one.
+struct Builder<'a> {
+    output: &'a str,
+    nodes: Vec<NodeProto>,
+    tensors: Vec<TensorProto>,
+}
+
+impl Builder<'_> {
+    fn constant(&mut self, what: &str, constant: &Constant) -> String {
+        let name = format!("{}/{what}", self.output);
+        self.tensors.push(constant.tensor(&name));
+        name
+    }
+
+    fn single(&mut self, what: &str, value: f32) -> String {
+        self.constant(what, &Constant::floats_of(vec![], vec![value]))
+    }
+
+    /// A node whose output is called after `what`, or the last one if that is empty.
+    fn node(&mut self, kind: &str, inputs: &[&str], what: &str, attributes: Vec<AttributeProto>) -> String {
+        let output =
+            if what.is_empty() { self.output.to_string() } else { format!("{}/{what}", self.output) };
+        self.nodes.push(NodeProto {
+            op_type: kind.into(),
+            name: output.clone(),
+            input: inputs.iter().map(|input| (*input).to_string()).collect(),
+            output: vec![output.clone()],
+            attribute: attributes,
+            ..NodeProto::default()
+        });
+        output
+    }
+
+    /// A Reduce that keeps its axes.
+    fn reduce(
+        &mut self,
+        kind: &str,
+        input: &str,
+        axes: &[i64],
+        keep: bool,
+        opset: i64,
+        what: &str,
+    ) -> String {
+        let mut attributes = vec![int("keepdims", i64::from(keep))];
+        if opset < if kind == "ReduceSum" { 13 } else { 18 } {
+            attributes.push(ints("axes", axes));
+            return self.node(kind, &[input], what, attributes);
+        }
+        let axes = Constant::integers_of(vec![axes.len()], axes.to_vec());
+        let axes = self.constant(&format!("{what}axes"), &axes);
+        self.node(kind, &[input, &axes], what, attributes)
+    }
+}
+
+fn int(name: &str, i: i64) -> AttributeProto {
+    AttributeProto { name: name.into(), i, r#type: 2, ..AttributeProto::default() }
+}
+
+fn ints(name: &str, ints: &[i64]) -> AttributeProto {
+    AttributeProto { name: name.into(), ints: ints.to_vec(), r#type: 7, ..AttributeProto::default() }
+}
+
+/// The form in which a node is given to tract, if that is another than its own.
+///
+/// # Errors
+/// If there is none that tract gets right.
+pub(super) fn form(node: &NodeProto, around: &Around<'_>) -> Result<Option<Form>, Reason> {
+    let (Some(output), input) = (node.output.first(), node.input.first()) else { return Ok(None) };
+    let input = input.map_or("", String::as_str);
+    let attributes = Attributes(node);
+    let mut builder = Builder { output, nodes: Vec::new(), tensors: Vec::new() };
+    match node.op_type.as_str() {
+        "QuantizeLinear" | "DequantizeLinear" => {
+            let Some(form) = levels_in_floats(node, around)? else { return Ok(None) };
+            return Ok(Some(form));
+        }
+        "Dropout" => {
+            builder.node("Identity", &[input], "", vec![]);
+        }
+        // outputs that nobody reads are those of another version, for training
+        "BatchNormalization" if node.output.len() > 1 => {
+            let mut node = node.clone();
+            node.output.truncate(1);
+            builder.nodes.push(node);
+        }
+        // max(0, x) + min(0, α · (exp(x / α) − 1))
+        "Celu" => {
+            let alpha = builder.single("alpha", attributes.float("alpha", 1.0));
+            let [zero, one] = [("zero", 0.0), ("one", 1.0)].map(|(name, value)| builder.single(name, value));
+            let least = builder.node("Min", &[input, &zero], "least", vec![]);
+            let divided = builder.node("Div", &[&least, &alpha], "divided", vec![]);
+            let power = builder.node("Exp", &[&divided], "power", vec![]);
+            let below = builder.node("Sub", &[&power, &one], "below", vec![]);
+            let scaled = builder.node("Mul", &[&below, &alpha], "scaled", vec![]);
+            let above = builder.node("Max", &[input, &zero], "above", vec![]);
+            builder.node("Add", &[&above, &scaled], "", vec![]);
+        }
+        // max(0, x) + log(1 + exp(−|x|)), which is never too large
+        "Softplus" => {
+            let [zero, one] = [("zero", 0.0), ("one", 1.0)].map(|(name, value)| builder.single(name, value));
+            let size = builder.node("Abs", &[input], "size", vec![]);
+            let negative = builder.node("Neg", &[&size], "negative", vec![]);
+            let power = builder.node("Exp", &[&negative], "power", vec![]);
+            let more = builder.node("Add", &[&power, &one], "more", vec![]);
+            let log = builder.node("Log", &[&more], "log", vec![]);
+            let above = builder.node("Max", &[input, &zero], "above", vec![]);
+            builder.node("Add", &[&above, &log], "", vec![]);
+        }
+        "LogSoftmax" => {
+            let rank = (around.shape)(input).map(|shape| shape.len());
+            // before opset 13 over all axes from its own on
+            let default = if around.opset < 13 { 1 } else { -1 };
+            let axis = attributes.int("axis", default);
+            let last = rank.and_then(|rank| axis_of(axis, rank).map(|axis| axis + 1 == rank));
+            if around.opset < 13 && last != Some(true) {
+                return Err("a LogSoftmax over several axes is not supported".into());
+            }
+            let most = builder.reduce("ReduceMax", input, &[axis], true, around.opset, "most");
+            let less = builder.node("Sub", &[input, &most], "less", vec![]);
+            let power = builder.node("Exp", &[&less], "power", vec![]);
+            let sum = builder.reduce("ReduceSum", &power, &[axis], true, around.opset, "sum");
+            let log = builder.node("Log", &[&sum], "log", vec![]);
+            builder.node("Sub", &[&less, &log], "", vec![]);
+        }
+        "ReduceLogSumExp" => {
+            let given = around.constant(node, 1).and_then(Constant::integers);
+            let axes = given.unwrap_or_else(|| attributes.ints("axes")).to_vec();
+            let axes = match ((around.shape)(input), axes.is_empty()) {
+                (_, false) => axes,
+                (Some(shape), true) if attributes.int("noop_with_empty_axes", 0) == 0 => {
+                    (0..shape.len() as i64).collect()
+                }
+                _ => return Err("a ReduceLogSumExp without axes is not supported".into()),
+            };
+            let keep = attributes.int("keepdims", 1) != 0;
+            let most = builder.reduce("ReduceMax", input, &axes, true, around.opset, "most");
+            let less = builder.node("Sub", &[input, &most], "less", vec![]);
+            let power = builder.node("Exp", &[&less], "power", vec![]);
+            let sum = builder.reduce("ReduceSum", &power, &axes, keep, around.opset, "sum");
+            let log = builder.node("Log", &[&sum], "log", vec![]);
+            let again = builder.reduce("ReduceMax", input, &axes, keep, around.opset, "again");
+            builder.node("Add", &[&log, &again], "", vec![]);
+        }
+        // (Σ |x|ᵖ)^(1/p) of each channel
+        "GlobalLpPool" => {
+            let Some(shape) = (around.shape)(input) else {
+                return Err("a GlobalLpPool of something whose shape is not known".into());
+            };
+            let axes: Vec<i64> = (2..shape.len() as i64).collect();
+            let p = attributes.int("p", 2) as f32;
+            let [p, root] = [("p", p), ("root", 1.0 / p)].map(|(name, value)| builder.single(name, value));
+            let size = builder.node("Abs", &[input], "size", vec![]);
+            let power = builder.node("Pow", &[&size, &p], "power", vec![]);
+            let sum = builder.reduce("ReduceSum", &power, &axes, true, around.opset, "sum");
+            builder.node("Pow", &[&sum, &root], "", vec![]);
+        }
+        "Resize" => {
+            whole_corners(node, around)?;
+            return Ok(None);
+        }
+        "Conv" | "ConvTranspose" => {
+            let Some(node) = explicit(node, around)? else { return Ok(None) };
+            builder.nodes.push(node);
+        }
+        _ => return Ok(None),
+    }
+    Ok(Some((builder.nodes, builder.tensors)))
+}
+
+/// Whether a Resize that keeps corners in place makes sizes that follow from its factors without rounding: else tract takes
+/// another distance between pixels than onnxruntime.
+fn whole_corners(node: &NodeProto, around: &Around<'_>) -> Result<(), Reason> {
+    let corners = Attributes(node).text("coordinate_transformation_mode", "half_pixel") == "align_corners";
+    let factors = around.constant(node, 2).and_then(Constant::floats).unwrap_or_default();
+    if !corners || factors.iter().all(|factor| factor.fract() == 0.0) {
+        return Ok(());
+    }
+    let shape = node.input.first().and_then(|name| (around.shape)(name));
+    let whole = |(size, factor): (&usize, &f32)| (*size as f64 * f64::from(*factor)).fract() < 1e-6;
+    match shape {
+        Some(shape) if shape.len() == factors.len() && shape.iter().zip(&factors).all(whole) => Ok(()),
+        _ => Err("a Resize with align_corners by factors whose sizes are rounded: give sizes".into()),
+    }
+}
+
+/// A convolution with its padding in numbers.
+fn explicit(node: &NodeProto, around: &Around<'_>) -> Result<Option<NodeProto>, Reason> {
+    let attributes = Attributes(node);
+    let spelled = matches!(attributes.text("auto_pad", "NOTSET"), "NOTSET" | "")
+        && attributes.ints("output_shape").is_empty();
+    if spelled {
+        return Ok(None);
+    }
+    let shape = node.input.first().and_then(|name| (around.shape)(name));
+    let weights = around.constant(node, 1);
+    let (Some([_, _, size @ ..]), Some([_, _, kernel @ ..])) =
+        (shape.as_deref(), weights.map(|weights| &weights.dims[..]))
+    else {
+        return Err(
+            "padding that follows from sizes (auto_pad, output_shape) which are not known: give pads".into(),
+        );
+    };
+    let transposed = node.op_type == "ConvTranspose";
+    let window = match transposed {
+        true => Window::of_transposed(node, kernel, size)?,
+        false => Window::of_conv(node, kernel, size)?,
+    };
+    let numbers = |values: &[usize]| values.iter().map(|value| *value as i64).collect::<Vec<_>>();
+    let mut made = node.clone();
+    made.attribute.retain(|attribute| {
+        !matches!(attribute.name.as_str(), "auto_pad" | "pads" | "output_shape" | "output_padding")
+    });
+    made.attribute.push(ints("pads", &numbers(&[&window.before[..], &window.behind].concat())));
+    if transposed {
+        made.attribute.push(ints("output_padding", &numbers(&window.added)));
+    }
+    Ok(Some(made))
+}
+
+/// QuantizeLinear and DequantizeLinear by one scale as arithmetic of float32 values that are whole numbers. tract
+/// 0.23.9 brings what stands between them together, and softmax and products of two values come out wrong.
+fn levels_in_floats(node: &NodeProto, around: &Around<'_>) -> Result<Option<Form>, Reason> {
+    let quantizes = node.op_type == "QuantizeLinear";
+    let Some(scale) = around.constant(node, 1).and_then(Constant::float) else { return Ok(None) };
+    let zero = around.constant(node, 2);
+    if zero.is_none() && node.input.get(2).is_some_and(|name| !name.is_empty()) {
+        return Ok(None);
+    }
+    let kind = level_type(node, zero)?;
+    let (low, high) = match kind {
+        DataType::Int8 => (-128.0, 127.0),
+        DataType::Uint8 => (0.0, 255.0),
+        DataType::Int16 => (-32768.0, 32767.0),
+        DataType::Uint16 => (0.0, 65535.0),
+        _ => return Err("levels of another type than 8 or 16 bits are not supported".into()),
+    };
+    let zero = match zero.map(|zero| &zero.numbers) {
+        None => 0.0,
+        Some(Numbers::Levels(bits)) if bits.len() == 1 => number(bits[0], kind == DataType::Int8).into(),
+        Some(Numbers::Integers(values)) if values.len() == 1 => values[0] as f32,
+        _ => return Ok(None),
+    };
+    let (Some(input), Some(output)) = (node.input.first(), node.output.first()) else { return Ok(None) };
+    let mut builder = Builder { output, nodes: Vec::new(), tensors: Vec::new() };
+    let (scale, zero) = (builder.single("scale", scale), builder.single("zero", zero));
+    if quantizes {
+        let (low, high) = (builder.single("low", low), builder.single("high", high));
+        let steps = builder.node("Div", &[input, &scale], "steps", vec![]);
+        let rounded = builder.node("Round", &[&steps], "rounded", vec![]);
+        let level = builder.node("Add", &[&rounded, &zero], "level", vec![]);
+        builder.node("Clip", &[&level, &low, &high], "", vec![]);
+    } else {
+        let steps = builder.node("Sub", &[input, &zero], "steps", vec![]);
+        builder.node("Mul", &[&steps, &scale], "", vec![]);
+    }
+    Ok(Some((builder.nodes, builder.tensors)))
+}
+
+/// The type of the levels that a QuantizeLinear makes: its zero point's, else what it names, else uint8.
+pub(super) fn level_type(node: &NodeProto, zero: Option<&Constant>) -> Result<DataType, Reason> {
+    let named = if node.op_type == "QuantizeLinear" { Attributes(node).int("output_dtype", 0) } else { 0 };
+    let named = match named {
+        0 => None,
+        code => Some(
+            i32::try_from(code)
+                .ok()
+                .and_then(|code| DataType::try_from(code).ok())
+                .ok_or_else(|| format!("output_dtype is {code}, which is no type"))?,
+        ),
+    };
+    match (named, zero) {
+        (Some(named), Some(zero)) if named != zero.kind => {
+            Err("its output_dtype and its zero point are of different types".into())
+        }
+        (named, zero) => Ok(zero.map(|zero| zero.kind).or(named).unwrap_or(DataType::Uint8)),
+    }
+}
