@@ -8,15 +8,19 @@ use edgegen_kernels::{Axis, Cpu, FloatLayer, FloatSpec, Isa, Kind, Plane, Quanti
 
 /// Name, kind, input and output without borders.
 fn layers() -> Vec<(String, Kind, Plane, Plane)> {
-    let axis = Axis { kernel: 4, stride: 2, padding: 1, dilation: 1 };
-    let mut layers =
-        vec![("dense 100 to 256x4x4".into(), Kind::Dense, Plane::vector(100), Plane::new(256, 4, 4))];
+    let axis = Axis::new(4, 2, 1, 1).expect("small");
+    let mut layers = vec![(
+        "dense 100 to 256x4x4".into(),
+        Kind::Dense,
+        Plane::new(100, 1, 1).expect("small"),
+        Plane::new(256, 4, 4).expect("small"),
+    )];
     for (inputs, outputs, side) in [(256, 128, 4), (128, 64, 8), (64, 32, 16), (32, 3, 32)] {
         layers.push((
             format!("transposed {inputs} to {outputs} at {side}x{side}"),
             Kind::Transposed { y: axis, x: axis },
-            Plane::new(inputs, side, side),
-            Plane::new(outputs, 2 * side, 2 * side),
+            Plane::new(inputs, side, side).expect("small"),
+            Plane::new(outputs, 2 * side, 2 * side).expect("small"),
         ));
     }
     layers
@@ -25,14 +29,14 @@ fn layers() -> Vec<(String, Kind, Plane, Plane)> {
 fn count(kind: Kind, input: &Plane, output: &Plane) -> usize {
     match kind {
         Kind::Dense => input.values() * output.values(),
-        _ => input.channels * output.channels * 16,
+        _ => input.channels() * output.channels() * 16,
     }
 }
 
 fn bench(criterion: &mut Criterion) {
     for cpu in Isa::ALL.into_iter().filter_map(Cpu::with) {
-        for (name, kind, mut input, output) in layers() {
-            input.border = kind.border(&input, &output);
+        for (name, kind, input, output) in layers() {
+            let input = input.with_border(kind.border(&input, &output)).expect("small");
             let macs = kind.macs(&input, &output);
             let total = count(kind, &input, &output);
             let mut group = criterion.benchmark_group(format!("{}/{name}", cpu.isa()));

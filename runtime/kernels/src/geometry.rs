@@ -9,18 +9,75 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use crate::plane::{Border, Plane};
+use crate::quantized::Mismatch;
+
+/// Largest number of an [`Axis`]: products of two, and of such with a plane's sides, do not wrap.
+const MOST: usize = 1 << 14;
 
 /// One axis of a window that slides over a picture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Axis {
+    pub(crate) kernel: usize,
+    pub(crate) stride: usize,
+    pub(crate) padding: usize,
+    pub(crate) dilation: usize,
+}
+
+impl Axis {
+    /// An axis of `kernel` taps, `dilation` inputs apart. `stride`: inputs from one output to the next; of a transposed
+    /// convolution, outputs from one input to the next. `padding`: inputs before the first that the first output reads; of a
+    /// transposed convolution, outputs that are cut off.
+    ///
+    /// # Errors
+    /// If one is larger than 16,384, or one but the padding is 0.
+    pub fn new(kernel: usize, stride: usize, padding: usize, dilation: usize) -> Result<Self, Mismatch> {
+        let sizes = [kernel, stride, dilation].into_iter().all(|size| (1..=MOST).contains(&size));
+        if sizes && padding <= MOST {
+            Ok(Self { kernel, stride, padding, dilation })
+        } else {
+            Err(Mismatch("a kernel, stride, padding or dilation of 0, or above 16384"))
+        }
+    }
+
     /// Taps.
-    pub kernel: usize,
+    pub fn kernel(&self) -> usize {
+        self.kernel
+    }
+
     /// Inputs from one output to the next; of a transposed convolution, outputs from one input to the next.
-    pub stride: usize,
+    pub fn stride(&self) -> usize {
+        self.stride
+    }
+
     /// Inputs before the first that the first output reads; of a transposed convolution, outputs that are cut off.
-    pub padding: usize,
+    pub fn padding(&self) -> usize {
+        self.padding
+    }
+
     /// Inputs from one tap to the next.
-    pub dilation: usize,
+    pub fn dilation(&self) -> usize {
+        self.dilation
+    }
+}
+
+/// A whole factor, 1 to 255.
+// not NonZeroU8: LLVM 22 takes divisions by one out of a match on `Kind`, where another variant's bytes are 0
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Times(u8);
+
+impl Times {
+    /// As it is.
+    pub const ONE: Self = Self(1);
+
+    /// So many times; `None` for 0 and above 255.
+    pub fn new(times: usize) -> Option<Self> {
+        u8::try_from(times).ok().filter(|times| *times > 0).map(Self)
+    }
+
+    /// How many.
+    pub fn get(self) -> usize {
+        self.0.max(1).into()
+    }
 }
 
 /// What a layer does to positions. Channels are connected all to all.
@@ -34,12 +91,12 @@ pub enum Kind {
         y: Axis,
         /// Left to right.
         x: Axis,
-        /// 1: as it is.
-        enlarged: usize,
-        /// 1: channels stay channels.
-        block: usize,
+        /// [`Times::ONE`]: as it is.
+        enlarged: Times,
+        /// [`Times::ONE`]: channels stay channels.
+        block: Times,
         /// Rows and columns.
-        cropped: usize,
+        cropped: u16,
     },
     /// Weights (in, out, kh, kw).
     Transposed {
@@ -239,10 +296,13 @@ impl Lines {
 impl Kind {
     fn lines(&self, output: &Plane) -> Option<(Lines, Lines)> {
         match *self {
-            Self::Conv { y, x, enlarged, block, cropped } => Some((
-                Lines::conv(y, output.height, enlarged, block, cropped),
-                Lines::conv(x, output.width, enlarged, block, cropped),
-            )),
+            Self::Conv { y, x, enlarged, block, cropped } => {
+                let (enlarged, block, cropped) = (enlarged.get(), block.get(), cropped.into());
+                Some((
+                    Lines::conv(y, output.height, enlarged, block, cropped),
+                    Lines::conv(x, output.width, enlarged, block, cropped),
+                ))
+            }
             Self::Transposed { y, x } => {
                 Some((Lines::transposed(y, output.height), Lines::transposed(x, output.width)))
             }
@@ -262,6 +322,7 @@ impl Kind {
         let product = |values: [usize; 3]| values.iter().map(|value| *value as u64).product::<u64>();
         match *self {
             Self::Conv { y, x, block, .. } => {
+                let block = block.get();
                 let positions =
                     product([output.height.div_ceil(block), output.width.div_ceil(block), y.kernel]);
                 let channels = product([output.channels * block * block, input.channels, x.kernel]);
@@ -281,7 +342,7 @@ impl Kind {
         let (kw, w_out, w_in, block) = match *self {
             Self::Dense => return dense(input, output),
             Self::Conv { y, x, block, .. } => {
-                (x.kernel, input.channels * y.kernel * x.kernel, y.kernel * x.kernel, block)
+                (x.kernel, input.channels * y.kernel * x.kernel, y.kernel * x.kernel, block.get())
             }
             Self::Transposed { y, x } => {
                 (x.kernel, y.kernel * x.kernel, output.channels * y.kernel * x.kernel, 1)

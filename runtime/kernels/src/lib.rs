@@ -15,6 +15,7 @@
 //!   multiplication in f32. A family whose instructions saturate splits weights so that none can ([`QuantizedLayer`]).
 //! - Floats agree to rounding: families sum in other orders and fuse multiplications with additions.
 //! - float16 sums are rounded to float16 after each product: [`FloatSpec::halves`] says when.
+//! - Planes, axes and factors are made by checked constructors: no size that safe code can write makes an offset wrap.
 //! - Nothing is allocated after a layer is made.
 //! - A layer runs instructions of the family that it was made for alone, and is made with a [`Cpu`], which proves that they
 //!   are there: by asking (feature `std`) or on its maker's word.
@@ -53,7 +54,7 @@ mod x86;
 pub use self::half::{half_from_float, half_to_float};
 pub use cpu::Cpu;
 pub use float::{FloatLayer, FloatSpec};
-pub use geometry::{Axis, Kind};
+pub use geometry::{Axis, Kind, Times};
 pub use isa::{Isa, UnknownIsa};
 pub use peak::{multiply_floats, multiply_halves, multiply_integers};
 pub use plane::{Border, Plane};

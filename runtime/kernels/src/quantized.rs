@@ -77,17 +77,18 @@ pub(crate) fn check(
 ) -> Result<usize, Mismatch> {
     let (outputs, each) = match kind {
         Kind::Conv { y, x, block, .. } => {
-            (output.channels * block * block, input.channels * y.kernel * x.kernel)
+            let outputs = output.channels.checked_mul(block.get() * block.get());
+            (outputs, input.channels.checked_mul(y.kernel * x.kernel))
         }
-        Kind::Transposed { y, x } => (output.channels, input.channels * y.kernel * x.kernel),
-        Kind::Dense => (output.values(), input.values()),
+        Kind::Transposed { y, x } => (Some(output.channels), input.channels.checked_mul(y.kernel * x.kernel)),
+        Kind::Dense => (Some(output.values()), Some(input.values())),
+    };
+    let (Some(outputs), Some(each)) = (outputs, each) else {
+        return Err(Mismatch("more weights than there can be"));
     };
     let needed = kind.border(input, output);
     if needed.max(input.border) != input.border {
         return Err(Mismatch("the input has too small a border"));
-    }
-    if output.is_empty() || input.is_empty() {
-        return Err(Mismatch("a plane is empty"));
     }
     if outputs.checked_mul(each) != Some(weights) {
         return Err(Mismatch(

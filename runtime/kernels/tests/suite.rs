@@ -3,7 +3,7 @@
 
 use edgegen_kernels::elements::{Function, flipped};
 use edgegen_kernels::{
-    Axis, Cpu, FloatLayer, FloatSpec, Isa, Kind, Plane, Pool, QuantizedLayer, QuantizedSpec,
+    Axis, Border, Cpu, FloatLayer, FloatSpec, Isa, Kind, Plane, Pool, QuantizedLayer, QuantizedSpec, Times,
 };
 
 /// Families that can run here; what is left out is said.
@@ -60,18 +60,17 @@ impl Problem {
         loop {
             let (inputs, outputs) = (channels(random), channels(random));
             let (height, width) = (1 + random.below(9), 1 + random.below(9));
-            let axis = |random: &mut Random, stride: usize, dilated: bool| Axis {
-                kernel: 1 + random.below(5),
-                stride,
-                padding: random.below(3),
-                dilation: if dilated { 1 + random.below(2) } else { 1 },
+            let axis = |random: &mut Random, stride: usize, dilated: bool| {
+                let (kernel, padding) = (1 + random.below(5), random.below(3));
+                let dilation = if dilated { 1 + random.below(2) } else { 1 };
+                Axis::new(kernel, stride, padding, dilation).unwrap()
             };
             let (kind, size) = match random.below(6) {
                 0 | 1 => {
                     let stride = 1 + random.below(3);
                     let (y, x) = (axis(random, stride, true), axis(random, stride, true));
                     (
-                        Kind::Conv { y, x, enlarged: 1, block: 1, cropped: 0 },
+                        Kind::Conv { y, x, enlarged: Times::ONE, block: Times::ONE, cropped: 0 },
                         conv(y, height, 1).zip(conv(x, width, 1)),
                     )
                 }
@@ -79,7 +78,8 @@ impl Problem {
                     let (enlarged, stride) = (2 + random.below(2), 1 + random.below(2));
                     let (y, x) = (axis(random, stride, false), axis(random, stride, false));
                     let size = conv(y, height, enlarged).zip(conv(x, width, enlarged));
-                    (Kind::Conv { y, x, enlarged, block: 1, cropped: 0 }, size)
+                    let enlarged = Times::new(enlarged).unwrap();
+                    (Kind::Conv { y, x, enlarged, block: Times::ONE, cropped: 0 }, size)
                 }
                 3 => {
                     let block = 2 + random.below(2);
@@ -87,7 +87,8 @@ impl Problem {
                     let (y, x) = (axis(random, 1, false), axis(random, 1, false));
                     let cut = |size: usize| (size * block).checked_sub(2 * cropped).filter(|size| *size > 0);
                     let size = conv(y, height, 1).and_then(cut).zip(conv(x, width, 1).and_then(cut));
-                    (Kind::Conv { y, x, enlarged: 1, block, cropped }, size)
+                    let (block, cropped) = (Times::new(block).unwrap(), cropped as u16);
+                    (Kind::Conv { y, x, enlarged: Times::ONE, block, cropped }, size)
                 }
                 4 => {
                     let stride = 1 + random.below(3);
@@ -99,14 +100,15 @@ impl Problem {
                 _ => (Kind::Dense, Some((1 + random.below(5), 1 + random.below(5)))),
             };
             let Some(size) = size else { continue };
-            let mut input = Plane::new(inputs, height, width);
-            let mut output = Plane::new(outputs, size.0, size.1);
-            input.border = kind.border(&input, &output);
+            let input = Plane::new(inputs, height, width).unwrap();
+            let output = Plane::new(outputs, size.0, size.1).unwrap();
+            let (mut around, mut made) = (kind.border(&input, &output), Border::default());
             if random.below(2) == 0 {
-                input.border.left += 1;
-                output.border.top = random.below(3);
-                output.border.right = random.below(3);
+                around.left += 1;
+                made.top = random.below(3);
+                made.right = random.below(3);
             }
+            let (input, output) = (input.with_border(around).unwrap(), output.with_border(made).unwrap());
             return Self { kind, input, output };
         }
     }
@@ -114,25 +116,29 @@ impl Problem {
     fn weights(&self) -> usize {
         match self.kind {
             Kind::Conv { y, x, block, .. } => {
-                self.output.channels * block * block * self.input.channels * y.kernel * x.kernel
+                let block = block.get();
+                self.output.channels() * block * block * self.input.channels() * y.kernel() * x.kernel()
             }
-            Kind::Transposed { y, x } => self.output.channels * self.input.channels * y.kernel * x.kernel,
+            Kind::Transposed { y, x } => {
+                self.output.channels() * self.input.channels() * y.kernel() * x.kernel()
+            }
             Kind::Dense => self.input.values() * self.output.values(),
         }
     }
 
     fn outputs(&self) -> usize {
         match self.kind {
-            Kind::Conv { block, .. } => self.output.channels * block * block,
-            Kind::Transposed { .. } => self.output.channels,
+            Kind::Conv { block, .. } => self.output.channels() * block.get() * block.get(),
+            Kind::Transposed { .. } => self.output.channels(),
             Kind::Dense => self.output.values(),
         }
     }
 
     /// Calls `visit(output number, place in CHW, [(input place in CHW, weight)])` for every output, by ONNX's definitions.
     fn solve(&self, mut visit: impl FnMut(usize, usize, Vec<(usize, usize)>)) {
-        let (inputs, height, width) = (self.input.channels, self.input.height, self.input.width);
-        let (channels, out_height, out_width) = (self.output.channels, self.output.height, self.output.width);
+        let (inputs, height, width) = (self.input.channels(), self.input.height(), self.input.width());
+        let (channels, out_height, out_width) =
+            (self.output.channels(), self.output.height(), self.output.width());
         let inside = |at: isize, size: usize| usize::try_from(at).ok().filter(|at| *at < size);
         for channel in 0..channels {
             for oy in 0..out_height {
@@ -146,20 +152,24 @@ impl Problem {
                             products = (0..values).map(|input| (input, output * values + input)).collect();
                         }
                         Kind::Conv { y, x, enlarged, block, cropped } => {
+                            let (enlarged, block) = (enlarged.get(), block.get());
+                            let cropped = usize::from(cropped);
                             let (fy, fx) = (oy + cropped, ox + cropped);
                             output = (channel * block + fy % block) * block + fx % block;
                             for input in 0..inputs {
-                                for ky in 0..y.kernel {
-                                    for kx in 0..x.kernel {
+                                for ky in 0..y.kernel() {
+                                    for kx in 0..x.kernel() {
                                         let at = |position: usize, axis: Axis, k: usize, size: usize| {
-                                            let at = (position * axis.stride + k * axis.dilation) as isize;
-                                            inside(at - axis.padding as isize, size * enlarged)
+                                            let at =
+                                                (position * axis.stride() + k * axis.dilation()) as isize;
+                                            inside(at - axis.padding() as isize, size * enlarged)
                                                 .map(|at| at / enlarged)
                                         };
                                         let iy = at(fy / block, y, ky, height);
                                         if let Some((iy, ix)) = iy.zip(at(fx / block, x, kx, width)) {
-                                            let weight =
-                                                ((output * inputs + input) * y.kernel + ky) * x.kernel + kx;
+                                            let weight = ((output * inputs + input) * y.kernel() + ky)
+                                                * x.kernel()
+                                                + kx;
                                             products.push(((input * height + iy) * width + ix, weight));
                                         }
                                     }
@@ -172,13 +182,13 @@ impl Problem {
                                     for ix in 0..width {
                                         let tap = |o: usize, i: usize, axis: Axis| {
                                             inside(
-                                                (o + axis.padding) as isize - (i * axis.stride) as isize,
-                                                axis.kernel,
+                                                (o + axis.padding()) as isize - (i * axis.stride()) as isize,
+                                                axis.kernel(),
                                             )
                                         };
                                         if let Some((ky, kx)) = tap(oy, iy, y).zip(tap(ox, ix, x)) {
-                                            let weight = ((input * channels + channel) * y.kernel + ky)
-                                                * x.kernel
+                                            let weight = ((input * channels + channel) * y.kernel() + ky)
+                                                * x.kernel()
                                                 + kx;
                                             products.push(((input * height + iy) * width + ix, weight));
                                         }
@@ -195,20 +205,22 @@ impl Problem {
 }
 
 fn conv(axis: Axis, size: usize, enlarged: usize) -> Option<usize> {
-    let reach = (axis.kernel - 1) * axis.dilation + 1;
-    (size * enlarged + 2 * axis.padding).checked_sub(reach).map(|left| left / axis.stride + 1)
+    let reach = (axis.kernel() - 1) * axis.dilation() + 1;
+    (size * enlarged + 2 * axis.padding()).checked_sub(reach).map(|left| left / axis.stride() + 1)
 }
 
 fn transposed(axis: Axis, size: usize, added: usize) -> Option<usize> {
-    ((size - 1) * axis.stride + axis.kernel + added).checked_sub(2 * axis.padding).filter(|size| *size > 0)
+    ((size - 1) * axis.stride() + axis.kernel() + added)
+        .checked_sub(2 * axis.padding())
+        .filter(|size| *size > 0)
 }
 
 /// Where a value of a CHW picture lies in a plane.
 fn place(plane: &Plane, index: usize) -> usize {
-    let pixels = plane.height * plane.width;
-    let (channel, y, x) = (index / pixels, index % pixels / plane.width, index % plane.width);
-    let row = (plane.border.left + plane.width + plane.border.right) * plane.channels;
-    (y + plane.border.top) * row + (x + plane.border.left) * plane.channels + channel
+    let pixels = plane.height() * plane.width();
+    let (channel, y, x) = (index / pixels, index % pixels / plane.width(), index % plane.width());
+    let row = (plane.border().left + plane.width() + plane.border().right) * plane.channels();
+    (y + plane.border().top) * row + (x + plane.border().left) * plane.channels() + channel
 }
 
 #[test]
@@ -376,15 +388,35 @@ fn functions_are_as_exact_as_they_say() {
 }
 
 #[test]
+fn sizes_whose_offsets_would_wrap_cannot_be_made() {
+    let huge = [usize::MAX, usize::MAX / 2 + 1, 1 << 40, 40_000];
+    for size in huge {
+        assert!(Plane::new(1, size, 1).is_err() && Plane::new(1, 1, size).is_err(), "{size}");
+        assert!(Axis::new(size, 1, 0, 1).is_err() && Axis::new(1, size, 0, 1).is_err(), "{size}");
+        assert!(Axis::new(1, 1, size, 1).is_err() && Axis::new(1, 1, 0, size).is_err(), "{size}");
+        let border = Border { top: size, ..Border::default() };
+        assert!(Plane::new(1, 1, 1).unwrap().with_border(border).is_err(), "{size}");
+        assert!(Times::new(size).is_none(), "{size}");
+    }
+    assert!(Plane::new(usize::MAX / 2, 2, 2).is_err() && Plane::new(0, 1, 1).is_err());
+    assert!(Axis::new(0, 1, 0, 1).is_err() && Axis::new(1, 0, 0, 1).is_err() && Times::new(0).is_none());
+    // as large as they can be, a layer of them is made or refused, and nothing wraps
+    let axis = Axis::new(16_384, 16_384, 16_384, 16_384).unwrap();
+    let kind = Kind::Conv { y: axis, x: axis, enlarged: Times::ONE, block: Times::ONE, cropped: u16::MAX };
+    let plane = Plane::new(1, 8, 8).unwrap();
+    assert!(plane.with_border(kind.border(&plane, &plane)).is_err());
+}
+
+#[test]
 fn a_spec_that_does_not_fit_is_an_error() {
-    let axis = Axis { kernel: 3, stride: 1, padding: 1, dilation: 1 };
-    let kind = Kind::Conv { y: axis, x: axis, enlarged: 1, block: 1, cropped: 0 };
-    let mut input = Plane::new(2, 4, 4);
-    let output = Plane::new(3, 4, 4);
+    let axis = Axis::new(3, 1, 1, 1).unwrap();
+    let kind = Kind::Conv { y: axis, x: axis, enlarged: Times::ONE, block: Times::ONE, cropped: 0 };
+    let input = Plane::new(2, 4, 4).unwrap();
+    let output = Plane::new(3, 4, 4).unwrap();
     let weights = vec![0.5; 2 * 3 * 9];
     let spec = FloatSpec { kind, input, output, weights: &weights, bias: &[], slope: 1.0, halves: false };
     assert!(FloatLayer::new(Cpu::SCALAR, &spec).is_err(), "no border");
-    input.border = kind.border(&input, &output);
+    let input = input.with_border(kind.border(&input, &output)).unwrap();
     let spec = FloatSpec { input, ..spec };
     assert!(FloatLayer::new(Cpu::SCALAR, &spec).is_ok());
     assert!(FloatLayer::new(Cpu::SCALAR, &FloatSpec { weights: &weights[1..], ..spec }).is_err());

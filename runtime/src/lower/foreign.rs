@@ -9,7 +9,7 @@ use crate::onnx::tensor::{Constant, Numbers, axis_of, number};
 use crate::onnx::{AttributeProto, DataType, NodeProto, TensorProto};
 
 use super::Reason;
-use super::window::Window;
+use super::window::{Window, check_numbers};
 
 /// Whether an operator does to each picture of a batch what it does to one alone.
 #[derive(Clone, Copy)]
@@ -320,6 +320,16 @@ pub(super) fn check(node: &NodeProto, constants: &HashMap<String, Constant>) -> 
         }
         "GRU" | "LSTM" | "RNN" if attributes.text("direction", "forward") == "reverse" => {
             return Err("a recurrent layer that runs backwards alone is not supported".into());
+        }
+        kind if kind.contains("Conv") || kind.ends_with("Pool") => check_numbers(node)?,
+        "Reshape" => {
+            let target = node.input.get(1).and_then(|name| constants.get(name)).and_then(Constant::integers);
+            let known = target.unwrap_or_default().iter().filter(|size| **size != -1);
+            let product = known.clone().try_fold(1i64, |product, size| product.checked_mul((*size).max(1)));
+            let most = crate::limits::MAX_TENSOR_VALUES as i64;
+            if known.clone().any(|size| *size < 0) || product.is_none_or(|product| product > most) {
+                return Err(format!("a shape {:?} is not usable", target.unwrap_or_default()));
+            }
         }
         "Pad" => {
             let pads = node.input.get(1).and_then(|name| constants.get(name)).and_then(Constant::integers);

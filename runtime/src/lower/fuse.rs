@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use edgegen_kernels::Kind;
 use edgegen_kernels::elements::{Function, level, value};
+use edgegen_kernels::{Kind, Times};
 
 use super::graph::{
     Encoding, Graph, Id, Linear, Move, Node, Number, Op, Quantized, Shape, Value, requantised,
@@ -270,8 +270,8 @@ fn table(of: impl Fn(usize) -> u8) -> Op {
 
 fn enlarged(kind: Kind, times: usize) -> Option<Kind> {
     match kind {
-        Kind::Conv { y, x, enlarged: 1, block, cropped } => {
-            Some(Kind::Conv { y, x, enlarged: times, block, cropped })
+        Kind::Conv { y, x, enlarged: Times::ONE, block, cropped } => {
+            Some(Kind::Conv { y, x, enlarged: Times::new(times)?, block, cropped })
         }
         _ => None,
     }
@@ -281,11 +281,12 @@ fn enlarged(kind: Kind, times: usize) -> Option<Kind> {
 fn shuffled(kind: Kind, moved: &Move, before: Shape, made: Shape) -> Option<Kind> {
     let Kind::Conv { y, x, enlarged, block, cropped } = kind else { return None };
     match moved {
-        Move::Shuffle(by) if block == 1 && cropped == 0 => {
-            Some(Kind::Conv { y, x, enlarged, block: *by, cropped })
+        Move::Shuffle(by) if block == Times::ONE && cropped == 0 => {
+            Some(Kind::Conv { y, x, enlarged, block: Times::new(*by)?, cropped })
         }
         Move::Crop(top, left) if top == left && before.channels() == made.channels() => {
-            Some(Kind::Conv { y, x, enlarged, block, cropped: cropped + top })
+            let cropped = cropped.checked_add(u16::try_from(*top).ok()?)?;
+            Some(Kind::Conv { y, x, enlarged, block, cropped })
         }
         _ => None,
     }
@@ -299,7 +300,7 @@ fn scaled(linear: &Linear, scale: &[f32], shift: &[f32]) -> Option<Linear> {
     }
     let of = |output: usize| output / (outputs / scale.len());
     let inner = match linear.kind {
-        Kind::Transposed { y, x } => y.kernel * x.kernel,
+        Kind::Transposed { y, x } => y.kernel() * x.kernel(),
         _ => linear.weights.len() / outputs,
     };
     let weights = linear.weights.iter().enumerate();

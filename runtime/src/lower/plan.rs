@@ -52,7 +52,7 @@ pub(super) fn plan(graph: &Graph, cpu: Cpu, halves: bool, budget: &mut Budget) -
         zeros: HashMap::new(),
         exits: vec![false; graph.values.len()],
     };
-    planner.share();
+    planner.share()?;
     planner.exits();
     planner.borders()?;
     planner.afford(budget)?;
@@ -70,7 +70,7 @@ impl Planner<'_> {
     }
 
     /// Settles the size of each value's plane, and which reshaped values share memory: those that one plane serves.
-    fn share(&mut self) {
+    fn share(&mut self) -> Result<(), Reason> {
         // what is done to single values has planes of the same size before and behind it
         let mut sizes = Classes::new(self.graph.values.len());
         for node in &self.graph.nodes {
@@ -105,8 +105,13 @@ impl Planner<'_> {
         for id in 0..self.graph.values.len() {
             let shape = pictures.get(&sizes.of(id)).copied().unwrap_or(self.graph.values[id].shape);
             let (channels, height, width) = shape.image();
-            self.planes.insert(self.root(id), Plane::new(channels, height, width));
+            let plane = Plane::new(channels, height, width).map_err(|mismatch| {
+                let maker = self.graph.nodes.iter().find(|node| node.output == id);
+                (maker.map_or(0, named), mismatch.to_string())
+            })?;
+            self.planes.insert(self.root(id), plane);
         }
+        Ok(())
     }
 
     /// What is only looked up, or sent through a function, on the way out needs no plane.
@@ -128,27 +133,29 @@ impl Planner<'_> {
     }
 
     fn borders(&mut self) -> Result<(), Reason> {
-        let mut needed: HashMap<Id, Border> = HashMap::new();
+        // and the last layer that asks for it
+        let mut needed: HashMap<Id, (Border, usize)> = HashMap::new();
         for node in &self.graph.nodes {
             if let Some(kind) = node.op.kind() {
                 let (input, output) = (node.inputs[0], node.output);
                 let border = kind.border(&self.plane(input), &self.plane(output));
                 let most = needed.entry(self.root(input)).or_default();
-                *most = most.max(border);
+                *most = (most.0.max(border), named(node));
             }
             if let Op::Quantized(layer) = &node.op {
                 let root = self.root(node.inputs[0]);
                 let zero = *self.zeros.entry(root).or_insert(layer.x_zero);
-                let (plane, border) = (self.plane(node.inputs[0]), needed[&root]);
+                let (plane, (border, _)) = (self.plane(node.inputs[0]), needed[&root]);
                 // a border can hold only one level
-                if zero != layer.x_zero && (border != Border::default()) && plane.height * plane.width > 1 {
+                if zero != layer.x_zero && (border != Border::default()) && !plane.is_pixel() {
                     return Err((named(node), "its input has another zero point for another layer".into()));
                 }
             }
         }
-        for (root, border) in needed {
+        for (root, (border, node)) in needed {
             if let Some(plane) = self.planes.get_mut(&root) {
-                plane.border = border;
+                let bordered = plane.with_border(border);
+                *plane = bordered.map_err(|mismatch| (node, mismatch.to_string()))?;
             }
         }
         Ok(())
@@ -163,10 +170,8 @@ impl Planner<'_> {
             if !planes.insert(root) {
                 return Ok(());
             }
-            let Plane { channels, height, width, border } = self.planes[&root];
-            let sides = [border.top + height + border.bottom, border.left + width + border.right, channels];
             let bytes = if self.graph.values[value].number == Number::Level { 1 } else { 4 };
-            budget.take_product(&[sides[0], sides[1], sides[2], bytes]).map_err(|reason| (at, reason))
+            budget.take_product(&[self.planes[&root].len(), bytes]).map_err(|reason| (at, reason))
         };
         for node in &self.graph.nodes {
             for value in node.inputs.iter().chain([&node.output]) {
@@ -185,7 +190,7 @@ impl Planner<'_> {
             budget.take(weights as u64).map_err(|reason| (named(node), reason))?;
             if let Some(Kind::Transposed { y, x }) = node.op.kind() {
                 // each step has a phase of its own
-                let charged = budget.take_product(&[y.stride, x.stride, PHASE_BYTES]);
+                let charged = budget.take_product(&[y.stride(), x.stride(), PHASE_BYTES]);
                 charged.map_err(|reason| (named(node), reason))?;
             }
             if let Some(kind) = node.op.kind() {
@@ -288,7 +293,7 @@ impl Planner<'_> {
                 Op::Affine { scale, shift } => {
                     say("float32 factors and summands".into(), &node.sources);
                     let spread = |factors: &[f32]| {
-                        let plane = Plane::new(to.plane.channels, to.plane.height, to.plane.width);
+                        let plane = to.plane.without_border();
                         let mut all = vec![0.0; plane.values()];
                         let each = plane.values() / factors.len();
                         places(&plane).enumerate().for_each(|(index, at)| all[at] = factors[index / each]);
@@ -304,7 +309,7 @@ impl Planner<'_> {
                 }
                 Op::Softmax => {
                     let from = from();
-                    if from.plane.height * from.plane.width * to.plane.height * to.plane.width != 1 {
+                    if !from.plane.is_pixel() || !to.plane.is_pixel() {
                         return Err((named(node), "a softmax of a picture that is a vector".into()));
                     }
                     say("float32 softmax".into(), &node.sources);
@@ -470,10 +475,11 @@ impl Planner<'_> {
         };
         let what = match node.op.kind() {
             Some(Kind::Conv { y, x, enlarged, block, .. }) => {
-                let mut text = format!("convolution {} x {}", y.kernel, x.kernel);
-                if (y.stride, x.stride) != (1, 1) {
-                    text += &format!(", stride {}", y.stride);
+                let mut text = format!("convolution {} x {}", y.kernel(), x.kernel());
+                if (y.stride(), x.stride()) != (1, 1) {
+                    text += &format!(", stride {}", y.stride());
                 }
+                let (enlarged, block) = (enlarged.get(), block.get());
                 if enlarged > 1 {
                     text += &format!(" of the picture {enlarged} times as large");
                 }
@@ -483,7 +489,7 @@ impl Planner<'_> {
                 text
             }
             Some(Kind::Transposed { y, x }) => {
-                format!("transposed convolution {} x {}, stride {}", y.kernel, x.kernel, y.stride)
+                format!("transposed convolution {} x {}, stride {}", y.kernel(), x.kernel(), y.stride())
             }
             _ => "dense".into(),
         };

@@ -154,6 +154,27 @@ impl Window {
     }
 }
 
+/// Whether the numbers of a window are usable, whatever it slides over: for nodes that are not run here.
+pub(super) fn check_numbers(node: &NodeProto) -> Result<(), Reason> {
+    let attributes = Attributes(node);
+    for (name, least) in [
+        ("kernel_shape", 1),
+        ("strides", 1),
+        ("dilations", 1),
+        ("pads", 0),
+        ("output_padding", 0),
+        ("output_shape", 1),
+    ] {
+        let values = attributes.ints(name);
+        if values.iter().any(|value| !(least..=MAX_IMAGE_SIDE as i64).contains(value)) {
+            return Err(format!(
+                "{name} of {values:?}, which are not sizes from {least} to {MAX_IMAGE_SIDE}"
+            ));
+        }
+    }
+    Ok(())
+}
+
 /// Sizes of an attribute, of which there have to be so many.
 fn sizes(name: &str, values: &[i64], count: usize, most: usize) -> Result<Vec<usize>, Reason> {
     let sizes: Option<Vec<usize>> =

@@ -1,6 +1,6 @@
 //! Dense layers and convolutions of float32, with constant weights.
 
-use edgegen_kernels::{Axis, Kind};
+use edgegen_kernels::{Axis, Kind, Times};
 
 use crate::lower::Reason;
 use crate::lower::graph::{Id, Linear, Number, Op, Shape};
@@ -98,14 +98,12 @@ fn one_group(node: &NodeProto) -> Result<(), Reason> {
 }
 
 /// The two axes of a window.
-fn axes(window: &Window) -> (Axis, Axis) {
-    let axis = |at: usize| Axis {
-        kernel: window.kernel[at],
-        stride: window.strides[at],
-        padding: window.before[at],
-        dilation: window.dilations[at],
+fn axes(window: &Window) -> Result<(Axis, Axis), Reason> {
+    let axis = |at: usize| {
+        let (kernel, stride) = (window.kernel[at], window.strides[at]);
+        Axis::new(kernel, stride, window.before[at], window.dilations[at]).map_err(|e| e.to_string())
     };
-    (axis(0), axis(1))
+    Ok((axis(0)?, axis(1)?))
 }
 
 /// A convolution of weights (out, in, kh, kw), and what it makes.
@@ -118,11 +116,11 @@ pub(super) fn conv_kind(node: &NodeProto, shape: Shape, dims: &[usize]) -> Resul
         return Err(format!("weights for {inputs} channels, a picture of {channels}"));
     }
     let window = Window::of_conv(node, kernel, &[height, width])?;
-    let (y, x) = axes(&window);
+    let (y, x) = axes(&window)?;
     let (rows, cols) = (window.made[0], window.made[1]);
     let kind = match (height * width, kernel.iter().product(), rows * cols) {
         (1, 1, 1) => Kind::Dense,
-        _ => Kind::Conv { y, x, enlarged: 1, block: 1, cropped: 0 },
+        _ => Kind::Conv { y, x, enlarged: Times::ONE, block: Times::ONE, cropped: 0 },
     };
     Ok((kind, Shape::Image(*outputs, rows, cols)))
 }
@@ -148,8 +146,8 @@ pub(super) fn transposed<'a>(reader: &mut Reader<'a>, node: &'a NodeProto) -> Re
         return Err(format!("weights for {inputs} channels, a picture of {channels}"));
     }
     let window = Window::of_transposed(node, &[kh, kw], &[height, width])?;
-    let (y, x) = axes(&window);
-    if y.dilation != 1 || x.dilation != 1 {
+    let (y, x) = axes(&window)?;
+    if y.dilation() != 1 || x.dilation() != 1 {
         return Err("a transposed convolution with dilation has no kernel here".into());
     }
     let (rows, cols) = (window.made[0], window.made[1]);
@@ -159,7 +157,7 @@ pub(super) fn transposed<'a>(reader: &mut Reader<'a>, node: &'a NodeProto) -> Re
         // every output pixel reads the only input pixel: a dense layer
         reader.budget.take_product(&[outputs, rows, cols, channels, size_of::<f32>()])?;
         let index = |input: usize, output: usize, row: usize, col: usize| {
-            let (ky, kx) = (row + y.padding, col + x.padding);
+            let (ky, kx) = (row + y.padding(), col + x.padding());
             (ky < kh && kx < kw).then(|| ((input * outputs + output) * kh + ky) * kw + kx)
         };
         let mut places = Vec::with_capacity(made.values() * channels);
