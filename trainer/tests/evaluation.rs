@@ -243,7 +243,7 @@ fn samples_of_other_sizes_and_channels_are_resized() {
 
 #[test]
 fn generators_draw_what_the_runtime_draws() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/mnist-vae");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/mnist-vae2");
     let options = SampleOptions { count: Some(70), seed: 5, ..SampleOptions::default() };
     let found = Samples::read(&path, &options).unwrap();
     let model = ModelFolder::open(&path).unwrap().open_part(Part::Decoder, None, &OpenOptions::default());

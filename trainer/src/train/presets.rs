@@ -95,6 +95,18 @@ pub fn all() -> Vec<Preset> {
     conv.network.latent = 32;
     conv.network.hidden = vec![256];
 
+    // each latent value keeps its place; the deviation of the pixels is learned, and the prior fitted afterwards
+    let mut places = conv.clone();
+    places.preset = "vae-64".into();
+    places.network.hidden = Vec::new();
+    (places.network.latent, places.network.latent_side) = (1024, 8);
+    (places.network.base, places.network.coarse, places.network.fine) = (16, 1, true);
+    places.network.codes = 1000;
+    if let Objective::Vae(objective) = &mut places.objective {
+        (objective.likelihood, objective.sigma) = (Likelihood::Gaussian, 0.0);
+    }
+    places.training.pictures = 400_000;
+
     let gan = |name: &str, side, base, objective| {
         let mut config = conv.clone();
         config.preset = name.into();
@@ -152,6 +164,10 @@ pub fn all() -> Vec<Preset> {
         Preset {
             about: "strided convolutions, any size (28x28x1, 64x64x3, …): the one for a device",
             config: conv.clone(),
+        },
+        Preset {
+            about: "VAE 64x64x3 of your own pictures: 1,024 latents in maps of 8x8, deviation learned, prior fitted",
+            config: places,
         },
         Preset {
             about: "GAN 28x28 grey, transposed convolutions 7-14-28, base 64",
