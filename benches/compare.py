@@ -4,7 +4,7 @@ rounds, and ratios are those of the medians over rounds.
 
     bash tests/python/setup.sh
     cargo build --release -p edgegen-runtime
-    .venv/bin/python benches/compare.py models/mnist-vae/decoder.fp32.onnx [--rounds 15] [--out F.json]
+    .venv/bin/python benches/compare.py models/mnist-vae2/decoder.fp32.onnx [--rounds 15] [--out F.json]
 
 One thread, batch 1. onnxruntime runs with spinning off, all graph optimisations, and its input and output bound once.
 More runtimes by --with:

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # quantisation.sh DATA [MODEL ...]: what each choice of the quantiser is worth, and onnxruntime's quantiser on the same
-# float32 file, for every network of the model folders [default: all in models/ that draw or encode]. DATA is MNIST, for
+# float32 file, for every network of the model folders that has one [default: those in models/]. DATA is MNIST, for
 # encoders. Prints one line a trial. Needs a release build, and a Python made by tests/python/setup.sh.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 data=$1
 shift
 models=("$@")
-[ ${#models[@]} -gt 0 ] || models=(models/mnist-vae models/mnist-gan models/emoji64-gan)
+[ ${#models[@]} -gt 0 ] || models=(models/*)
 target=${CARGO_TARGET_DIR:-target}/release
 python=${EDGEGEN_PYTHON:-.venv/bin/python}
 work=$(mktemp -d)

@@ -2,7 +2,7 @@
 """One of edgegen's float32 ONNX files as LiteRT files, float32 and full-integer int8, for benches/compare.py.
 
     python3 -m venv F && F/bin/pip install tensorflow-cpu onnx
-    F/bin/python benches/peers/litert.py models/mnist-vae/decoder.fp32.onnx OUT
+    F/bin/python benches/peers/litert.py models/mnist-vae2/decoder.fp32.onnx OUT
 
 writes OUT.fp32.tflite and OUT.int8.tflite: NHWC, the weights of dense layers in its order, so that no transposition is left;
 activations int8 after calibration on 64 inputs, weights per channel; input and output float32. A chain of Gemm, Reshape,

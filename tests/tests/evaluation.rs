@@ -57,7 +57,7 @@ fn figures_are_those_of_numpy_and_scipy() {
         write_idx(&folder.join(format!("data/{part}-labels-idx1-ubyte")), &[count], &vec![0; count]);
     }
     // the shipped encoder's posterior means are features like any others
-    let encoder = root().join("models/mnist-vae/encoder.fp32.onnx");
+    let encoder = root().join("models/mnist-vae2/encoder.fp32.onnx");
     let call = format!(
         "compare --samples samples.npy --data data --split test --features {} --feature-output mean --no-cache --json report.json",
         encoder.display()
