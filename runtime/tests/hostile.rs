@@ -132,6 +132,13 @@ fn constants_and_copies_without_end_are_refused() {
     refused("blocks", &model.output("x", &[1, 1, 2, 2]).bytes(), "");
 }
 
+#[test]
+fn axes_that_are_there_twice_are_refused() {
+    let model = picture([1, 2, 2]).node("Elu", &["r"], &["e"], vec![]);
+    let model = model.node("Transpose", &["e"], &["x"], vec![ints("perm", &[0, 1, 1, 2])]);
+    refused("turned", &model.output("x", &[1, 1, 2, 2]).bytes(), "there twice");
+}
+
 /// A message of nothing takes two bytes in a file, and hundreds in memory; a packed number one, and eight.
 #[test]
 fn messages_that_take_more_memory_than_file_are_counted() {

@@ -9,6 +9,7 @@ use crate::onnx::tensor::{Constant, Numbers, axis_of, number};
 use crate::onnx::{AttributeProto, DataType, NodeProto, TensorProto};
 
 use super::Reason;
+use super::fold::distinct;
 use super::window::{Window, check_numbers};
 
 /// Whether an operator does to each picture of a batch what it does to one alone.
@@ -336,6 +337,11 @@ pub(super) fn check(node: &NodeProto, constants: &HashMap<String, Constant>) -> 
             if pads.is_none_or(|pads| pads.iter().any(|pad| *pad < 0)) {
                 return Err("pads that are no constants, or below 0, are not supported: use Slice".into());
             }
+        }
+        // tract never ends with an axis that is there twice
+        "Transpose" => {
+            let order = attributes.ints("perm");
+            distinct(order, order.len())?;
         }
         "MaxPool" if attributes.int("storage_order", 0) != 0 => {
             return Err("storage_order 1 is not supported".into());

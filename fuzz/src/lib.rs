@@ -1,0 +1,39 @@
+//! What the targets share, and what the tests on stable Rust replay.
+
+pub mod graphs;
+pub mod kernels;
+
+use edgegen_runtime::model::{EngineChoice, Model, OpenOptions, Range};
+
+/// libFuzzer ends at every panic: but tract's become errors.
+pub fn let_tract_panic() {
+    let previous = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        if !edgegen_runtime::panic_becomes_error() {
+            previous(info);
+        }
+    }));
+}
+
+/// Opens bytes as a model and draws twice. What comes out; `None` if it is refused.
+pub fn drawn(bytes: &[u8], engine: EngineChoice) -> Option<Vec<f32>> {
+    let options = OpenOptions { range: Some(Range::Signed), engine, ..OpenOptions::default() };
+    let model = Model::from_bytes(bytes, "fuzz", &options).ok()?;
+    // what is large is slow under a sanitizer, and no other than what is small
+    if model.facts().macs.is_none_or(|macs| macs > 10_000_000) || model.facts().image.values() > 1 << 18 {
+        return None;
+    }
+    if !model.facts().part.draws() {
+        let mut encoder = model.into_encoder(1).ok()?;
+        let picture = vec![0.5; encoder.image_shape().values()];
+        return encoder.run(&picture).ok().map(|posterior| posterior.mean);
+    }
+    let mut generator = model.into_generator(1).ok()?;
+    let latent: Vec<f32> = (0..generator.latent_dim()).map(|index| (index % 7) as f32 / 3.0 - 1.0).collect();
+    let classes = if generator.is_conditional() { vec![0] } else { vec![] };
+    let first = generator.run(&latent, &classes).ok()?.to_vec();
+    let second = generator.run(&latent, &classes).ok()?;
+    let same = first.iter().zip(second).all(|(a, b)| a.to_bits() == b.to_bits() || a.is_nan() && b.is_nan());
+    assert!(same, "a second run draws another picture");
+    Some(first)
+}
