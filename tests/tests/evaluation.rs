@@ -56,15 +56,14 @@ fn figures_are_those_of_numpy_and_scipy() {
         write_idx(&folder.join(format!("data/{part}-images-idx3-ubyte")), &[count, SIDE, SIDE], pixels);
         write_idx(&folder.join(format!("data/{part}-labels-idx1-ubyte")), &[count], &vec![0; count]);
     }
-    // the shipped encoder's posterior means are features like any others
-    let encoder = root().join("models/mnist-vae2/encoder.fp32.onnx");
+    let network = root().join("models/mnist-classifier/classifier.fp32.onnx");
     let call = format!(
-        "compare --samples samples.npy --data data --split test --features {} --feature-output mean --no-cache --json report.json",
-        encoder.display()
+        "compare --samples samples.npy --data data --split test --features {} --feature-output features --no-cache --json report.json",
+        network.display()
     );
     succeeds(folder, "edgegen-train", &call);
     let paths = ["samples.npy", "pictures.npy", "report.json"].map(|name| folder.join(name));
-    let printed = oracle(&python, "check_distances.py", &[&encoder, &paths[0], &paths[1], &paths[2]]);
+    let printed = oracle(&python, "check_distances.py", &[&network, &paths[0], &paths[1], &paths[2]]);
     let found: serde_json::Value = serde_json::from_str(&printed).unwrap();
     let below = |name: &str, most: f64| assert!(found[name].as_f64().unwrap() < most, "{name}: {found}");
     assert!(found["frechet"].as_f64().unwrap() > 0.1, "{found}");
