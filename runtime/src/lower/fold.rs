@@ -76,8 +76,9 @@ const RULES: &[Rule] = &[
 /// # Errors
 /// If it is one of these operators, on constants, and what it asks for cannot be.
 pub(crate) fn fold<'a>(node: &NodeProto, given: impl Fn(&str) -> Option<&'a Constant>) -> Made {
-    let own = matches!(node.domain.as_str(), "" | "ai.onnx");
-    let Some(rule) = RULES.iter().find(|rule| own && rule.name == node.op_type) else { return Ok(None) };
+    let Some(rule) = RULES.iter().find(|rule| node.is_onnx() && rule.name == node.op_type) else {
+        return Ok(None);
+    };
     let mut inputs = Vec::with_capacity(node.input.len());
     for name in &node.input {
         match (name.as_str(), given(name)) {

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use crate::onnx::attributes::Type::{Float, Floats, Int, Ints, Tensor, Text};
-use crate::onnx::attributes::{Attributes, Known};
+use crate::onnx::attributes::{Attributes, BATCH_NORM, CONV, CONV_TRANSPOSE, Known, RESIZE};
 use crate::onnx::tensor::{Constant, Numbers, axis_of, number};
 use crate::onnx::{AttributeProto, DataType, NodeProto, TensorProto};
 
@@ -46,14 +46,6 @@ const fn single(name: &'static str, attributes: Known) -> Foreign {
 }
 
 const REDUCES: Known = &[("axes", Ints), ("keepdims", Int), ("noop_with_empty_axes", Int)];
-const CONVOLVES: Known = &[
-    ("auto_pad", Text),
-    ("dilations", Ints),
-    ("group", Int),
-    ("kernel_shape", Ints),
-    ("pads", Ints),
-    ("strides", Ints),
-];
 
 const FOREIGN: &[Foreign] = &[
     plain("Abs"),
@@ -79,10 +71,7 @@ const FOREIGN: &[Foreign] = &[
             ("strides", Ints),
         ],
     ),
-    known(
-        "BatchNormalization",
-        &[("epsilon", Float), ("momentum", Float), ("spatial", Int), ("training_mode", Int)],
-    ),
+    known("BatchNormalization", BATCH_NORM),
     known("Cast", &[("to", Int), ("saturate", Int)]),
     single("CastLike", &[("saturate", Int)]),
     plain("Ceil"),
@@ -100,21 +89,9 @@ const FOREIGN: &[Foreign] = &[
         ],
     ),
     single("ConstantOfShape", &[("value", Tensor)]),
-    known("Conv", CONVOLVES),
-    single("ConvInteger", CONVOLVES),
-    known(
-        "ConvTranspose",
-        &[
-            ("auto_pad", Text),
-            ("dilations", Ints),
-            ("group", Int),
-            ("kernel_shape", Ints),
-            ("output_padding", Ints),
-            ("output_shape", Ints),
-            ("pads", Ints),
-            ("strides", Ints),
-        ],
-    ),
+    known("Conv", CONV),
+    single("ConvInteger", CONV),
+    known("ConvTranspose", CONV_TRANSPOSE),
     plain("Cos"),
     plain("Cosh"),
     single("CumSum", &[("exclusive", Int), ("reverse", Int)]),
@@ -192,7 +169,7 @@ const FOREIGN: &[Foreign] = &[
     plain("PRelu"),
     by_axes("Pad", &[("mode", Text)]),
     plain("Pow"),
-    single("QLinearConv", CONVOLVES),
+    single("QLinearConv", CONV),
     single("QLinearMatMul", &[]),
     known("QuantizeLinear", &[("axis", Int), ("block_size", Int), ("output_dtype", Int), ("saturate", Int)]),
     by_axes("RMSNormalization", &[("axis", Int), ("epsilon", Float), ("stash_type", Int)]),
@@ -215,20 +192,7 @@ const FOREIGN: &[Foreign] = &[
     plain("Relu"),
     // one picture's values stay together
     known("Reshape", &[("allowzero", Int)]),
-    known(
-        "Resize",
-        &[
-            ("antialias", Int),
-            ("axes", Ints),
-            ("coordinate_transformation_mode", Text),
-            ("cubic_coeff_a", Float),
-            ("exclude_outside", Int),
-            ("extrapolation_value", Float),
-            ("keep_aspect_ratio_policy", Text),
-            ("mode", Text),
-            ("nearest_mode", Text),
-        ],
-    ),
+    known("Resize", RESIZE),
     plain("Round"),
     single("ScatterElements", &[("axis", Int), ("reduction", Text)]),
     single("ScatterND", &[("reduction", Text)]),
@@ -281,8 +245,7 @@ impl<'a> Around<'a> {
 
 fn find(node: &NodeProto) -> Option<&'static Foreign> {
     // tract looks at an operator's name alone
-    let own = matches!(node.domain.as_str(), "" | "ai.onnx");
-    FOREIGN.iter().find(|foreign| own && foreign.name == node.op_type)
+    FOREIGN.iter().find(|foreign| node.is_onnx() && foreign.name == node.op_type)
 }
 
 /// Whether tract may run a node.
@@ -290,7 +253,7 @@ fn find(node: &NodeProto) -> Option<&'static Foreign> {
 /// # Errors
 /// Why not.
 pub(super) fn check(node: &NodeProto, constants: &HashMap<String, Constant>) -> Result<(), Reason> {
-    if node.op_type == "If" && matches!(node.domain.as_str(), "" | "ai.onnx") {
+    if node.op_type == "If" && node.is_onnx() {
         let bodies = node.attribute.iter().flat_map(|attribute| attribute.g.iter().chain(&attribute.graphs));
         return bodies.flat_map(|body| &body.node).try_for_each(|node| check(node, constants));
     }
@@ -300,8 +263,7 @@ pub(super) fn check(node: &NodeProto, constants: &HashMap<String, Constant>) -> 
         );
     }
     let Some(foreign) = find(node) else {
-        let domain = if node.domain.is_empty() { String::new() } else { format!("{}.", node.domain) };
-        return Err(format!("operator {domain}{} is not supported", node.op_type));
+        return Err(format!("operator {} is not supported", node.operator()));
     };
     let attributes = Attributes(node);
     attributes.check(foreign.attributes)?;

@@ -151,8 +151,7 @@ impl<'a> Reader<'a> {
 
     /// A node that makes a constant out of constants, or out of a value's shape.
     fn constant(&self, node: &'a NodeProto) -> Result<Option<Constant>, Reason> {
-        let own = matches!(node.domain.as_str(), "" | "ai.onnx");
-        if own && node.op_type == "Shape" {
+        if node.is_onnx() && node.op_type == "Shape" {
             return self.shape_of(node);
         }
         fold(node, |name| self.constants.get(name))

@@ -137,8 +137,7 @@ pub(super) fn ready(mut proto: ModelProto, wanted: &Wanted<'_>) -> Result<(Ready
         let brought = lower::for_engine(graph, &proto.opset_import, shape);
         if let Err((node, reason)) = brought {
             let graph = original.graph.clone().unwrap_or_default();
-            let foreign =
-                graph.node.get(node).is_some_and(|node| !matches!(node.domain.as_str(), "" | "ai.onnx"));
+            let foreign = graph.node.get(node).is_some_and(|node| !node.is_onnx());
             let own = named(&graph, (node, reason));
             // of an operator that is not ONNX's the kernels know more
             return Err(refusal.filter(|_| foreign).unwrap_or(own));

@@ -18,6 +18,50 @@ pub(crate) enum Type {
 /// Attributes that an operator understands.
 pub(crate) type Known = &'static [(&'static str, Type)];
 
+/// Those of convolutions.
+pub(crate) const CONV: Known = &[
+    ("auto_pad", Type::Text),
+    ("dilations", Type::Ints),
+    ("group", Type::Int),
+    ("kernel_shape", Type::Ints),
+    ("pads", Type::Ints),
+    ("strides", Type::Ints),
+];
+
+/// Those of transposed convolutions.
+pub(crate) const CONV_TRANSPOSE: Known = &[
+    ("auto_pad", Type::Text),
+    ("dilations", Type::Ints),
+    ("group", Type::Int),
+    ("kernel_shape", Type::Ints),
+    ("output_padding", Type::Ints),
+    ("output_shape", Type::Ints),
+    ("pads", Type::Ints),
+    ("strides", Type::Ints),
+];
+
+/// Those of batch norms, in all versions.
+pub(crate) const BATCH_NORM: Known = &[
+    ("epsilon", Type::Float),
+    ("momentum", Type::Float),
+    ("spatial", Type::Int),
+    ("training_mode", Type::Int),
+];
+
+/// Those of a Resize.
+pub(crate) const RESIZE: Known = &[
+    ("antialias", Type::Int),
+    ("axes", Type::Ints),
+    ("coordinate_transformation_mode", Type::Text),
+    // of other modes than that which has a kernel
+    ("cubic_coeff_a", Type::Float),
+    ("exclude_outside", Type::Int),
+    ("extrapolation_value", Type::Float),
+    ("keep_aspect_ratio_policy", Type::Text),
+    ("mode", Type::Text),
+    ("nearest_mode", Type::Text),
+];
+
 /// A node's attributes, by name.
 #[derive(Clone, Copy)]
 pub(crate) struct Attributes<'a>(pub(crate) &'a NodeProto);

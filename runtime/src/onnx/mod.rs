@@ -279,6 +279,19 @@ message! {
     }
 }
 
+impl NodeProto {
+    /// Whether its operator is one of ONNX's own.
+    pub(crate) fn is_onnx(&self) -> bool {
+        matches!(self.domain.as_str(), "" | "ai.onnx")
+    }
+
+    /// Its operator, with the domain if there is one.
+    pub(crate) fn operator(&self) -> String {
+        let domain = if self.is_onnx() { String::new() } else { format!("{}.", self.domain) };
+        format!("{domain}{}", self.op_type)
+    }
+}
+
 message! {
     /// A constant of an operator.
     AttributeProto {

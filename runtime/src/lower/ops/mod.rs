@@ -8,7 +8,7 @@ mod quantized;
 
 use crate::onnx::NodeProto;
 use crate::onnx::attributes::Type::{Float, Int, Ints, Text};
-use crate::onnx::attributes::{Attributes, Known};
+use crate::onnx::attributes::{Attributes, BATCH_NORM, CONV, CONV_TRANSPOSE, Known, RESIZE};
 
 use super::Reason;
 use super::reader::{Made, Reader};
@@ -38,43 +38,15 @@ const fn contributed(name: &'static str, inputs: usize, attributes: Known, read:
 
 const ANY: usize = usize::MAX;
 
-const CONVOLVES: Known = &[
-    ("auto_pad", Text),
-    ("dilations", Ints),
-    ("group", Int),
-    ("kernel_shape", Ints),
-    ("pads", Ints),
-    ("strides", Ints),
-];
-
 /// Every operator that has a kernel.
 static OPERATORS: &[Operator] = &[
     onnx("Add", 2, &[], pointwise::arithmetic),
-    onnx(
-        "BatchNormalization",
-        5,
-        &[("epsilon", Float), ("momentum", Float), ("spatial", Int), ("training_mode", Int)],
-        pointwise::batch_norm,
-    ),
+    onnx("BatchNormalization", 5, BATCH_NORM, pointwise::batch_norm),
     onnx("Cast", 1, &[("to", Int), ("saturate", Int), ("round_mode", Text)], pointwise::cast),
     onnx("Clip", 3, &[], pointwise::clip),
     onnx("Concat", ANY, &[("axis", Int)], moves::concat),
-    onnx("Conv", 3, CONVOLVES, linear::conv),
-    onnx(
-        "ConvTranspose",
-        3,
-        &[
-            ("auto_pad", Text),
-            ("dilations", Ints),
-            ("group", Int),
-            ("kernel_shape", Ints),
-            ("output_padding", Ints),
-            ("output_shape", Ints),
-            ("pads", Ints),
-            ("strides", Ints),
-        ],
-        linear::transposed,
-    ),
+    onnx("Conv", 3, CONV, linear::conv),
+    onnx("ConvTranspose", 3, CONV_TRANSPOSE, linear::transposed),
     onnx("DepthToSpace", 1, &[("blocksize", Int), ("mode", Text)], moves::depth_to_space),
     onnx(
         "DequantizeLinear",
@@ -91,7 +63,7 @@ static OPERATORS: &[Operator] = &[
     onnx("LeakyRelu", 1, &[("alpha", Float)], pointwise::leaky_relu),
     onnx("MatMul", 2, &[], linear::dense),
     onnx("Mul", 2, &[], pointwise::arithmetic),
-    onnx("QLinearConv", 9, CONVOLVES, quantized::conv),
+    onnx("QLinearConv", 9, CONV, quantized::conv),
     onnx("QLinearMatMul", 8, &[], quantized::matmul),
     onnx(
         "QuantizeLinear",
@@ -101,23 +73,7 @@ static OPERATORS: &[Operator] = &[
     ),
     onnx("Relu", 1, &[], pointwise::relu),
     onnx("Reshape", 2, &[("allowzero", Int)], moves::reshape),
-    onnx(
-        "Resize",
-        4,
-        &[
-            ("antialias", Int),
-            ("axes", Ints),
-            ("coordinate_transformation_mode", Text),
-            // of other modes than that which has a kernel
-            ("cubic_coeff_a", Float),
-            ("exclude_outside", Int),
-            ("extrapolation_value", Float),
-            ("keep_aspect_ratio_policy", Text),
-            ("mode", Text),
-            ("nearest_mode", Text),
-        ],
-        moves::resize,
-    ),
+    onnx("Resize", 4, RESIZE, moves::resize),
     onnx("Sigmoid", 1, &[], pointwise::sigmoid),
     onnx("Slice", 5, &[], moves::slice),
     onnx("Softmax", 1, &[("axis", Int)], pointwise::softmax),
@@ -138,11 +94,10 @@ static OPERATORS: &[Operator] = &[
 /// # Errors
 /// What of it has no kernel.
 pub(super) fn read<'a>(reader: &mut Reader<'a>, node: &'a NodeProto) -> Result<Made, Reason> {
-    let domain = if node.domain == "ai.onnx" { "" } else { &node.domain };
+    let domain = if node.is_onnx() { "" } else { &node.domain };
     let own = |operator: &&Operator| operator.name == node.op_type && operator.domain == domain;
     let Some(operator) = OPERATORS.iter().find(own) else {
-        let domain = if domain.is_empty() { String::new() } else { format!("{domain}.") };
-        return Err(format!("operator {domain}{} has no kernel here", node.op_type));
+        return Err(format!("operator {} has no kernel here", node.operator()));
     };
     Attributes(node).check(operator.attributes)?;
     if node.input.iter().rposition(|name| !name.is_empty()).is_some_and(|last| last >= operator.inputs) {
