@@ -9,7 +9,7 @@ use tract_onnx::pb::{
     TypeProto, ValueInfoProto, type_proto,
 };
 
-/// A latent, reshaped to a picture, and operators one behind the other; some read an earlier value too.
+/// A chain of operators on a latent that is reshaped to a picture; some operators also read an earlier value.
 #[derive(Arbitrary, Debug)]
 pub struct Graph {
     channels: u8,

@@ -50,7 +50,7 @@ impl Problem {
         let [a, b, c, d] = self.more.map(|more| usize::from(more % 3));
         let border = Border { top: top + a, left: left + b, bottom: bottom + c, right: right + d };
         let input = input.with_border(border).ok()?;
-        // what is large is slow under a sanitizer
+        // large layers are slow under a sanitizer
         (input.len() < 1 << 16 && output.len() < 1 << 16).then_some((kind, input, output))
     }
 

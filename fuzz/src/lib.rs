@@ -19,7 +19,7 @@ pub fn let_tract_panic() {
 pub fn drawn(bytes: &[u8], engine: EngineChoice) -> Option<Vec<f32>> {
     let options = OpenOptions { range: Some(Range::Signed), engine, ..OpenOptions::default() };
     let model = Model::from_bytes(bytes, "fuzz", &options).ok()?;
-    // what is large is slow under a sanitizer, and no other than what is small
+    // large networks are slow under a sanitizer and take no other path than small ones
     if model.facts().macs.is_none_or(|macs| macs > 10_000_000) || model.facts().image.values() > 1 << 18 {
         return None;
     }
