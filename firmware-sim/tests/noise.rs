@@ -24,7 +24,7 @@ fn noise(stream: &mut Stream, most: u32) -> Vec<u8> {
 #[test]
 fn an_st7789_survives_noise() {
     for round in 0..ROUNDS {
-        let mut stream = Stream::new(round, Purpose::Evaluation, 0);
+        let mut stream = Stream::new(round, Purpose::EVALUATION, 0);
         let clock = Clock::default();
         let panel = Rc::new(RefCell::new(St7789Panel::new(clock.clone(), 40_000_000)));
         let pin = |input| St7789Pin { panel: Rc::clone(&panel), input };
@@ -51,7 +51,7 @@ fn an_st7789_survives_noise() {
 #[test]
 fn an_ssd1306_survives_noise() {
     for round in 0..ROUNDS {
-        let mut stream = Stream::new(round, Purpose::Evaluation, 1);
+        let mut stream = Stream::new(round, Purpose::EVALUATION, 1);
         let panel = Rc::new(RefCell::new(Ssd1306Panel::new(Clock::default(), 400_000)));
         let mut bus = Ssd1306Bus(Rc::clone(&panel));
         for _ in 0..300 {

@@ -1,5 +1,6 @@
 //! What the targets share, and what the tests on stable Rust replay.
 
+pub mod files;
 pub mod graphs;
 pub mod kernels;
 

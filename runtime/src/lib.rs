@@ -64,6 +64,7 @@ pub mod pictures;
 pub mod random;
 
 mod error;
+mod kinds;
 pub mod limits;
 mod lower;
 mod onnx;

@@ -49,7 +49,7 @@ fn whole_files_work() {
 #[test]
 fn files_cut_off_anywhere_are_refused_or_run() {
     for (index, bytes) in models().iter().enumerate() {
-        let mut stream = Stream::new(1, Purpose::Evaluation, index as u64);
+        let mut stream = Stream::new(1, Purpose::EVALUATION, index as u64);
         let random = (0..CASES).map(|_| stream.below(bytes.len() as u32) as usize);
         for length in (0..64.min(bytes.len())).chain(random) {
             survives(&bytes[..length]);
@@ -62,7 +62,7 @@ fn files_with_changed_bytes_are_refused_or_run() {
     let mut worked = 0;
     for (index, bytes) in models().iter().enumerate() {
         for case in 0..CASES {
-            let mut stream = Stream::new(2 + index as u64, Purpose::Evaluation, case);
+            let mut stream = Stream::new(2 + index as u64, Purpose::EVALUATION, case);
             let mut damaged = bytes.clone();
             for _ in 0..=stream.below(3) {
                 let at = stream.below(bytes.len() as u32) as usize;
@@ -86,7 +86,7 @@ fn files_with_other_numbers_are_refused_or_run() {
         [common::decoder(), common::encoder(), common::foreign_generator(-1, "Tanh")].iter().enumerate()
     {
         for case in 0..4 * CASES {
-            let mut stream = Stream::new(20 + index as u64, Purpose::Evaluation, case);
+            let mut stream = Stream::new(20 + index as u64, Purpose::EVALUATION, case);
             let mut proto = model.proto.clone();
             for _ in 0..=stream.below(2) {
                 change_a_number(proto.graph.as_mut().unwrap(), &mut stream);

@@ -43,7 +43,7 @@ fn run(path: &Path) -> (Array, Vec<Array>) {
     assert_eq!(layers.len(), usize::from(mixed), "{}: {layers:?}", path.display());
     assert_eq!(tract.count() > 0, mixed, "{}", path.display());
     let image = [COUNT, facts.image.channels, facts.image.height, facts.image.width];
-    let mut stream = Stream::new(3, Purpose::Evaluation, 0);
+    let mut stream = Stream::new(3, Purpose::EVALUATION, 0);
     let mut noise = |count: usize| -> Vec<f32> { (0..count).map(|_| stream.normal()).collect() };
     if facts.part.draws() {
         let input = noise(COUNT * facts.latent_dim);

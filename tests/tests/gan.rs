@@ -201,7 +201,7 @@ fn a_conditional_vae_is_told_the_class_when_it_decodes() {
 #[test]
 fn exported_generators_and_classifiers_agree_with_onnxruntime() {
     use edgegen_runtime::generate::Latents;
-    use edgegen_runtime::model::{FeatureNetwork, Model, OpenOptions, OutputChoice};
+    use edgegen_runtime::model::{AnyFile, Model, OpenOptions};
     use edgegen_runtime::pictures::write_npy;
     /// f32 sums of a few thousand products in another order, of values around 1.
     const TOLERANCE: f64 = 1e-4;
@@ -245,7 +245,8 @@ fn exported_generators_and_classifiers_agree_with_onnxruntime() {
     write_npy(&path("unit.npy"), &[COUNT, 1, 28, 28], &unit).unwrap();
     let mut outputs = Vec::new();
     for (name, width) in [("features", 128), ("logits", 10)] {
-        let network = FeatureNetwork::open(&file, OutputChoice::Named(name)).unwrap();
+        let opened = AnyFile::from_bytes(&std::fs::read(&file).unwrap(), "classifier").unwrap();
+        let network = opened.network(name, |_| Ok(1)).unwrap();
         let mut rows = vec![0f32; COUNT * width];
         network.runner().unwrap().run(&unit, &mut rows).unwrap();
         write_npy(&path(&format!("{name}.npy")), &[COUNT, width], &rows).unwrap();

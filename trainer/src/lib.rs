@@ -1,6 +1,7 @@
 //! Trains edgegen's generators on a host and exports them for a device.
 //!
 //! Layers, each knowing only those above it:
+//! - [`random`]: what random numbers are for
 //! - [`graph`]: what a network is, as one typed graph of operators: families of networks, ONNX files read, forms for a
 //!   device
 //! - [`compute`]: one forward and one backward pass over a graph, on the tensor operations of a back end: lanes on the
@@ -23,6 +24,7 @@ pub mod export;
 pub mod graph;
 pub mod objective;
 pub mod quantize;
+pub mod random;
 pub mod train;
 
 mod error;

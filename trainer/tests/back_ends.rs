@@ -6,7 +6,6 @@ use std::sync::atomic::AtomicBool;
 
 use candle_core::Device;
 use edgegen_runtime::model::{ImageShape, Metadata};
-use edgegen_runtime::random::{Purpose, Stream};
 use edgegen_trainer::compute::adam::{Adam, AdamConfig};
 use edgegen_trainer::compute::candle::Candle;
 use edgegen_trainer::compute::{Backend, Gradients, Lanes, Network};
@@ -23,6 +22,7 @@ use edgegen_trainer::objective::gan::loss::Loss;
 use edgegen_trainer::objective::gan::{self, Gan, GanConfig, Pace};
 use edgegen_trainer::objective::vae::{self, Likelihood, Vae};
 use edgegen_trainer::quantize::{Inputs, Rounding, Settings, quantize};
+use edgegen_trainer::random::{Purpose, Stream};
 use edgegen_trainer::train::config::{Config, Length, Objective};
 use edgegen_trainer::train::folder::RunFolder;
 use edgegen_trainer::train::metrics::{Figures, Report};

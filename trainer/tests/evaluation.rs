@@ -10,12 +10,13 @@ use std::process::Command;
 
 use common::Builder;
 use edgegen_runtime::generate::Latents;
-use edgegen_runtime::model::{INPUT_KEY, ImageShape, ModelFolder, OpenOptions, Part};
-use edgegen_runtime::random::{Purpose, Stream};
+use edgegen_runtime::model::{ImageShape, ModelFolder, OpenOptions, Part};
 use edgegen_trainer::data::{self, Dataset, LoadOptions, Pictures, Size};
 use edgegen_trainer::evaluate::features::{Extractor, NetworkChoice, Purpose as NetworkPurpose, Scaling};
 use edgegen_trainer::evaluate::report::{Options, Report, Split, evaluate_samples};
 use edgegen_trainer::evaluate::samples::{SampleOptions, Samples};
+use edgegen_trainer::graph::features::INPUT_KEY;
+use edgegen_trainer::random::{Purpose, Stream};
 use edgegen_trainer::{Error, Result};
 use tempfile::TempDir;
 use tract_onnx::pb::StringStringEntryProto;

@@ -2,12 +2,13 @@
 
 use std::path::Path;
 
-use edgegen_runtime::model::{FeatureNetwork, Metadata, OutputChoice, Precision};
-use edgegen_runtime::random::{Purpose, Stream};
+use edgegen_runtime::model::{Metadata, Precision};
 use edgegen_trainer::compute::{Backend, Lanes, Network, Statistics};
+use edgegen_trainer::evaluate::network::{FeatureNetwork, OutputChoice};
 use edgegen_trainer::graph::chain::Builder;
 use edgegen_trainer::graph::onnx;
 use edgegen_trainer::graph::{Activation, Graph, Heads, Op, Shape, features};
+use edgegen_trainer::random::{Purpose, Stream};
 use prost::Message;
 use reference::values;
 use tract_onnx::pb::{AttributeProto, ModelProto, NodeProto};

@@ -2,11 +2,11 @@
 //! central differences, on generated sizes.
 
 use candle_core::Device;
-use edgegen_runtime::random::{Purpose, Stream};
 use edgegen_trainer::compute::candle::Candle;
 use edgegen_trainer::compute::{Backend, Gradients, Lanes, Network};
 use edgegen_trainer::graph::chain::Builder;
 use edgegen_trainer::graph::{Activation, Graph, Interpolation, Op, Over, Padding, Shape, Shuffle, Window};
+use edgegen_trainer::random::{Purpose, Stream};
 use reference::{Rows, values};
 
 mod reference;

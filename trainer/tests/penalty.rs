@@ -5,12 +5,12 @@ use std::process::Command;
 
 use candle_core::{DType, Device, Result, Tensor, Var};
 use edgegen_runtime::model::ImageShape;
-use edgegen_runtime::random::{Purpose, Stream};
 use edgegen_trainer::compute::{Backend, Gradients, Lanes, Network};
 use edgegen_trainer::graph::family::Normalisation;
 use edgegen_trainer::objective::gan::augment::Augmentation;
 use edgegen_trainer::objective::gan::penalty::{Penalised, STEP, penalise};
 use edgegen_trainer::objective::gan::{Example, Gan, GanConfig, Known, Pace};
+use edgegen_trainer::random::{Purpose, Stream};
 use edgegen_trainer::train::presets;
 use oracle::{by_candle, tensor};
 

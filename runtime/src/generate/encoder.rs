@@ -1,8 +1,25 @@
 //! An encoder that is ready to run.
 
 use crate::model::limits::check_count;
-use crate::model::{Facts, ImageShape, Network, Range, Spelling};
+use crate::model::{Facts, ImageShape, Model, Network, Range, Spelling};
 use crate::{Error, Result};
+
+impl Model {
+    /// Makes the encoder ready to run `batch` pictures at once, or as many as the file fixes.
+    ///
+    /// # Errors
+    /// If the model is not an encoder, if `batch` is 0 or too large, or if the graph cannot be
+    /// lowered.
+    pub fn into_encoder(self, batch: usize) -> Result<Encoder> {
+        if self.facts().part.draws() {
+            let problem = format!("this is a {}: it turns latents into pictures", self.facts().part);
+            return Err(Error::unsupported(self.name(), problem));
+        }
+        let spelling = self.spelling();
+        let (name, facts, network, batch) = self.into_network(batch)?;
+        Ok(Encoder::new(name, &facts, network, batch, spelling))
+    }
+}
 
 /// Turns pictures into posteriors. Made by [`Model::into_encoder`](crate::model::Model::into_encoder).
 pub struct Encoder {
@@ -25,13 +42,7 @@ pub struct Posterior {
 }
 
 impl Encoder {
-    pub(crate) fn new(
-        name: String,
-        facts: &Facts,
-        network: Network,
-        batch: usize,
-        spelling: Spelling,
-    ) -> Self {
+    fn new(name: String, facts: &Facts, network: Network, batch: usize, spelling: Spelling) -> Self {
         let Facts { latent_dim, image, range, .. } = *facts;
         Self { name, network, latent_dim, image, range, batch, spelling }
     }

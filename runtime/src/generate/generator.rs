@@ -3,7 +3,7 @@
 use super::latents::check_finite;
 use super::{Frame, Latents, to_pixels};
 use crate::model::limits::check_count;
-use crate::model::{Facts, ImageShape, Network, PixelFormat, Range, Spelling};
+use crate::model::{Facts, ImageShape, Model, Network, PixelFormat, Range, Spelling};
 use crate::{Error, Result};
 
 /// The number of a class among `names`, by its name or number.
@@ -20,6 +20,25 @@ pub fn class_named(names: &[String], class: &str) -> Result<u32> {
             names.join(", ")
         )),
     })
+}
+
+impl Model {
+    /// Makes the decoder or generator ready to run `batch` latents at once, or as many as the file
+    /// fixes.
+    ///
+    /// # Errors
+    /// If the model is an encoder, if `batch` is 0 or too large, or if the graph cannot be lowered.
+    pub fn into_generator(self, batch: usize) -> Result<Generator> {
+        if !self.facts().part.draws() {
+            return Err(Error::unsupported(
+                self.name(),
+                "this is an encoder: it turns pictures into latents",
+            ));
+        }
+        let spelling = self.spelling();
+        let (name, facts, network, batch) = self.into_network(batch)?;
+        Ok(Generator::new(name, &facts, network, batch, spelling))
+    }
 }
 
 /// Turns latents into pictures. Made by [`Model::into_generator`](crate::model::Model::into_generator).
@@ -46,13 +65,7 @@ pub struct Generator {
 }
 
 impl Generator {
-    pub(crate) fn new(
-        name: String,
-        facts: &Facts,
-        network: Network,
-        batch: usize,
-        spelling: Spelling,
-    ) -> Self {
+    fn new(name: String, facts: &Facts, network: Network, batch: usize, spelling: Spelling) -> Self {
         let pixels = match &network {
             Network::Kernels(program) => facts.range.and_then(|range| program.pixel_table(range)),
             Network::Other(_) => None,

@@ -36,7 +36,7 @@ impl Latents {
     pub fn from_seed(seed: u64, first_index: u64, count: usize, dim: usize, truncation: f32) -> Self {
         let mut values = vec![0.0; count * dim];
         for (index, row) in (first_index..).zip(values.chunks_exact_mut(dim.max(1))) {
-            Stream::new(seed, Purpose::Latent, index).fill_normal(row);
+            Stream::new(seed, Purpose::LATENT, index).fill_normal(row);
             row.iter_mut().for_each(|value| *value *= truncation);
         }
         Self { values, count, dim }

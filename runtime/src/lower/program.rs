@@ -9,7 +9,7 @@ use edgegen_kernels::{FloatLayer, Isa, Plane, Pool, QuantizedLayer};
 use super::Reason;
 use super::engine::{Running, Slot};
 use super::graph::Encoding;
-use crate::model::Range as PictureRange;
+use crate::kinds::Range as PictureRange;
 
 /// A plane in the arena of its type.
 #[derive(Clone, Debug)]

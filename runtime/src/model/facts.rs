@@ -2,9 +2,9 @@
 //! brought together: they have to agree.
 
 use super::graph::{self, Port, Selection};
-use super::kinds::{ImageShape, Part, PixelFormat, Precision, Range};
 use super::metadata::{Metadata, keys};
 use super::{OpenOptions, Spelling, limits};
+use crate::kinds::{ImageShape, Part, PixelFormat, Precision, Range};
 use crate::lower::engine::Prepared;
 use crate::lower::{Arithmetic, Done, Reason};
 use crate::onnx::{GraphProto, ModelProto, NodeProto};

@@ -1,9 +1,9 @@
 //! A model folder: `model.json` and one ONNX file for each part and precision.
 
-use super::kinds::{Kind, Part, Precision};
 use super::metadata::is_sha256;
 use super::{Model, OpenOptions, limits};
 use crate::files::write_atomically;
+use crate::kinds::{Kind, Part, Precision};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::io::Write;

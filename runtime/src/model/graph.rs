@@ -4,10 +4,10 @@
 //! everything it relies on is checked here first. Then the graph is cut down to the nodes that the
 //! chosen outputs need: what is left has one float32 input and, if it is told classes, an int64 one behind it.
 
-use super::kinds::{Precision, Range};
 use super::network::check_size;
 use super::{InputShape, Metadata, OpenOptions};
 use crate::error::one_line;
+use crate::kinds::{Precision, Range};
 use crate::onnx::tensor::fills_its_shape;
 use crate::onnx::{DataType, EXTERNAL, GraphProto, ModelProto, NodeProto, Size, TensorProto, ValueInfoProto};
 use crate::{Error, Result};
@@ -91,6 +91,18 @@ impl Port {
         }
         self.dims = Some(said);
         Ok(())
+    }
+
+    /// The batch, if it is fixed, and the shape of the rows behind it; `None` where sizes of rows are open, or 0.
+    pub(super) fn rows(&self) -> Option<(Option<usize>, Vec<usize>)> {
+        let (batch, row) = self.dims.as_deref()?.split_first()?;
+        let fits = match batch.size() {
+            Some(batch) => (1..=crate::limits::MAX_BATCH).contains(&batch),
+            None => matches!(batch, Dim::Symbol(_)),
+        };
+        let row: Vec<usize> =
+            row.iter().map(|size| size.size().filter(|size| *size > 0)).collect::<Option<_>>()?;
+        fits.then(|| (batch.size(), row))
     }
 
     pub(super) fn dtype_text(&self) -> String {

@@ -1,6 +1,6 @@
 //! The description that an ONNX file carries in `metadata_props`.
 
-use super::kinds::{Kind, Part, PixelFormat, Precision, Range};
+use crate::kinds::{Kind, Part, PixelFormat, Precision, Range};
 use crate::{Error, Result};
 use std::str::FromStr;
 

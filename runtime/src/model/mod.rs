@@ -5,28 +5,27 @@
 //! Each step has a limit on what it takes ([`limits`]).
 
 mod facts;
-mod features;
 mod folder;
 mod graph;
-mod kinds;
+
 mod machine;
 mod metadata;
 mod network;
 mod options;
+mod rows;
 #[cfg(feature = "tract")]
 pub(crate) mod tract;
 
+pub use crate::kinds::{ImageShape, Kind, Part, PixelFormat, Precision, Range};
 pub use crate::limits;
 pub use facts::{Facts, NodeFact, StepFact, TensorFact};
-pub use features::{FeatureNetwork, FeatureRunner, INPUT_KEY, MAX_FEATURES, OutputChoice};
 pub use folder::{MANIFEST, Manifest, ManifestFile, ModelFolder, file_name, sha256_hex};
-pub use kinds::{ImageShape, Kind, Part, PixelFormat, Precision, Range};
 pub use machine::Machine;
 pub use metadata::{Metadata, keys};
 pub(crate) use network::Network;
 pub use options::{EngineChoice, InputShape, OpenOptions, RangeChoice, Spelling};
+pub use rows::{AnyFile, RowNetwork, RowRunner};
 
-use crate::generate::{Encoder, Generator};
 use crate::onnx::ModelProto;
 use crate::{Error, Result};
 use network::{Runner, Wanted, ready};
@@ -99,16 +98,7 @@ impl Model {
     }
 
     fn read(bytes: Bytes, name: &str, options: &OpenOptions) -> Result<Self> {
-        let file_bytes = bytes.len() as u64;
-        if bytes.is_empty() {
-            return Err(Error::malformed(name, "the file is empty"));
-        }
-        if file_bytes > limits::MAX_MODEL_BYTES {
-            return Err(Error::unsupported(name, "the model is too large"));
-        }
-        let mut proto = ModelProto::read(bytes).map_err(|problem| Error::malformed(name, problem))?;
-        let opset = graph::check_versions(&proto, name)?;
-        let metadata = metadata_of(&proto, name)?;
+        let Opened { mut proto, file_bytes, opset, metadata } = Opened::read(bytes, name)?;
         if metadata.part == Some(Part::Classifier) {
             let problem =
                 "this is a classifier: it draws nothing; edgegen-train compare judges samples by it";
@@ -164,6 +154,16 @@ impl Model {
         })
     }
 
+    /// What it is called in errors.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// How messages name the options that it was opened with.
+    pub(crate) fn spelling(&self) -> Spelling {
+        self.spelling
+    }
+
     /// What the file is.
     pub fn facts(&self) -> &Facts {
         &self.facts
@@ -177,36 +177,8 @@ impl Model {
         self.facts.range.ok_or_else(|| self.spelling.no_range(&self.name))
     }
 
-    /// Makes the decoder or generator ready to run `batch` latents at once, or as many as the file
-    /// fixes.
-    ///
-    /// # Errors
-    /// If the model is an encoder, if `batch` is 0 or too large, or if the graph cannot be lowered.
-    pub fn into_generator(self, batch: usize) -> Result<Generator> {
-        if !self.facts.part.draws() {
-            return Err(Error::unsupported(&self.name, "this is an encoder: it turns pictures into latents"));
-        }
-        let spelling = self.spelling;
-        let (name, facts, network, batch) = self.into_network(batch)?;
-        Ok(Generator::new(name, &facts, network, batch, spelling))
-    }
-
-    /// Makes the encoder ready to run `batch` pictures at once, or as many as the file fixes.
-    ///
-    /// # Errors
-    /// If the model is not an encoder, if `batch` is 0 or too large, or if the graph cannot be
-    /// lowered.
-    pub fn into_encoder(self, batch: usize) -> Result<Encoder> {
-        if self.facts.part.draws() {
-            let problem = format!("this is a {}: it turns latents into pictures", self.facts.part);
-            return Err(Error::unsupported(&self.name, problem));
-        }
-        let spelling = self.spelling;
-        let (name, facts, network, batch) = self.into_network(batch)?;
-        Ok(Encoder::new(name, &facts, network, batch, spelling))
-    }
-
-    fn into_network(self, batch: usize) -> Result<(String, Facts, Network, usize)> {
+    /// Makes it ready to run `batch` rows at once, or as many as the file fixes: its name, what it is, and the batch.
+    pub(crate) fn into_network(self, batch: usize) -> Result<(String, Facts, Network, usize)> {
         let Self { name, facts, runner, machine, fixed_batch, .. } = self;
         if batch == 0 || batch > limits::MAX_BATCH {
             return Err(Error::invalid(format_args!("a batch of {batch}: give 1 to {}", limits::MAX_BATCH)));
@@ -216,6 +188,30 @@ impl Model {
         let network = Network::start(runner, batch, machine);
         let network = network.map_err(|reason| Error::unsupported(&name, reason))?;
         Ok((name, facts, network, batch))
+    }
+}
+
+/// A file as it was read, of which nothing is chosen yet.
+struct Opened {
+    proto: ModelProto,
+    file_bytes: u64,
+    opset: u64,
+    metadata: Metadata,
+}
+
+impl Opened {
+    fn read(bytes: Bytes, name: &str) -> Result<Self> {
+        let file_bytes = bytes.len() as u64;
+        if bytes.is_empty() {
+            return Err(Error::malformed(name, "the file is empty"));
+        }
+        if file_bytes > limits::MAX_MODEL_BYTES {
+            return Err(Error::unsupported(name, "the model is too large"));
+        }
+        let proto = ModelProto::read(bytes).map_err(|problem| Error::malformed(name, problem))?;
+        let opset = graph::check_versions(&proto, name)?;
+        let metadata = metadata_of(&proto, name)?;
+        Ok(Self { proto, file_bytes, opset, metadata })
     }
 }
 

@@ -1,7 +1,7 @@
 //! What the user knows about a file and the file does not say.
 
 use super::Machine;
-use super::kinds::Range;
+use crate::kinds::Range;
 use crate::{Error, Result};
 use std::fmt;
 use std::str::FromStr;

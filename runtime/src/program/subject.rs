@@ -17,7 +17,7 @@ impl Subject {
         if model.facts().part == Part::Encoder {
             let encoder = model.into_encoder(batch)?;
             // what is in the pictures does not change the time; the values do stay in the range
-            let mut noise = Stream::new(0, Purpose::Evaluation, 0);
+            let mut noise = Stream::new(0, Purpose::EVALUATION, 0);
             let values = encoder.batch() * encoder.image_shape().values();
             let images = (0..values).map(|_| noise.uniform()).collect();
             return Ok(Self::Encodes { encoder, images });

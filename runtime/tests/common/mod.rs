@@ -82,7 +82,7 @@ impl Builder {
     pub(crate) fn random(self, name: &str, dims: &[i64], scale: f32) -> Self {
         let index = name.bytes().fold(0, |hash: u64, byte| hash.wrapping_mul(131).wrapping_add(byte.into()));
         let mut values = vec![0.0; dims.iter().product::<i64>() as usize];
-        Stream::new(1, Purpose::Weights, index).fill_normal(&mut values);
+        Stream::new(1, Purpose::new(1), index).fill_normal(&mut values);
         values.iter_mut().for_each(|value| *value *= scale);
         self.weight(name, dims, &values)
     }

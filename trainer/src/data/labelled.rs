@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use crate::random::{Purpose, Stream};
 use edgegen_runtime::model::ImageShape;
-use edgegen_runtime::random::{Purpose, Stream};
 
 use super::{Dataset, HeldOut, Pictures, idx, name_of};
 use crate::{Error, Result};

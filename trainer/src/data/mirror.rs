@@ -130,7 +130,7 @@ pub(super) fn flip(values: &mut [f32], width: usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use edgegen_runtime::random::{Purpose, Stream};
+    use crate::random::{Purpose, Stream};
 
     const SHAPE: ImageShape = ImageShape { channels: 3, height: 6, width: 6 };
 

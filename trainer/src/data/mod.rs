@@ -22,9 +22,9 @@ mod split;
 
 use std::path::{Path, PathBuf};
 
+use crate::random::{Purpose, Stream};
 use edgegen_runtime::generate::{Frame, from_pixels};
 use edgegen_runtime::model::{ImageShape, PixelFormat, Range};
-use edgegen_runtime::random::{Purpose, Stream};
 use sha2::{Digest, Sha256};
 
 pub use edgegen_runtime::pictures::Fit;

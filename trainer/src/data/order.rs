@@ -1,6 +1,6 @@
 //! The order in which an epoch visits the training pictures.
 
-use edgegen_runtime::random::{Purpose, Stream};
+use crate::random::{Purpose, Stream};
 
 use super::Pictures;
 

@@ -11,7 +11,7 @@
 
 use std::ops::Range;
 
-use edgegen_runtime::random::{Purpose, Stream};
+use crate::random::{Purpose, Stream};
 use nalgebra::{DMatrix, DVector};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};

@@ -12,15 +12,15 @@ use std::str::FromStr;
 use std::sync::{Mutex, PoisonError};
 
 use edgegen_runtime::generate::from_pixels;
-use edgegen_runtime::model::{
-    FeatureNetwork, INPUT_KEY, ImageShape, MANIFEST, Manifest, OutputChoice, Range,
-};
+use edgegen_runtime::model::{ImageShape, MANIFEST, Manifest, Range};
 use image::imageops::FilterType;
 use image::{DynamicImage, GrayImage, RgbImage};
 use rayon::prelude::*;
 
+use super::network::{FeatureNetwork, OutputChoice};
 use super::scattered;
 use crate::data::Pictures;
+use crate::graph::features::INPUT_KEY;
 use crate::{Error, Result};
 
 /// How pictures are brought to a network's size, for reports and cache keys.

@@ -11,13 +11,14 @@ pub mod distance;
 pub mod features;
 pub mod modes;
 pub mod neighbours;
+pub mod network;
 mod pairs;
 pub mod quality;
 pub mod report;
 pub mod samples;
 
+use crate::random::{Purpose, Stream};
 use edgegen_runtime::model::{self, ImageShape, Metadata};
-use edgegen_runtime::random::{Purpose, Stream};
 use rayon::prelude::*;
 use std::ops::Range;
 

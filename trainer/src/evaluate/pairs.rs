@@ -88,7 +88,7 @@ pub(super) fn smallest(values: &[f64], count: usize, except: Option<usize>) -> V
 #[cfg(test)]
 mod tests {
     use super::*;
-    use edgegen_runtime::random::{Purpose, Stream};
+    use crate::random::{Purpose, Stream};
 
     #[test]
     fn tiles_give_the_distances_of_the_definition() {

@@ -3,13 +3,14 @@
 use std::path::Path;
 
 use edgegen_runtime::files::write_atomically;
-use edgegen_runtime::model::{INPUT_KEY, Kind, Manifest, Metadata, Part, Precision, sha256_hex};
+use edgegen_runtime::model::{Kind, Manifest, Metadata, Part, Precision, sha256_hex};
 use prost::Message;
 use serde_json::{Map, json};
 use tract_onnx::pb::{ModelProto, StringStringEntryProto};
 
 use super::{PRODUCER, staged, write_file};
 use crate::evaluate::features::Scaling;
+use crate::graph::features::INPUT_KEY;
 use crate::graph::{features, onnx};
 use crate::{Error, Result};
 

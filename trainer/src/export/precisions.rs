@@ -3,8 +3,7 @@
 
 use edgegen_runtime::generate::Latents;
 use edgegen_runtime::model::{
-    FeatureNetwork, ImageShape, Metadata, Model, OpenOptions, OutputChoice, Part, Precision, Range, keys,
-    sha256_hex,
+    ImageShape, Metadata, Model, OpenOptions, Part, Precision, Range, keys, sha256_hex,
 };
 use prost::Message;
 use rayon::prelude::*;
@@ -14,6 +13,7 @@ use tract_onnx::pb::ModelProto;
 use super::PRODUCER;
 use crate::compute::candle::Candle;
 use crate::data::{self, Dataset};
+use crate::evaluate::network::{FeatureNetwork, OutputChoice};
 use crate::evaluate::quality::{Measure, Ratios, psnr, sqnr, ssim};
 use crate::evaluate::{Seen, spread};
 use crate::graph::import::{self, Ports};

@@ -2,9 +2,10 @@
 //! the trainer.
 
 use edgegen_runtime::generate::Latents;
-use edgegen_runtime::model::{FeatureNetwork, Model, OpenOptions, OutputChoice, Part, Range};
+use edgegen_runtime::model::{Model, OpenOptions, Part, Range};
 
 use crate::data;
+use crate::evaluate::network::{FeatureNetwork, OutputChoice};
 use crate::evaluate::{HeldOut, spread};
 use crate::graph::{Graph, Op};
 use crate::train::trained::{Trained, TrainedRun};

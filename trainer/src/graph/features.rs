@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use edgegen_runtime::model::{INPUT_KEY, ImageShape, Metadata};
+use edgegen_runtime::model::{ImageShape, Metadata};
 use prost::Message;
 use tract_onnx::pb::{
     ModelProto, ValueInfoProto, tensor_shape_proto::dimension::Value as Length, type_proto::Value as Kind,
@@ -13,6 +13,8 @@ use super::import::{Reader, decode};
 use super::{Graph, Interpolation, Op, Shape, ValueId, parameters_of};
 use crate::{Error, Result};
 
+/// The key in `metadata_props` that says how such a network's input is scaled: `unit`, `signed` or `mean=…,scale=…`.
+pub const INPUT_KEY: &str = "edgegen.input";
 /// Cosine from which filters are the same: float16 leaves 1 − 10⁻⁶.
 const ALIKE: f32 = 0.999;
 /// Side of the pictures for which a file is read to be compared.

@@ -1,6 +1,6 @@
 //! The operators of a graph: shapes, parameters and sizes. Weights have PyTorch's and ONNX's layouts, said at each.
 
-use edgegen_runtime::random::{Purpose, Stream};
+use crate::random::{Purpose, Stream};
 
 use super::foreign::Foreign;
 use super::geometry::{Geometry, Role};

@@ -1,7 +1,7 @@
 //! What a generator learns likeness from: values of a frozen network, of which pictures that look alike have like ones.
 
+use crate::random::{Purpose, Stream};
 use edgegen_runtime::model::{ImageShape, Metadata};
-use edgegen_runtime::random::{Purpose, Stream};
 
 use super::features::FeatureGraph;
 use super::{Graph, Interpolation, Op, Shape, ValueId, parameters_of};

@@ -1,9 +1,9 @@
 //! A classifier: image → features → one logit a class. It draws nothing; samples are judged by it, see
 //! [`crate::evaluate`].
 
+use crate::random::Stream;
 use documented::DocumentedFields;
 use edgegen_runtime::model::ImageShape;
-use edgegen_runtime::random::Stream;
 use serde::{Deserialize, Serialize};
 
 use crate::Result;
@@ -122,7 +122,7 @@ pub fn shift_at_random(pictures: &mut [f32], image: ImageShape, most: usize, str
 
 #[cfg(test)]
 mod tests {
-    use edgegen_runtime::random::Purpose;
+    use crate::random::Purpose;
 
     use super::*;
     use crate::compute::adam::{Adam, AdamConfig};

@@ -3,7 +3,7 @@
 //! softmax(⟨latent, code⟩ / temperature + bias); biases are such that all codes get the same share of the prior
 //! (R. Sinkhorn, 1964), and the temperature is such that the largest share is a given one on average.
 
-use edgegen_runtime::random::{Purpose, Stream};
+use crate::random::{Purpose, Stream};
 use nalgebra::{DMatrix, DMatrixView};
 use rayon::prelude::*;
 

@@ -536,7 +536,7 @@ impl Terms {
 
 #[cfg(test)]
 mod tests {
-    use edgegen_runtime::random::{Purpose, Stream};
+    use crate::random::{Purpose, Stream};
 
     use super::*;
     use crate::graph::Activation;

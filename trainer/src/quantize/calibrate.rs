@@ -245,9 +245,9 @@ mod tests {
     use super::*;
 
     fn normal(count: usize) -> Vec<f32> {
-        use edgegen_runtime::random::{Purpose, Stream};
+        use crate::random::{Purpose, Stream};
         let mut values = vec![0f32; count];
-        Stream::new(3, Purpose::Latent, 0).fill_normal(&mut values);
+        Stream::new(3, Purpose::Generator, 0).fill_normal(&mut values);
         values
     }
 

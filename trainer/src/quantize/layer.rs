@@ -256,11 +256,11 @@ fn centre(values: &mut DMatrix<f32>) -> Vec<f32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use edgegen_runtime::random::{Purpose, Stream};
+    use crate::random::{Purpose, Stream};
 
     fn drawn(count: usize, index: u64) -> Vec<f32> {
         let mut values = vec![0f32; count];
-        Stream::new(9, Purpose::Latent, index).fill_normal(&mut values);
+        Stream::new(9, Purpose::Generator, index).fill_normal(&mut values);
         values
     }
 

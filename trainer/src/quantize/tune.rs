@@ -6,7 +6,7 @@
 //! scales stay as calibrated. The teacher is the float32 network, so no pictures are needed beyond the calibration
 //! inputs.
 
-use edgegen_runtime::random::{Purpose, Stream};
+use crate::random::{Purpose, Stream};
 
 use super::layer::{IntegerLayer, integer_bias};
 use super::simulate::{Inputs, Simulation};

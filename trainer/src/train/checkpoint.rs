@@ -1,7 +1,7 @@
 //! A run's whole state in one safetensors file: weights, both Adam moments, and where the run is.
 //!
 //! Random numbers and the order of the pictures follow from (seed, step) alone (see
-//! [`edgegen_runtime::random`]), so the step *is* their state. Tensors: `weights/NAME` and, for what
+//! [`crate::random`]), so the step *is* their state. Tensors: `weights/NAME` and, for what
 //! is trained, `adam.first/NAME` and `adam.second/NAME`; all f32. The header's metadata key
 //! `edgegen` holds [`Position`] as JSON.
 

@@ -9,8 +9,8 @@
 
 use std::path::Path;
 
+use crate::random::{Purpose, Stream};
 use edgegen_runtime::model::{ImageShape, Range};
-use edgegen_runtime::random::{Purpose, Stream};
 
 use super::checkpoint;
 use super::config::Objective;

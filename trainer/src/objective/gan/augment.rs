@@ -4,8 +4,8 @@
 //!
 //! Every change is affine in the picture, x → A·x + b, so the way back is A's transpose.
 
+use crate::random::Stream;
 use edgegen_runtime::model::ImageShape;
-use edgegen_runtime::random::Stream;
 use serde::{Deserialize, Serialize};
 
 use crate::Result;
@@ -101,7 +101,7 @@ fn draw(kind: Augmentation, shape: ImageShape, stream: &mut Stream) -> Change {
 
 #[cfg(test)]
 mod tests {
-    use edgegen_runtime::random::Purpose;
+    use crate::random::Purpose;
 
     use super::*;
     use crate::compute::Lanes;

@@ -189,7 +189,7 @@ pub fn principal(descriptors: &[f32], dimension: usize, size: usize) -> Vec<f32>
 
 #[cfg(test)]
 mod tests {
-    use edgegen_runtime::random::{Purpose, Stream};
+    use crate::random::{Purpose, Stream};
 
     use super::*;
     use crate::compute::Lanes;

@@ -3,7 +3,7 @@
 //! nearest to it; then the generator draws these samples to their pictures. No real picture is left out, so nothing
 //! collapses, and there is no adversary that could win.
 
-use edgegen_runtime::random::Stream;
+use crate::random::Stream;
 use nalgebra::{DMatrix, DMatrixView};
 
 /// Real pictures whose distances to the pool are held at once.
@@ -80,7 +80,7 @@ pub fn assign(dimension: usize, real: &[f32], pool: &[f32], rule: Rule, chance: 
 
 #[cfg(test)]
 mod tests {
-    use edgegen_runtime::random::Purpose;
+    use crate::random::Purpose;
 
     use super::*;
 

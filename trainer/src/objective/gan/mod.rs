@@ -11,9 +11,9 @@ pub mod matching;
 pub mod penalty;
 pub mod spectral;
 
+use crate::random::Stream;
 use documented::DocumentedFields;
 use edgegen_runtime::model::ImageShape;
-use edgegen_runtime::random::Stream;
 use serde::{Deserialize, Serialize};
 
 use crate::Result;
@@ -790,7 +790,7 @@ fn frozen_parameters<W>(discriminator: &Graph<W>, convolutions: usize) -> usize 
 
 #[cfg(test)]
 mod tests {
-    use edgegen_runtime::random::{Purpose, Stream};
+    use crate::random::{Purpose, Stream};
 
     use super::*;
     use crate::graph::{Activation, Shape};

@@ -82,8 +82,8 @@ pub fn penalise<B: Backend>(
 
 #[cfg(test)]
 mod tests {
+    use crate::random::{Purpose, Stream};
     use edgegen_runtime::model::ImageShape;
-    use edgegen_runtime::random::{Purpose, Stream};
 
     use super::*;
     use crate::compute::Lanes;

@@ -1,7 +1,7 @@
 //! Spectral normalisation (T. Miyato et al., 2018): every weight of D, as a matrix (outputs, the rest), is divided
 //! by its largest singular value, which one step of power iteration a pass follows.
 
-use edgegen_runtime::random::{Purpose, Stream};
+use crate::random::{Purpose, Stream};
 
 use crate::Result;
 use crate::compute::network::Instead;

@@ -1,7 +1,7 @@
 //! Training a classifier.
 
+use crate::random::{Purpose, Stream};
 use edgegen_runtime::model::Range;
-use edgegen_runtime::random::{Purpose, Stream};
 
 use super::{Learner, Moment, Shown, Step, Stepped, Stop, Verdict};
 use crate::compute::adam::Adam;

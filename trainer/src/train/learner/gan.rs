@@ -1,8 +1,8 @@
 //! Training a GAN, and watching over it.
 
+use crate::random::{Purpose, Stream};
 use edgegen_runtime::generate::Latents;
 use edgegen_runtime::model::{ImageShape, Range};
-use edgegen_runtime::random::{Purpose, Stream};
 
 use super::{Learner, Moment, Shown, Step, Stepped, Stop, Verdict, coded};
 use crate::compute::{Backend, Lanes, Network};

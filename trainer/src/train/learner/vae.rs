@@ -1,8 +1,8 @@
 //! Training a VAE.
 
+use crate::random::{Purpose, Stream};
 use edgegen_runtime::generate::Frame;
 use edgegen_runtime::model::Range;
-use edgegen_runtime::random::{Purpose, Stream};
 
 use super::{Learner, Moment, Shown, Step, Stepped, Stop, Verdict, coded};
 use crate::Result;

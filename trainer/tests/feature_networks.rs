@@ -1,10 +1,13 @@
 //! Networks that look at pictures: which files are taken, what comes out of them, what is refused.
 
+#[path = "../../runtime/tests/common/mod.rs"]
 mod common;
 
 use common::{Builder, ints};
-use edgegen_runtime::Result;
-use edgegen_runtime::model::{FeatureNetwork, INPUT_KEY, ImageShape, OutputChoice};
+use edgegen_runtime::model::ImageShape;
+use edgegen_trainer::Result;
+use edgegen_trainer::evaluate::network::{FeatureNetwork, OutputChoice};
+use edgegen_trainer::graph::features::INPUT_KEY;
 use tract_onnx::pb::StringStringEntryProto;
 use tract_onnx::pb::tensor_proto::DataType;
 
@@ -114,8 +117,8 @@ fn what_does_not_look_at_pictures_is_refused() {
     };
     refused(&with_input(&[-1, 16], DataType::Float), FEATURES, "(N, 1 or 3, height, width)");
     refused(&with_input(&[-1, 4, 4, 1], DataType::Float), FEATURES, "(N, 1 or 3, height, width)");
-    refused(&with_input(&[-1, 3, -1, -1], DataType::Float), FEATURES, "fixed sides");
-    refused(&with_input(&[0, 1, 4, 4], DataType::Float), FEATURES, "(N, 1 or 3, height, width)");
+    refused(&with_input(&[-1, 3, -1, -1], DataType::Float), FEATURES, "are to be fixed");
+    refused(&with_input(&[0, 1, 4, 4], DataType::Float), FEATURES, "none is 0");
     refused(&with_input(&[-1, 1, 4, 4], DataType::Double), FEATURES, "float32");
     let picture = Builder::new()
         .input("image", &[-1, 1, 4, 4], DataType::Float)
