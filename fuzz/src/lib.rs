@@ -4,7 +4,34 @@ pub mod files;
 pub mod graphs;
 pub mod kernels;
 
+use arbitrary::{Arbitrary, Unstructured};
 use edgegen_runtime::model::{EngineChoice, Model, OpenOptions, Range};
+
+/// The targets, by name.
+pub const TARGETS: [&str; 4] = ["bytes", "graphs", "kernels", "files"];
+
+/// Runs a target of this name on bytes, as libFuzzer does.
+///
+/// # Panics
+/// If there is no such target, or if it finds something.
+pub fn run(target: &str, bytes: &[u8]) {
+    let rest = Unstructured::new(bytes);
+    match target {
+        "bytes" => drop(drawn(bytes, EngineChoice::Auto)),
+        "files" => files::read(bytes),
+        "graphs" => {
+            if let Ok(graph) = graphs::Graph::arbitrary_take_rest(rest) {
+                graphs::agree(&graph.bytes());
+            }
+        }
+        "kernels" => {
+            if let Ok(problem) = kernels::Problem::arbitrary_take_rest(rest) {
+                problem.check();
+            }
+        }
+        other => panic!("no target is called {other:?}"),
+    }
+}
 
 /// libFuzzer ends at every panic: but tract's become errors.
 pub fn let_tract_panic() {
