@@ -23,9 +23,9 @@
 //! # Guarantees
 //! - Latent `i` of a seed is the same number for number on every platform, whatever the count,
 //!   the batch size or the threads.
-//! - A network of integers that kernels run gives the same levels for the same latent on every CPU. One of float32 gives the
-//!   same bits on the same CPU, and with kernels whatever the batch size; other CPUs sum in another order: there pictures
-//!   agree to float32 rounding, and those of float16 files to float16 rounding.
+//! - A network that kernels run gives the same bits for the same latent on every CPU, whatever the batch size: in integers and
+//!   in float32. Only float16 files differ, by float16's rounding, on a CPU that computes in it
+//!   ([`Cpu::halves`](edgegen_kernels::Cpu::halves)); and what tract runs, by float32's.
 //! - What a file or a caller asks for is checked against [`limits`] before memory is taken
 //!   for it. A damaged file is an error of one line, never a panic.
 //! - What is not supported is an error that names it. There is no silent fallback.

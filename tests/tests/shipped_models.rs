@@ -71,6 +71,8 @@ fn the_zoo_is_what_its_cards_say() {
     assert!(told.contains("samples.png") && !told.contains("is not"), "{told}");
     let table = succeeds(&here, "edgegen-train", &format!("zoo table {}", models.display()));
     assert!(table.contains("[mnist-gan](models/mnist-gan/README.md)"), "{table}");
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    assert!(readme.contains(&table), "README.md should hold this table:\n{table}");
     // a file that was changed is found
     let folder = tempfile::tempdir().unwrap();
     let copy = folder.path().join("zoo/mnist-vae2");

@@ -13,7 +13,8 @@
 //! # Guarantees
 //! - Integers agree bit for bit between all families: sums are exact modulo 2³² and rounded half to even after one
 //!   multiplication in f32. A family whose instructions saturate splits weights so that none can ([`QuantizedLayer`]).
-//! - Floats agree to rounding: families sum in other orders and fuse multiplications with additions.
+//! - Floats agree bit for bit as well: all families add the same products in the same order, and round each sum once, as a
+//!   fused multiplication and addition.
 //! - float16 sums are rounded to float16 after each product: [`FloatSpec::halves`] says when.
 //! - Planes, axes and factors are made by checked constructors: no size that safe code can write makes an offset wrap.
 //! - Nothing is allocated after a layer is made.
