@@ -21,7 +21,7 @@ from onnx.reference import ReferenceEvaluator
 
 HERE = Path(__file__).resolve().parent
 NODE_TESTS = Path(onnx.__file__).parent / "backend" / "test" / "data" / "node"
-OPSETS = range(11, 22)
+OPSETS = range(6, 26)
 # of a file and its input and output
 MOST_BYTES = 6000
 warnings.filterwarnings("ignore")
@@ -120,21 +120,21 @@ def made_here():
     ).split():
         bounded = operator in ("Acos", "Asin", "Atanh")
         x = np.tanh(picture) * 0.9 if bounded else picture * 3
-        opsets = {"HardSwish": (14, 21), "Mish": (18, 21)}.get(operator, (11, 13, 21))
+        opsets = {"HardSwish": (14, 21), "Mish": (18, 21, 25)}.get(operator, (7, 11, 13, 21, 25))
         yield one(operator, [("x", x.astype(np.float32))], opsets)
     for operator in ("Acosh", "Log", "Sqrt"):
-        yield one(operator, [("x", sample((1, 3, 4, 5), 1, 1.0))], (11, 13, 21))
+        yield one(operator, [("x", sample((1, 3, 4, 5), 1, 1.0))], (7, 11, 13, 21, 25))
     large = floats(-200, -90, -30, 0, 30, 90, 200).reshape(1, 7)
     for operator in ("Softplus", "Celu", "Elu", "Selu", "Sigmoid", "Tanh", "Mish", "Erf"):
-        yield one(operator, [("x", large)], (18, 21), "-large")
+        yield one(operator, [("x", large)], (18, 21, 25), "-large")
     for alpha in (-0.5, 0.3, 1.5):
         yield one("LeakyRelu", [("x", picture)], (11, 16), alpha=alpha)
-        yield one("Elu", [("x", picture)], (11, 21), alpha=alpha)
+        yield one("Elu", [("x", picture)], (7, 11, 21, 25), alpha=alpha)
         if alpha > 0:
-            yield one("Celu", [("x", picture)], (12, 21), alpha=alpha)
-            yield one("HardSigmoid", [("x", picture)], (11, 21), alpha=alpha, beta=0.1)
-            yield one("ThresholdedRelu", [("x", picture)], (11, 21), alpha=alpha)
-            yield one("Shrink", [("x", picture)], (11, 21), lambd=alpha, bias=0.1)
+            yield one("Celu", [("x", picture)], (12, 21, 25), alpha=alpha)
+            yield one("HardSigmoid", [("x", picture)], (7, 11, 21, 25), alpha=alpha, beta=0.1)
+            yield one("ThresholdedRelu", [("x", picture)], (7, 11, 21, 25), alpha=alpha)
+            yield one("Shrink", [("x", picture)], (7, 11, 21, 25), lambd=alpha, bias=0.1)
     for approximate in ("none", "tanh"):
         yield one("Gelu", [("x", picture)], (20, 21), approximate=approximate)
     for operator in ("Add", "Sub", "Mul", "Div", "Pow", "Max", "Min", "Mean", "Sum", "PRelu"):
@@ -144,7 +144,7 @@ def made_here():
             "one": scalar(0.7), "channel": sample((3, 1, 1), 2), "batched": sample((1, 3, 1, 1), 2),
             "row": sample((5,), 2), "whole": sample((1, 3, 4, 5), 2),
         }.items():
-            yield one(operator, [("x", x), ("b", other)], (11, 13, 21), f"-{told}")
+            yield one(operator, [("x", x), ("b", other)], (7, 11, 13, 21, 25), f"-{told}")
         if operator != "PRelu":
             yield one(operator, [("x", sample((1, 3), 0, low)), ("b", sample((1, 1, 3), 2))], (13,), "-rank")
         if operator in ("Add", "Sub", "Mul", "Div", "Pow"):
@@ -154,10 +154,10 @@ def made_here():
     for low, high in ((-0.5, 0.5), (0.5, -0.5), (None, 0.2), (-0.2, None)):
         node = helper.make_node("Clip", ["x", "low" if low is not None else "", "high" if high is not None else ""], ["y"])
         bounds = [(key, scalar(value)) for key, value in (("low", low), ("high", high)) if value is not None]
-        yield (f"Clip-{low}-{high}", [node], [("x", picture), *bounds], (11, 12, 13, 21))
+        yield (f"Clip-{low}-{high}", [node], [("x", picture), *bounds], (11, 12, 13, 21, 25))
     for axis in (1, 2, 3, -1, -3):
         for operator in ("Softmax", "LogSoftmax", "Hardmax"):
-            yield one(operator, [("x", picture * 20)], (11, 12, 13, 21), axis=axis)
+            yield one(operator, [("x", picture * 20)], (11, 12, 13, 21, 25), axis=axis)
     for operator in ("Softmax", "LogSoftmax"):
         yield one(operator, [("x", vector * 500)], (11, 13), "-large")
         yield one(operator, [("x", picture)], (11, 13), "-default")
@@ -187,10 +187,10 @@ def made_here():
             if "dilations" in attributes and kernel == (3, 3):
                 attributes = {**attributes, "pads": [1, 2, 1, 2]}
             try:
-                yield one("Conv", [("x", picture), ("w", w), ("b", sample((4,), 4))], (11, 21), f"-{kernel[0]}x{kernel[1]}", **attributes)
+                yield one("Conv", [("x", picture), ("w", w), ("b", sample((4,), 4))], (7, 11, 21, 25), f"-{kernel[0]}x{kernel[1]}", **attributes)
             except ValueError:
                 continue
-    yield one("Conv", [("x", picture), ("w", grouped)], (11, 21), group=3, pads=[1, 1, 1, 1])
+    yield one("Conv", [("x", picture), ("w", grouped)], (7, 11, 21, 25), group=3, pads=[1, 1, 1, 1])
     yield one("Conv", [("x", sample((1, 3, 8))), ("w", sample((2, 3, 3), 3))], (11,), "-1d")
     yield one("Conv", [("x", sample((1, 2, 3, 3, 3))), ("w", sample((2, 2, 2, 2, 2), 3))], (11,), "-3d")
     for kernel in ((1, 1), (2, 2), (3, 3), (4, 4), (3, 2)):
@@ -207,7 +207,7 @@ def made_here():
                     continue
                 own = sample((3, 2, *kernel), 3)
                 yield one(
-                    "ConvTranspose", [("x", picture), ("w", own)], (11, 21), f"-k{kernel[0]}{kernel[1]}",
+                    "ConvTranspose", [("x", picture), ("w", own)], (7, 11, 21, 25), f"-k{kernel[0]}{kernel[1]}",
                     strides=[stride, stride], **attributes,
                 )
     for operator in ("MaxPool", "AveragePool"):
@@ -216,29 +216,54 @@ def made_here():
             {"auto_pad": "SAME_LOWER", "strides": [2, 2]}, {"dilations": [2, 1]},
         ):
             for kernel in ([2, 2], [3, 2]):
-                opsets = (19, 21) if operator == "AveragePool" and "dilations" in attributes else (11, 21)
+                opsets = (19, 21) if operator == "AveragePool" and "dilations" in attributes else (7, 11, 21, 25)
                 yield one(operator, [("x", picture)], opsets, kernel_shape=kernel, **attributes)
         if operator == "AveragePool":
-            yield one(operator, [("x", picture)], (11, 21), kernel_shape=[3, 3], pads=[1, 1, 1, 1], count_include_pad=1)
+            yield one(operator, [("x", picture)], (7, 11, 21, 25), kernel_shape=[3, 3], pads=[1, 1, 1, 1], count_include_pad=1)
             yield one(operator, [("x", picture)], (19, 21), kernel_shape=[3, 3], pads=[1, 1, 1, 1], strides=[2, 2], ceil_mode=1, count_include_pad=1)
     for operator in ("GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool"):
-        yield one(operator, [("x", picture)], (11, 21))
-    yield one("GlobalLpPool", [("x", picture)], (11, 21), p=3)
+        yield one(operator, [("x", picture)], (7, 11, 21, 25))
+    yield one("GlobalLpPool", [("x", picture)], (7, 11, 21, 25), p=3)
     channels = [(key, sample((3,), seed, 0.5)) for seed, key in enumerate(("scale", "shift", "mean", "variance"))]
     for attributes in ({}, {"epsilon": 0.1}):
-        yield one("BatchNormalization", [("x", picture), *channels], (11, 14, 15), **attributes)
-        yield one("InstanceNormalization", [("x", picture), *channels[:2]], (11, 21), **attributes)
+        yield one("BatchNormalization", [("x", picture), *channels], (7, 9, 11, 14, 15, 25), **attributes)
+        yield one("InstanceNormalization", [("x", picture), *channels[:2]], (7, 11, 21, 25), **attributes)
     for axis in (1, -1, 2):
         size = picture.shape[axis:] if axis > 0 else picture.shape[-1:]
-        yield one("LayerNormalization", [("x", picture), ("s", sample(size, 1)), ("b", sample(size, 2))], (17, 21), axis=axis)
+        yield one("LayerNormalization", [("x", picture), ("s", sample(size, 1)), ("b", sample(size, 2))], (17, 21, 25), axis=axis)
+    # the forms of versions before 11
+    yield one("Softmax", [("x", vector)], (7, 10), "-old", axis=1)
+    yield one("Softmax", [("x", picture)], (7, 10), "-old", axis=2)
+    for low, high in ((-0.5, 0.5), (None, 0.2), (-0.2, None)):
+        yield one("Clip", [("x", picture)], (7, 10), "-old", **{key: value for key, value in (("min", low), ("max", high)) if value is not None})
+    for mode in ("constant", "reflect", "edge"):
+        value = {"value": 0.4} if mode == "constant" else {}
+        yield one("Pad", [("x", picture)], (7, 10), "-old", mode=mode, pads=[0, 0, 1, 2, 0, 0, 3, 1], **value)
+        given = [("x", picture), ("pads", ints(0, 0, 1, 2, 0, 0, 3, 1)), ("value", scalar(0.4))]
+        yield one("Pad", given, (11, 13, 18, 21, 25), "-value", mode=mode)
+    yield one("Slice", [("x", picture)], (7, 9), "-old", axes=[1, 3], starts=[1, -3], ends=[3, 9])
+    yield one("Slice", [("x", picture)], (7, 9), "-old", starts=[0, 1, 0, 1], ends=[1, 3, 4, 5])
+    for mode in ("nearest", "linear"):
+        for height, width in ((2.0, 2.0), (1.5, 2.4), (3.0, 1.0)):
+            yield one("Upsample", [("x", picture)], (7, 8), f"-{height}x{width}", mode=mode, scales=[1.0, 1.0, height, width])
+            factors = [("x", picture), ("factors", floats(1, 1, height, width))]
+            yield one("Upsample", factors, (9,), f"-{height}x{width}", mode=mode)
+            yield one("Resize", factors, (10,), f"-old-{height}x{width}", mode=mode)
+    yield one("Upsample", [("x", picture), ("factors", floats(1, 1, 2, 2))], (9,), "-default")
+    yield one("Dropout", [("x", picture)], (7, 10), "-old", ratio=0.5)
+    yield one("Gemm", [("x", vector), ("w", sample((4, 7), 1)), ("b", sample((4,), 2))], (7, 9), "-old", transB=1)
+    yield one("Flatten", [("x", picture)], (7, 9), "-old", axis=1)
+    yield one("Unsqueeze", [("x", vector)], (7, 10), "-old", axes=[2])
+    yield one("DepthToSpace", [("x", sample((1, 8, 3, 2)))], (7, 10), "-old", blocksize=2)
+    yield one("Upsample", [("x", picture)], (7,), "-wide", mode="nearest", scales=[1.0, 1.0, 1.0, 4.0])
     wide = sample((1, 4, 3, 3))
     yield one("GroupNormalization", [("x", wide), ("s", sample((4,), 1)), ("b", sample((4,), 2))], (21,), num_groups=2, epsilon=0.01)
     yield one("LRN", [("x", wide)], (11, 13), size=3, alpha=0.2, beta=0.7, bias=1.5)
     for axis, p in ((1, 1), (1, 2), (-1, 2)):
-        yield one("LpNormalization", [("x", picture)], (11, 21), axis=axis, p=p)
+        yield one("LpNormalization", [("x", picture)], (7, 11, 21, 25), axis=axis, p=p)
     matrix = sample((7, 4), 2)
-    yield one("MatMul", [("x", vector), ("w", matrix)], (11, 13, 21))
-    yield one("MatMul", [("x", picture), ("w", sample((5, 2), 2))], (11, 21), "-picture")
+    yield one("MatMul", [("x", vector), ("w", matrix)], (7, 11, 13, 21, 25))
+    yield one("MatMul", [("x", picture), ("w", sample((5, 2), 2))], (7, 11, 21, 25), "-picture")
     for alpha, beta, transposed in ((1.0, 1.0, 0), (1.0, 1.0, 1), (0.5, 1.0, 0), (1.0, 0.5, 1), (1.0, 0.0, 0)):
         w = matrix.T.copy() if transposed else matrix
         for told, bias in {"row": sample((4,), 3), "one": sample((1,), 3), "matrix": sample((1, 4), 3)}.items():
@@ -246,7 +271,7 @@ def made_here():
     for target in ([1, 60], [1, 5, 4, 3], [0, -1], [1, 3, -1], [0, 0, 20]):
         yield one("Reshape", [("x", picture), ("s", ints(*target))], (11, 14, 21), f"-{target}".replace(" ", ""))
     for axis in (0, 1, 2, -1):
-        yield one("Flatten", [("x", picture)], (11, 21), axis=axis)
+        yield one("Flatten", [("x", picture)], (7, 11, 21, 25), axis=axis)
     single = sample((1, 3, 1, 5))
     squeeze = helper.make_node("Squeeze", ["x"], ["y"], axes=[2])
     yield ("Squeeze-2", [squeeze], [("x", single)], (11, 12))
@@ -255,8 +280,8 @@ def made_here():
     yield ("Unsqueeze-23", [unsqueeze], [("x", vector)], (11, 12))
     yield one("Unsqueeze", [("x", vector), ("a", ints(2, -1))], (13, 21), "-2-1")
     for perm in ([0, 2, 3, 1], [0, 1, 3, 2], [0, 3, 1, 2], [3, 2, 1, 0]):
-        yield one("Transpose", [("x", picture)], (11, 21), perm=perm)
-    yield one("Transpose", [("x", picture)], (11, 21))
+        yield one("Transpose", [("x", picture)], (7, 11, 21, 25), perm=perm)
+    yield one("Transpose", [("x", picture)], (7, 11, 21, 25))
     for block, mode in ((2, "CRD"), (2, "DCR")):
         yield one("DepthToSpace", [("x", sample((1, 8, 2, 3)))], (11, 13), blocksize=block, mode=mode)
     yield one("SpaceToDepth", [("x", sample((1, 2, 4, 6)))], (11, 13), blocksize=2)
@@ -274,11 +299,11 @@ def made_here():
             given.append(("t", ints(*steps)))
             names.append("t")
         node = helper.make_node("Slice", names, ["y"])
-        yield (f"Slice-{starts}-{ends}-{steps}".replace(" ", ""), [node], [("x", picture), *given], (11, 13, 21))
+        yield (f"Slice-{starts}-{ends}-{steps}".replace(" ", ""), [node], [("x", picture), *given], (7, 11, 13, 21, 25))
     for mode in ("constant", "reflect", "edge"):
         pads = ints(0, 0, 1, 2, 0, 0, 3, 1)
         yield one("Pad", [("x", picture), ("p", pads)], (11, 13, 18, 21), mode=mode)
-    yield one("Pad", [("x", picture), ("p", ints(0, 1, 0, -1, 0, 0, 2, 0)), ("v", scalar(0.5))], (11, 21), "-value")
+    yield one("Pad", [("x", picture), ("p", ints(0, 1, 0, -1, 0, 0, 2, 0)), ("v", scalar(0.5))], (7, 11, 21, 25), "-value")
     for axis in (1, 2, -1):
         yield one("Concat", [("x", picture), ("b", picture)], (11, 13), axis=axis)
     halves = helper.make_node("Split", ["x", "parts"], ["y", "rest"], axis=1)
@@ -338,7 +363,7 @@ def quantised(picture, vector):
         if zero == 0 or kind == np.int8:
             # a zero point that is left out is 0 of the levels' type
             plain = helper.make_node("DequantizeLinear", ["q", "s"], ["y"])
-            yield (f"DequantizeLinear-without-{told}", [levels, plain], given, (11, 13, 21))
+            yield (f"DequantizeLinear-without-{told}", [levels, plain], given, (7, 11, 13, 21, 25))
         typed = 3 if kind == np.int8 else 2
         node = helper.make_node("QuantizeLinear", ["x", "s"], ["q"], output_dtype=typed)
         plain = helper.make_node("DequantizeLinear", ["q", "s"], ["y"])
@@ -351,10 +376,10 @@ def quantised(picture, vector):
             ("w", weights), ("ws", np.full(4, 0.01, np.float32)), ("wz", np.zeros(4, np.int8)), ("t", scalar(0.2)),
             ("bias", np.arange(4, dtype=np.int32) * 50),
         ]
-        yield (f"QLinearConv-{told}", [levels, conv, out], [*given, *more], (11, 21))
+        yield (f"QLinearConv-{told}", [levels, conv, out], [*given, *more], (7, 11, 21, 25))
         vectors = [("x", vector), ("s", scale), ("z", scalar(zero, kind)), ("w", weights[:4, :1, 0, :].reshape(4, 3)[:, :2].repeat(2, 0)[:7].copy()), ("ws", scalar(0.02)), ("wz", scalar(0, np.int8)), ("t", scalar(0.1))]
         product = helper.make_node("QLinearMatMul", ["q", "s", "z", "w", "ws", "wz", "t", "z"], ["c"])
-        yield (f"QLinearMatMul-{told}", [levels, product, out], vectors, (11, 21))
+        yield (f"QLinearMatMul-{told}", [levels, product, out], vectors, (7, 11, 21, 25))
         ms = "com.microsoft"
         total = helper.make_node("QLinearAdd", ["q", "s", "z", "q", "s", "z", "t", "z"], ["c"], domain=ms)
         yield (f"QLinearAdd-{told}", [levels, total, out], [*given, ("t", scalar(0.1))], (11, 13))

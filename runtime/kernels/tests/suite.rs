@@ -7,7 +7,7 @@ use edgegen_kernels::{
 };
 
 /// Problems of a test: few and small ones for Miri, which interprets them.
-const ROUNDS: usize = if cfg!(miri) { 30 } else { 400 };
+const ROUNDS: usize = if cfg!(miri) { 12 } else { 400 };
 
 /// Families that can run here; what is left out is said.
 fn families() -> Vec<Cpu> {
@@ -105,7 +105,7 @@ impl Problem {
             let Some(size) = size else { continue };
             let input = Plane::new(inputs, height, width).unwrap();
             let output = Plane::new(outputs, size.0, size.1).unwrap();
-            if cfg!(miri) && input.values() * output.values() > 20_000 {
+            if cfg!(miri) && input.values() * output.values() > 8_000 {
                 continue;
             }
             let (mut around, mut made) = (kind.border(&input, &output), Border::default());

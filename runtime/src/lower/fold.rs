@@ -6,7 +6,7 @@ use edgegen_kernels::{half_from_float, half_to_float};
 use crate::limits;
 use crate::onnx::attributes::Type::{Float, Int, Ints, Tensor, Text};
 use crate::onnx::attributes::{Attributes, Known};
-use crate::onnx::tensor::{Constant, Numbers, axis_of};
+use crate::onnx::tensor::{Constant, Numbers, axis_of, is_floats};
 use crate::onnx::{DataType, NodeProto};
 
 use super::Reason;
@@ -246,13 +246,11 @@ fn cast(node: &NodeProto, given: &Given) -> Made {
         }
     };
     match (floats, to) {
-        (Some(_), DataType::Float) if from.kind == DataType::Float => Ok(Some(from.clone())),
-        (Some(values), DataType::Float) => Ok(Some(Constant::floats_of(dims, values))),
+        (Some(_), DataType::Float | DataType::Double) => Ok(Some(from.clone())),
         (Some(values), DataType::Float16) => {
             let rounded = values.iter().map(|value| half_to_float(half_from_float(*value))).collect();
-            Ok(Some(Constant { dims, kind: to, numbers: Numbers::Floats(rounded) }))
+            Ok(Some(Constant::floats_of(dims, rounded)))
         }
-        (Some(_), DataType::Double) => Ok(None),
         (Some(values), DataType::Bool) => {
             whole(values.iter().map(|value| i64::from(*value != 0.0)).collect())
         }
@@ -263,7 +261,7 @@ fn cast(node: &NodeProto, given: &Given) -> Made {
             }
             whole(values.iter().map(|value| *value as i64).collect())
         }
-        (None, DataType::Float) => {
+        (None, DataType::Float | DataType::Float16 | DataType::Double) => {
             let values = from.whole().unwrap_or_default();
             Ok(Some(Constant::floats_of(dims, values.into_iter().map(|value| value as f32).collect())))
         }
@@ -273,8 +271,8 @@ fn cast(node: &NodeProto, given: &Given) -> Made {
 
 fn dequantize(node: &NodeProto, given: &Given) -> Made {
     let attributes = Attributes(node);
-    if !matches!(attributes.int("output_dtype", 0), 0 | 1) {
-        return Err("a DequantizeLinear to another type than float32".into());
+    if !is_floats(attributes.int("output_dtype", 0).max(1)) {
+        return Err("a DequantizeLinear to integers".into());
     }
     let (levels, scale) = (needed(given, 0)?, needed(given, 1)?);
     let zero = given.get(2).copied().flatten();

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use crate::onnx::attributes::Type::{Float, Floats, Int, Ints, Tensor, Text};
 use crate::onnx::attributes::{Attributes, BATCH_NORM, CONV, CONV_TRANSPOSE, Known, RESIZE};
-use crate::onnx::tensor::{Constant, Numbers, axis_of, number};
+use crate::onnx::tensor::{Constant, Numbers, axis_of, is_floats, number};
 use crate::onnx::{AttributeProto, DataType, NodeProto, TensorProto};
 
 use super::Reason;
@@ -268,12 +268,7 @@ pub(super) fn check(node: &NodeProto, constants: &HashMap<String, Constant>) -> 
     let attributes = Attributes(node);
     attributes.check(foreign.attributes)?;
     match node.op_type.as_str() {
-        "BatchNormalization" if attributes.int("training_mode", 0) != 0 => {
-            return Err("a batch norm in training mode: export after model.eval()".into());
-        }
-        "BatchNormalization" if attributes.int("spatial", 1) != 1 => {
-            return Err("a batch norm of single pixels is not supported".into());
-        }
+        "BatchNormalization" => trains_nothing(node)?,
         "Dropout" => drops_nothing(node, constants)?,
         "QuantizeLinear" | "DequantizeLinear" if attributes.int("block_size", 0) != 0 => {
             return Err("levels in blocks are supported for weights alone".into());
@@ -315,6 +310,21 @@ pub(super) fn check(node: &NodeProto, constants: &HashMap<String, Constant>) -> 
         if let Some(volume) = crate::limits::overfilled(&node.op_type, shape.iter().copied()) {
             return Err(format!("it would hold {volume} values, too many"));
         }
+    }
+    Ok(())
+}
+
+/// Whether a batch norm is by its stored mean and variance.
+///
+/// # Errors
+/// If it is not: it is in training mode, which before version 14 outputs behind the first say.
+pub(super) fn trains_nothing(node: &NodeProto) -> Result<(), Reason> {
+    let attributes = Attributes(node);
+    if attributes.int("training_mode", 0) != 0 || node.output.iter().skip(1).any(|name| !name.is_empty()) {
+        return Err("a batch norm in training mode: export after model.eval()".into());
+    }
+    if attributes.int("spatial", 1) != 1 {
+        return Err("a batch norm of single pixels is not supported".into());
     }
     Ok(())
 }
@@ -453,13 +463,22 @@ pub(super) fn form(node: &NodeProto, around: &Around<'_>) -> Result<Option<Form>
             let Some(form) = levels_in_floats(node, around)? else { return Ok(None) };
             return Ok(Some(form));
         }
+        // values are float32 whatever the file computes in
+        "Cast" if is_floats(attributes.int("to", 0)) => {
+            builder.node("Cast", &[input], "", vec![int("to", 1)]);
+        }
         "Dropout" => {
             builder.node("Identity", &[input], "", vec![]);
         }
-        // outputs that nobody reads are those of another version, for training
-        "BatchNormalization" if node.output.len() > 1 => {
+        // tract takes a value for what is padded with, whatever the mode
+        "Pad" if attributes.text("mode", "constant") != "constant" && node.input.len() > 2 => {
             let mut node = node.clone();
-            node.output.truncate(1);
+            if node.input.get(3).is_some_and(|axes| !axes.is_empty()) {
+                return Err(
+                    "a Pad of some axes, by reflection or edges, with a value: leave the value out".into()
+                );
+            }
+            node.input.truncate(2);
             builder.nodes.push(node);
         }
         // max(0, x) + min(0, α · (exp(x / α) − 1))
@@ -535,7 +554,18 @@ pub(super) fn form(node: &NodeProto, around: &Around<'_>) -> Result<Option<Form>
         }
         "Resize" => {
             whole_corners(node, around)?;
-            return Ok(None);
+            let mut node = node.clone();
+            // before version 13 tract counts inputs that are left out
+            let left_out = |index: &usize| node.input.get(*index).is_some_and(String::is_empty);
+            let places: Vec<usize> = [1, 2].into_iter().filter(left_out).collect();
+            if around.opset >= 13 || places.is_empty() {
+                return Ok(None);
+            }
+            for place in places {
+                let nothing = Constant::floats_of(vec![0], vec![]);
+                node.input[place] = builder.constant(if place == 1 { "roi" } else { "scales" }, &nothing);
+            }
+            builder.nodes.push(node);
         }
         "Conv" | "ConvTranspose" => {
             let Some(node) = explicit(node, around)? else { return Ok(None) };

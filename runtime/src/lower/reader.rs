@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 
 use crate::limits::{self, Budget};
 use crate::onnx::attributes::Attributes;
+use crate::onnx::normal::opset_of;
 use crate::onnx::tensor::{Constant, Numbers, number};
 use crate::onnx::{DataType, GraphProto, NodeProto, OperatorSetIdProto, TensorProto};
 
@@ -71,12 +72,6 @@ pub(super) fn initializers(graph: &GraphProto) -> HashMap<String, Constant> {
     graph.initializer.iter().filter(own).filter_map(read).collect()
 }
 
-/// The version of ONNX's own operators.
-pub(super) fn opset(opsets: &[OperatorSetIdProto]) -> i64 {
-    let own = opsets.iter().find(|import| matches!(import.domain.as_str(), "" | "ai.onnx"));
-    own.map_or(0, |import| import.version)
-}
-
 /// Reads a graph. Without `others` a node that has no kernel is an error.
 pub(super) fn read<'a>(source: &Source<'a>, others: Option<Others<'a>>) -> Result<Graph, (usize, Reason)> {
     let onnx = source.onnx;
@@ -91,7 +86,7 @@ pub(super) fn read<'a>(source: &Source<'a>, others: Option<Others<'a>>) -> Resul
         known: HashMap::new(),
         source: 0,
         onnx,
-        opset: opset(source.opsets),
+        opset: opset_of(source.opsets).unwrap_or(0),
         others,
         parts: Vec::new(),
         depths: Vec::new(),

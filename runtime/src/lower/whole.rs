@@ -8,12 +8,14 @@ use std::cell::Cell;
 use std::collections::HashSet;
 
 use crate::onnx::attributes::Attributes;
+use crate::onnx::normal::opset_of;
+use crate::onnx::tensor::is_floats;
 use crate::onnx::{DataType, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, ValueInfoProto};
 
 use super::Reason;
 use super::fold::fold;
 use super::foreign::{Around, check, form};
-use super::reader::{initializers, opset};
+use super::reader::initializers;
 
 /// Whether a tensor of a file can hold constants of this type as they are kept here.
 fn can_be_stored(kind: DataType) -> bool {
@@ -42,6 +44,12 @@ pub(crate) fn for_engine(
 ) -> Result<(), (usize, Reason)> {
     let asked = Cell::new(0);
     let mut constants = initializers(graph);
+    for tensor in &mut graph.initializer {
+        let other = tensor.data_type != DataType::Float as i32 && is_floats(tensor.data_type.into());
+        if let (true, Some(constant)) = (other, constants.get(&tensor.name)) {
+            *tensor = constant.tensor(&tensor.name);
+        }
+    }
     // integers have to stay integers where something computes in them
     let integers = graph.node.iter().any(computes_in_integers);
     let mut nodes = Vec::with_capacity(graph.node.len());
@@ -83,7 +91,7 @@ pub(crate) fn for_engine(
             let part = ModelProto { ir_version: 8, graph: Some(part), opset_import, ..ModelProto::default() };
             shape(&part, name)
         };
-        let around = Around { opset: opset(opsets), constants: &constants, shape: &so_far };
+        let around = Around { opset: opset_of(opsets).unwrap_or(0), constants: &constants, shape: &so_far };
         match form(&node, &around).map_err(named)? {
             Some((made, tensors)) => {
                 nodes.extend(made);

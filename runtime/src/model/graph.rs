@@ -8,13 +8,11 @@ use super::network::check_size;
 use super::{InputShape, Metadata, OpenOptions};
 use crate::error::one_line;
 use crate::kinds::{Precision, Range};
-use crate::onnx::tensor::fills_its_shape;
+use crate::onnx::normal::OPSETS;
+use crate::onnx::tensor::{fills_its_shape, is_floats};
 use crate::onnx::{DataType, EXTERNAL, GraphProto, ModelProto, NodeProto, Size, TensorProto, ValueInfoProto};
 use crate::{Error, Result};
 use std::collections::{BTreeMap, HashMap, HashSet};
-
-/// ONNX operator sets that tract reads and the meaning of whose operators it knows.
-const OPSETS: std::ops::RangeInclusive<i64> = 11..=21;
 
 /// One input or output of a graph, as it is declared.
 #[derive(Clone, Debug)]
@@ -109,8 +107,9 @@ impl Port {
         dtype_text(self.dtype)
     }
 
-    pub(super) fn is_float32(&self) -> bool {
-        self.dtype == DataType::Float as i32
+    /// Whether it is of a type of floats, in which float32 values are given or read.
+    pub(super) fn is_floats(&self) -> bool {
+        is_floats(self.dtype.into())
     }
 }
 
@@ -135,17 +134,7 @@ pub(super) fn check_versions(proto: &ModelProto, file: &str) -> Result<u64> {
     if proto.graph.is_none() || proto.opset_import.is_empty() {
         return Err(Error::malformed(file, "this is not an ONNX model: it holds no graph or no opset"));
     }
-    if !proto.functions.is_empty() {
-        return Err(Error::unsupported(file, "models with local functions are not supported: inline them"));
-    }
-    let mut opset = None;
-    for import in &proto.opset_import {
-        match import.domain.as_str() {
-            "" | "ai.onnx" => opset = Some(import.version),
-            // a kernel may know its operators: what stays for tract is checked there
-            _ => {}
-        }
-    }
+    let opset = proto.opset();
     let opset = opset.ok_or_else(|| Error::malformed(file, "it does not say which ONNX opset it uses"))?;
     if !OPSETS.contains(&opset) {
         let (first, last) = (OPSETS.start(), OPSETS.end());
@@ -175,6 +164,13 @@ pub(super) fn select(
         _ => 2,
     };
     graph.input.sort_by_key(|port| place(&port.name));
+    // what is float16 or float64 in the file is given and read in float32
+    for port in graph.input.iter_mut().chain(&mut graph.output) {
+        let declared = port.r#type.as_mut().and_then(|declared| declared.tensor_type.as_mut());
+        if let Some(declared) = declared.filter(|declared| is_floats(declared.elem_type.into())) {
+            declared.elem_type = DataType::Float as i32;
+        }
+    }
     Ok(Selection { input, class, outputs })
 }
 
@@ -183,8 +179,9 @@ fn check_names(graph: &GraphProto, file: &str) -> Result<()> {
     let mut known = HashSet::new();
     let initializers = graph.initializer.iter().map(|tensor| tensor.name.as_str());
     let inputs = graph.input.iter().map(|input| input.name.as_str());
-    // An input may have an initializer as its default.
-    known.extend(initializers.chain(inputs));
+    if let Some(name) = initializers.chain(inputs).find(|name| !known.insert(*name)) {
+        return Err(Error::malformed(file, format!("{name:?} is defined twice")));
+    }
     if !graph.sparse_initializer.is_empty() {
         return Err(Error::unsupported(file, "sparse weights are not supported: export them dense"));
     }
@@ -192,7 +189,7 @@ fn check_names(graph: &GraphProto, file: &str) -> Result<()> {
         // Names inside of a node's own sub-graphs are tract's to check.
         for name in node.input.iter().filter(|name| !name.is_empty()) {
             if !known.contains(name.as_str()) {
-                let problem = format!("node {} uses {name:?} before anything defines it", label(node));
+                let problem = format!("node {} uses {name:?} before anything defines it", node.label());
                 return Err(Error::malformed(file, problem));
             }
         }
@@ -209,23 +206,6 @@ fn check_names(graph: &GraphProto, file: &str) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// What a node is called in errors: its name and operator.
-pub(super) fn label(node: &NodeProto) -> String {
-    let name = if node.name.is_empty() { node.output.first() } else { Some(&node.name) };
-    format!("{:?} ({})", name.map_or("", String::as_str), node.op_type)
-}
-
-/// Every name that a node reads, those in sub-graphs (If, Loop) included.
-fn names_used<'a>(node: &'a NodeProto, names: &mut Vec<&'a str>) {
-    names.extend(node.input.iter().map(String::as_str));
-    for attribute in &node.attribute {
-        for graph in attribute.g.iter().chain(&attribute.graphs) {
-            names.extend(graph.output.iter().map(|output| output.name.as_str()));
-            graph.node.iter().for_each(|inner| names_used(inner, names));
-        }
-    }
 }
 
 fn choose_outputs(
@@ -265,9 +245,7 @@ fn keep_what_is_needed(graph: &mut GraphProto, outputs: &[Port]) {
     for (index, node) in graph.node.iter().enumerate().rev() {
         if node.output.iter().any(|name| needed.contains(name)) {
             keep[index] = true;
-            let mut names = Vec::new();
-            names_used(node, &mut names);
-            needed.extend(names.into_iter().map(str::to_string));
+            needed.extend(node.names_used().into_iter().map(str::to_string));
         }
     }
     let mut keep = keep.into_iter();
@@ -354,9 +332,9 @@ fn choose_inputs(
         );
         return Err(Error::unsupported(file, problem));
     }
-    if !chosen.is_float32() {
+    if !chosen.is_floats() {
         let problem =
-            format!("input {:?} is {}: only float32 is supported", chosen.name, chosen.dtype_text());
+            format!("input {:?} is {}: only floats are supported", chosen.name, chosen.dtype_text());
         return Err(Error::unsupported(file, problem));
     }
     let mut chosen = chosen.clone();

@@ -208,8 +208,9 @@ impl Opened {
         if file_bytes > limits::MAX_MODEL_BYTES {
             return Err(Error::unsupported(name, "the model is too large"));
         }
-        let proto = ModelProto::read(bytes).map_err(|problem| Error::malformed(name, problem))?;
+        let mut proto = ModelProto::read(bytes).map_err(|problem| Error::malformed(name, problem))?;
         let opset = graph::check_versions(&proto, name)?;
+        proto.normalise().map_err(|problem| Error::unsupported(name, problem))?;
         let metadata = metadata_of(&proto, name)?;
         Ok(Self { proto, file_bytes, opset, metadata })
     }

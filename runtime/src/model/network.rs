@@ -2,12 +2,12 @@
 
 use super::facts::check_batch;
 use super::options::EngineChoice;
-use super::{Machine, graph, shape_of};
+use super::{Machine, shape_of};
 use crate::error::one_line;
 use crate::limits;
 use crate::lower::engine::{Engine, Entry, Prepared, Running, Slot};
 use crate::lower::{self, Done, Others, Program, Reason, Refusal, Source};
-use crate::onnx::{GraphProto, ModelProto};
+use crate::onnx::{GraphProto, ModelProto, NodeProto};
 
 /// The engine that runs what has no kernel, if there is one in this build.
 pub(super) fn other_engine() -> Option<&'static dyn Engine> {
@@ -244,12 +244,12 @@ fn first_failing(network: &ModelProto, fails: impl Fn(&ModelProto) -> bool) -> O
         let middle = sound.midpoint(failing);
         if fails(middle) { failing = middle } else { sound = middle }
     }
-    graph.node.get(failing.checked_sub(1)?).map(graph::label)
+    graph.node.get(failing.checked_sub(1)?).map(NodeProto::label)
 }
 
 /// What the kernels do not know, on one line.
 fn named(graph: &GraphProto, refusal: &Refusal) -> String {
-    let node = graph.node.get(refusal.node).map(|node| format!("node {}: ", graph::label(node)));
+    let node = graph.node.get(refusal.node).map(|node| format!("node {}: ", node.label()));
     one_line(format_args!("{}{}", node.unwrap_or_default(), refusal.reason))
 }
 

@@ -33,10 +33,10 @@ impl AnyFile {
         entry.map(|entry| entry.value.as_str())
     }
 
-    /// Names of the float32 outputs, in order.
+    /// Names of the outputs of floats, in order.
     pub fn outputs(&self) -> Vec<String> {
         let outputs = self.opened.proto.graph.iter().flat_map(|graph| &graph.output).map(Port::of);
-        outputs.filter(Port::is_float32).map(|port| port.name).collect()
+        outputs.filter(Port::is_floats).map(|port| port.name).collect()
     }
 
     /// The network from its one input to the output of this name. `suits` is told the shape of a row of the input, the

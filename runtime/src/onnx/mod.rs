@@ -5,6 +5,7 @@
 //! this crate's half (docs/decisions.md).
 
 pub(crate) mod attributes;
+pub(crate) mod normal;
 pub(crate) mod tensor;
 
 use std::cell::Cell;
@@ -232,8 +233,7 @@ message! {
         graph: Option<GraphProto> = 7,
         opset_import: Vec<OperatorSetIdProto> = 8,
         metadata_props: Vec<StringStringEntryProto> = 14,
-        /// What is in them does not matter: they are not supported.
-        functions: Vec<Bytes> = 25,
+        functions: Vec<FunctionProto> = 25,
     }
 }
 
@@ -242,6 +242,30 @@ message! {
     OperatorSetIdProto {
         domain: String = 1,
         version: i64 = 2,
+    }
+}
+
+impl OperatorSetIdProto {
+    /// Whether it is of ONNX's own operators.
+    pub(crate) fn is_onnx(&self) -> bool {
+        matches!(self.domain.as_str(), "" | "ai.onnx")
+    }
+}
+
+message! {
+    /// Nodes that stand for one.
+    FunctionProto {
+        name: String = 1,
+        input: Vec<String> = 4,
+        output: Vec<String> = 5,
+        /// Attributes without a default.
+        attribute: Vec<String> = 6,
+        node: Vec<NodeProto> = 7,
+        opset_import: Vec<OperatorSetIdProto> = 9,
+        domain: String = 10,
+        /// Attributes with their defaults.
+        attribute_proto: Vec<AttributeProto> = 11,
+        overload: String = 13,
     }
 }
 
@@ -276,6 +300,7 @@ message! {
         op_type: String = 4,
         attribute: Vec<AttributeProto> = 5,
         domain: String = 7,
+        overload: String = 8,
     }
 }
 
@@ -289,6 +314,24 @@ impl NodeProto {
     pub(crate) fn operator(&self) -> String {
         let domain = if self.is_onnx() { String::new() } else { format!("{}.", self.domain) };
         format!("{domain}{}", self.op_type)
+    }
+
+    /// What it is called in errors: its name and operator.
+    pub(crate) fn label(&self) -> String {
+        let name = if self.name.is_empty() { self.output.first() } else { Some(&self.name) };
+        format!("{:?} ({})", name.map_or("", String::as_str), self.op_type)
+    }
+
+    /// Every name that it reads, those in graphs of its own (If, Loop) included.
+    pub(crate) fn names_used(&self) -> Vec<&str> {
+        let mut names: Vec<&str> = self.input.iter().map(String::as_str).collect();
+        for attribute in &self.attribute {
+            for graph in attribute.g.iter().chain(&attribute.graphs) {
+                names.extend(graph.output.iter().map(|output| output.name.as_str()));
+                names.extend(graph.node.iter().flat_map(Self::names_used));
+            }
+        }
+        names
     }
 }
 
@@ -308,6 +351,8 @@ message! {
         graphs: Vec<GraphProto> = 11,
         /// Which of the fields is meant, by ONNX's number.
         r#type: i32 = 20,
+        /// In a function: the function's attribute whose value it has.
+        ref_attr_name: String = 21,
     }
 }
 

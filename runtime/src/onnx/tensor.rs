@@ -22,9 +22,16 @@ pub(crate) enum Numbers {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Constant {
     pub(crate) dims: Vec<usize>,
-    /// Its element type in the file: float32 behind a DequantizeLinear.
+    /// Its element type in the file; float32 for all types of floats.
     pub(crate) kind: DataType,
     pub(crate) numbers: Numbers,
+}
+
+/// Whether an element type, by ONNX's number, is one of floats that are read: all are computed with in float32.
+pub(crate) fn is_floats(code: i64) -> bool {
+    let kind = i32::try_from(code).ok().and_then(|code| DataType::try_from(code).ok());
+    use DataType::{Bfloat16, Double, Float, Float16};
+    matches!(kind, Some(Float | Float16 | Double | Bfloat16))
 }
 
 /// bfloat16 is the upper half of float32.
@@ -128,6 +135,7 @@ impl Constant {
             }),
             _ => return None,
         };
+        let kind = if matches!(numbers, Numbers::Floats(_)) { DataType::Float } else { kind };
         (numbers.len() == count).then_some(Self { dims, kind, numbers })
     }
 

@@ -7,7 +7,7 @@ use crate::lower::reader::{Made, Reader};
 use crate::lower::{Reason, foreign};
 use crate::onnx::NodeProto;
 use crate::onnx::attributes::Attributes;
-use crate::onnx::tensor::Constant;
+use crate::onnx::tensor::{Constant, is_floats};
 
 impl<'a> Reader<'a> {
     fn function(&mut self, node: &'a NodeProto, function: Function) -> Result<Made, Reason> {
@@ -65,10 +65,10 @@ pub(super) fn clip<'a>(reader: &mut Reader<'a>, node: &'a NodeProto) -> Result<M
     reader.function(node, function)
 }
 
-/// To float32, which values are.
+/// To a type of floats: values are float32 whatever the file computes in.
 pub(super) fn cast<'a>(reader: &mut Reader<'a>, node: &'a NodeProto) -> Result<Made, Reason> {
-    if Attributes(node).int("to", 0) != 1 {
-        return Err("a cast of values to another type than float32".into());
+    if !is_floats(Attributes(node).int("to", 0)) {
+        return Err("a cast of values to integers".into());
     }
     reader.float_value(node, 0)
 }
@@ -90,20 +90,14 @@ pub(super) fn softmax<'a>(reader: &mut Reader<'a>, node: &'a NodeProto) -> Resul
 
 pub(super) fn batch_norm<'a>(reader: &mut Reader<'a>, node: &'a NodeProto) -> Result<Made, Reason> {
     let value = reader.float_value(node, 0)?;
-    let attributes = Attributes(node);
-    if attributes.int("training_mode", 0) != 0 {
-        return Err("a batch norm in training mode: export after model.eval()".into());
-    }
-    if attributes.int("spatial", 1) != 1 {
-        return Err("a batch norm of single pixels has no kernel here".into());
-    }
+    foreign::trains_nothing(node)?;
     let [gamma, beta, mean, variance] = [1, 2, 3, 4].map(|index| reader.floats(node, index));
     let (gamma, beta, mean, variance) = (gamma?, beta?, mean?, variance?);
     let channels = value.1.channels();
     if [&gamma, &beta, &mean, &variance].iter().any(|values| values.len() != channels) {
         return Err(format!("a batch norm of another size than {channels} channels"));
     }
-    let epsilon = attributes.float("epsilon", 1e-5);
+    let epsilon = Attributes(node).float("epsilon", 1e-5);
     let scale: Vec<f32> = gamma
         .iter()
         .zip(&variance)

@@ -11,7 +11,7 @@ use crate::lower::graph::{Encoding, Id, Number, Op, Quantized, Shape, requantise
 use crate::lower::reader::{Made, Reader};
 use crate::lower::{Reason, check_scales, foreign};
 use crate::onnx::attributes::Attributes;
-use crate::onnx::tensor::{Numbers, number};
+use crate::onnx::tensor::{Numbers, is_floats, number};
 use crate::onnx::{DataType, NodeProto};
 
 impl<'a> Reader<'a> {
@@ -131,8 +131,8 @@ pub(super) fn quantize<'a>(reader: &mut Reader<'a>, node: &'a NodeProto) -> Resu
 
 pub(super) fn dequantize<'a>(reader: &mut Reader<'a>, node: &'a NodeProto) -> Result<Made, Reason> {
     no_blocks(node)?;
-    if !matches!(Attributes(node).int("output_dtype", 0), 0 | 1) {
-        return Err("a DequantizeLinear to another type than float32".into());
+    if !is_floats(Attributes(node).int("output_dtype", 0).max(1)) {
+        return Err("a DequantizeLinear to integers".into());
     }
     reader.dequantized(node, 0)
 }
