@@ -68,6 +68,7 @@ mod kinds;
 pub mod limits;
 mod lower;
 mod onnx;
+mod raster;
 
 pub use error::{Error, Result};
 

@@ -12,6 +12,10 @@ use edgegen_runtime::model::{EngineChoice, ModelFolder, OpenOptions, Part, Preci
 const FLOATS: f32 = 1e-3;
 /// The same levels, at the end in float32: levels are at least 0.004 apart.
 const INTEGERS: f32 = 1e-6;
+/// But tract's QLinearConv, which multiplies by a fraction of 31 bits, rounds a level in some ten thousands otherwise than
+/// onnxruntime and the kernels. It reaches the pixels around: so many may be apart, one in `ROUNDED`, and so far.
+const ROUNDED: usize = 200;
+const FURTHER: f32 = 0.02;
 const COUNT: usize = 3;
 
 #[test]
@@ -23,7 +27,9 @@ fn both_engines_draw_the_shipped_models_alike() {
     };
     folders.sort();
     let mut compared = 0;
-    println!("| model | part | precision | largest difference |\n|---|---|---|---:|");
+    println!(
+        "| model | part | precision | largest difference | values further apart than 1e-6 |\n|---|---|---|---:|---:|"
+    );
     for folder in folders {
         let Ok(folder) = ModelFolder::open(&folder) else { continue };
         for file in &folder.manifest.files {
@@ -49,8 +55,17 @@ fn both_engines_draw_the_shipped_models_alike() {
             };
             let (kernels, tract) = (values(EngineChoice::Kernels), values(EngineChoice::Tract));
             let worst = kernels.iter().zip(&tract).map(|(a, b)| (a - b).abs()).fold(0f32, f32::max);
-            let allowed = if precision == Precision::Int8 { INTEGERS } else { FLOATS };
-            println!("| {} | {part} | {precision} | {worst:.1e} |", folder.manifest.name);
+            let further = kernels.iter().zip(&tract).filter(|(a, b)| (*a - *b).abs() > INTEGERS).count();
+            let allowed = match precision {
+                Precision::Int8 if further * ROUNDED < kernels.len() => FURTHER,
+                Precision::Int8 => INTEGERS,
+                _ => FLOATS,
+            };
+            println!(
+                "| {} | {part} | {precision} | {worst:.1e} | {further} of {} |",
+                folder.manifest.name,
+                kernels.len()
+            );
             assert!(worst <= allowed, "{} {}: {worst} apart", folder.path.display(), file.file);
             compared += 1;
         }

@@ -221,6 +221,12 @@ def made_here():
         if operator == "AveragePool":
             yield one(operator, [("x", picture)], (7, 11, 21, 25), kernel_shape=[3, 3], pads=[1, 1, 1, 1], count_include_pad=1)
             yield one(operator, [("x", picture)], (19, 21), kernel_shape=[3, 3], pads=[1, 1, 1, 1], strides=[2, 2], ceil_mode=1, count_include_pad=1)
+    for attributes in ({}, {"pads": [1, 0, 1, 1]}, {"strides": [2, 2], "p": 3}, {"auto_pad": "SAME_UPPER", "strides": [2, 2]}, {"p": 1}):
+        yield one("LpPool", [("x", picture)], (7, 11, 18, 22), kernel_shape=[2, 2], **attributes)
+    yield one("LpPool", [("x", picture)], (18, 22), kernel_shape=[2, 2], dilations=[2, 1])
+    levels = [("w", np.arange(-60, 60, dtype=np.int8).reshape(1, 3, 8, 5)[:, :, :4]), ("s", scalar(0.02)), ("z", scalar(3, np.int8))]
+    back = helper.make_node("DequantizeLinear", ["w", "s", "z"], ["f"], domain="com.microsoft")
+    yield ("DequantizeLinear-contributed", [back, helper.make_node("Mul", ["x", "f"], ["y"])], [("x", picture), *levels], (11, 13))
     for operator in ("GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool"):
         yield one(operator, [("x", picture)], (7, 11, 21, 25))
     yield one("GlobalLpPool", [("x", picture)], (7, 11, 21, 25), p=3)

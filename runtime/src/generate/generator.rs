@@ -1,8 +1,8 @@
 //! A decoder or generator that is ready to run.
 
 use super::latents::check_finite;
-use super::{Frame, Latents, to_pixels};
-use crate::model::limits::check_count;
+use super::{Frame, Latents, Raster};
+use crate::model::limits::{MAX_IMAGE_SIDE, check_count};
 use crate::model::{Facts, ImageShape, Model, Network, PixelFormat, Range, Spelling};
 use crate::{Error, Result};
 
@@ -50,6 +50,7 @@ pub struct Generator {
     network: Network,
     latent_dim: usize,
     image: ImageShape,
+    raster: Raster,
     format: PixelFormat,
     range: Option<Range>,
     batch: usize,
@@ -58,7 +59,7 @@ pub struct Generator {
     classes: Vec<String>,
     /// The input that tells each picture's class, if there is one.
     class_input: Option<String>,
-    /// Result of [`Self::run`], (n, C, H, W), or of one chunk of [`Self::frames`].
+    /// Result of [`Self::run`], or of one chunk of [`Self::frames`].
     values: Vec<f32>,
     /// From the levels that the network's last layer makes to pixels, if kernels run it and it makes levels.
     pixels: Option<Box<[u8; 256]>>,
@@ -66,9 +67,12 @@ pub struct Generator {
 
 impl Generator {
     fn new(name: String, facts: &Facts, network: Network, batch: usize, spelling: Spelling) -> Self {
+        let raster = facts.raster.clone().unwrap_or_else(|| Raster::of(&[]));
         let pixels = match &network {
-            Network::Kernels(program) => facts.range.and_then(|range| program.pixel_table(range)),
-            Network::Other(_) => None,
+            Network::Kernels(program) if raster.is_plain() => {
+                facts.range.and_then(|range| program.pixel_table(range))
+            }
+            Network::Kernels(_) | Network::Other(_) => None,
         };
         Self {
             name,
@@ -76,6 +80,7 @@ impl Generator {
             network,
             latent_dim: facts.latent_dim,
             image: facts.image,
+            raster,
             format: facts.pixel_format,
             range: facts.range,
             batch,
@@ -152,8 +157,25 @@ impl Generator {
         self.batch
     }
 
-    /// Runs `latents`, (n, L) row-major with any n from 1, and returns what the network puts out,
-    /// (n, C, H, W). `classes` tells each picture's class, (n), and is empty for a network that is told none.
+    /// How a picture's values lie in what [`Self::run`] returns.
+    pub fn raster(&self) -> &Raster {
+        &self.raster
+    }
+
+    /// Refuses to show what is no picture.
+    fn check_picture(&self) -> Result<()> {
+        if self.raster.image().is_some() {
+            return Ok(());
+        }
+        let problem = format!(
+            "its output is {:?} per picture: a picture is (C, H, W) or (H, W, C) of 1, 3 or 4 channels, or (H, W), with sides up to {MAX_IMAGE_SIDE}; its values can be had as .npy",
+            self.raster.row()
+        );
+        Err(Error::unsupported(&self.name, problem))
+    }
+
+    /// Runs `latents`, (n, L) row-major with any n from 1, and returns what the network puts out, n times
+    /// [`Raster::row`]: (n, C, H, W), as a rule. `classes` tells each picture's class, (n), and is empty for a network that is told none.
     ///
     /// # Errors
     /// If the length is not a multiple of L, a value is not finite, the pictures of all latents
@@ -162,10 +184,10 @@ impl Generator {
     pub fn run(&mut self, latents: &[f32], classes: &[u32]) -> Result<&[f32]> {
         let count = self.check(latents)?;
         self.check_classes(count, classes)?;
-        check_count(count, self.image.values())?;
-        self.values.resize(count * self.image.values(), 0.0);
+        check_count(count, self.raster.values())?;
+        self.values.resize(count * self.raster.values(), 0.0);
         let inputs = latents.chunks(self.batch * self.latent_dim);
-        let outputs = self.values.chunks_mut(self.batch * self.image.values());
+        let outputs = self.values.chunks_mut(self.batch * self.raster.values());
         let mut classes = classes.chunks(self.batch);
         for (input, output) in inputs.zip(outputs) {
             let classes = classes.next().unwrap_or_default();
@@ -184,8 +206,8 @@ impl Generator {
         self.check_dim(latent.len())?;
         check_finite(latent, latent.len())?;
         self.check_classes(1, class.as_slice())?;
-        self.values.resize(self.batch * self.image.values(), 0.0);
-        let outputs = &mut [&mut self.values[..self.image.values()]];
+        self.values.resize(self.batch * self.raster.values(), 0.0);
+        let outputs = &mut [&mut self.values[..self.raster.values()]];
         let run = self.network.timed(latent, class.unwrap_or(0), outputs, after);
         run.map_err(|reason| Error::run(&self.name, reason))
     }
@@ -195,8 +217,9 @@ impl Generator {
     /// # Errors
     /// As [`Self::run`] and [`Self::range`].
     pub fn frames(&mut self, latents: &Latents, classes: &[u32]) -> Result<Vec<Frame>> {
+        self.check_picture()?;
         self.check_dim(latents.dim())?;
-        check_count(latents.count(), self.image.values())?;
+        check_count(latents.count(), self.raster.values())?;
         self.check_classes(latents.count(), classes)?;
         let (image, format, range) = (self.image, self.format, self.range()?);
         let black = || Frame::black(image.width, image.height, format);
@@ -211,10 +234,11 @@ impl Generator {
                     self.frame_into(latent, classes.get(row).copied(), &mut frame.pixels)?;
                 }
             } else {
-                let pictures = self.run(chunk, classes)?.chunks_exact(image.values());
+                self.run(chunk, classes)?;
+                let pictures = self.values.chunks_exact(self.raster.values());
                 pictures
                     .zip(frames)
-                    .for_each(|(values, frame)| to_pixels(range, image, values, &mut frame.pixels));
+                    .for_each(|(values, frame)| self.raster.pixels(range, values, &mut frame.pixels));
             }
         }
         Ok(frames)
@@ -226,6 +250,7 @@ impl Generator {
     /// # Errors
     /// As [`Self::run`] and [`Self::range`], and if `pixels` does not have the size of a picture.
     pub fn frame_into(&mut self, latent: &[f32], class: Option<u32>, pixels: &mut [u8]) -> Result<()> {
+        self.check_picture()?;
         self.check_dim(latent.len())?;
         if pixels.len() != self.image.values() {
             return Err(Error::invalid(format_args!(
@@ -244,8 +269,9 @@ impl Generator {
             let drawn = program.pixels(latent, class, table, pixels);
             return drawn.map_err(|reason| Error::run(&self.name, reason));
         }
-        let (image, range) = (self.image, self.range()?);
-        to_pixels(range, image, self.run(latent, class.as_slice())?, pixels);
+        let range = self.range()?;
+        self.run(latent, class.as_slice())?;
+        self.raster.pixels(range, &self.values, pixels);
         Ok(())
     }
 

@@ -8,7 +8,8 @@ mod frame;
 mod generator;
 mod latents;
 
+pub use crate::raster::{Raster, from_pixels, to_pixels};
 pub use encoder::{Encoder, Posterior};
-pub use frame::{Frame, from_pixels, to_pixels};
+pub use frame::Frame;
 pub use generator::{Generator, class_named};
 pub use latents::Latents;

@@ -145,6 +145,18 @@ const FOREIGN: &[Foreign] = &[
     single("MatMulInteger", &[]),
     plain("Max"),
     known(
+        "LpPool",
+        &[
+            ("auto_pad", Text),
+            ("ceil_mode", Int),
+            ("dilations", Ints),
+            ("kernel_shape", Ints),
+            ("p", Int),
+            ("pads", Ints),
+            ("strides", Ints),
+        ],
+    ),
+    known(
         "MaxPool",
         &[
             ("auto_pad", Text),
@@ -255,7 +267,10 @@ fn find(node: &NodeProto) -> Option<&'static Foreign> {
 pub(super) fn check(node: &NodeProto, constants: &HashMap<String, Constant>) -> Result<(), Reason> {
     if node.op_type == "If" && node.is_onnx() {
         let bodies = node.attribute.iter().flat_map(|attribute| attribute.g.iter().chain(&attribute.graphs));
-        return bodies.flat_map(|body| &body.node).try_for_each(|node| check(node, constants));
+        return bodies.flat_map(|body| &body.node).try_for_each(|node| match least_rank(node) {
+            Some(_) => Err(format!("{} in a branch of an If is not supported", node.operator())),
+            None => check(node, constants),
+        });
     }
     if node.op_type.starts_with("Random") || node.op_type == "Bernoulli" || node.op_type == "Multinomial" {
         return Err(
@@ -300,6 +315,9 @@ pub(super) fn check(node: &NodeProto, constants: &HashMap<String, Constant>) -> 
             let order = attributes.ints("perm");
             distinct(order, order.len())?;
         }
+        "LpPool" if attributes.int("ceil_mode", 0) != 0 || attributes.int("p", 2) < 1 => {
+            return Err("a pooling by a p below 1, or with ceil_mode, is not supported".into());
+        }
         "MaxPool" if attributes.int("storage_order", 0) != 0 => {
             return Err("storage_order 1 is not supported".into());
         }
@@ -327,6 +345,85 @@ pub(super) fn trains_nothing(node: &NodeProto) -> Result<(), Reason> {
         return Err("a batch norm of single pixels is not supported".into());
     }
     Ok(())
+}
+
+/// The least axes of what an operator reads, where tract takes them for granted: it reads behind its shape's end.
+fn least_rank(node: &NodeProto) -> Option<usize> {
+    match node.op_type.as_str() {
+        "BatchNormalization" => Some(2),
+        "DepthToSpace" | "SpaceToDepth" | "GridSample" => Some(4),
+        "InstanceNormalization" | "GroupNormalization" | "LRN" => Some(3),
+        kind if kind.contains("Conv") || kind.ends_with("Pool") => Some(3),
+        _ => None,
+    }
+}
+
+/// Checks that what a node reads has the axes that tract takes for granted.
+///
+/// # Errors
+/// If it has fewer, or if it is not known how many.
+pub(super) fn check_rank(node: &NodeProto, rank: impl Fn(&str) -> Option<usize>) -> Result<(), Reason> {
+    let (Some(least), Some(input)) = (least_rank(node), node.input.first()) else { return Ok(()) };
+    match rank(input) {
+        Some(rank) if rank >= least => Ok(()),
+        Some(rank) => {
+            Err(format!("its input has {rank} axes, the batch's included: it takes {least} or more"))
+        }
+        None => Err("how many axes its input has is not known".into()),
+    }
+}
+
+/// How many axes a node's first output has, where that follows from those of its inputs alone.
+pub(super) fn rank_of_output(
+    node: &NodeProto,
+    constants: &HashMap<String, Constant>,
+    rank: impl Fn(&str) -> Option<usize>,
+) -> Option<usize> {
+    let input = |index: usize| node.input.get(index).filter(|name| !name.is_empty());
+    let first = || rank(input(0)?);
+    match node.op_type.as_str() {
+        "Add" | "Sub" | "Mul" | "Div" | "Pow" | "PRelu" => Some(first()?.max(rank(input(1)?)?)),
+        "Reshape" => Some(constants.get(input(1)?)?.integers()?.len()),
+        "Flatten" => Some(2),
+        "Abs"
+        | "AveragePool"
+        | "BatchNormalization"
+        | "Cast"
+        | "Celu"
+        | "Clip"
+        | "Concat"
+        | "Conv"
+        | "ConvTranspose"
+        | "DepthToSpace"
+        | "DequantizeLinear"
+        | "Dropout"
+        | "Elu"
+        | "Gelu"
+        | "GlobalAveragePool"
+        | "GlobalMaxPool"
+        | "HardSigmoid"
+        | "HardSwish"
+        | "Identity"
+        | "InstanceNormalization"
+        | "LayerNormalization"
+        | "LeakyRelu"
+        | "MaxPool"
+        | "Mish"
+        | "Pad"
+        | "QLinearConv"
+        | "QuantizeLinear"
+        | "Relu"
+        | "Resize"
+        | "Selu"
+        | "Sigmoid"
+        | "Slice"
+        | "Softmax"
+        | "Softplus"
+        | "Split"
+        | "Tanh"
+        | "Transpose" => first(),
+        _ => None,
+    }
 }
 
 /// Whether a Dropout leaves its input as it is: it is not in training mode, or drops nothing in it.
@@ -460,7 +557,7 @@ pub(super) fn form(node: &NodeProto, around: &Around<'_>) -> Result<Option<Form>
     let mut builder = Builder { output, nodes: Vec::new(), tensors: Vec::new() };
     match node.op_type.as_str() {
         "QuantizeLinear" | "DequantizeLinear" => {
-            let Some(form) = levels_in_floats(node, around)? else { return Ok(None) };
+            let Some(form) = levels_in_floats(node, around, false)? else { return Ok(None) };
             return Ok(Some(form));
         }
         // values are float32 whatever the file computes in
@@ -480,6 +577,21 @@ pub(super) fn form(node: &NodeProto, around: &Around<'_>) -> Result<Option<Form>
             }
             node.input.truncate(2);
             builder.nodes.push(node);
+        }
+        // the mean of |x|^p, times the number of its summands, to the power of 1 / p
+        "LpPool" => {
+            let power = attributes.int("p", 2) as f32;
+            let summands: i64 = attributes.ints("kernel_shape").iter().product();
+            let [p, root, all] = [("p", power), ("root", 1.0 / power), ("all", summands as f32)]
+                .map(|(name, value)| builder.single(name, value));
+            let size = builder.node("Abs", &[input], "size", vec![]);
+            let powers = builder.node("Pow", &[&size, &p], "powers", vec![]);
+            let mut kept: Vec<AttributeProto> = node.attribute.clone();
+            kept.retain(|attribute| attribute.name != "p" && attribute.name != "ceil_mode");
+            kept.push(int("count_include_pad", 1));
+            let mean = builder.node("AveragePool", &[&powers], "mean", kept);
+            let sum = builder.node("Mul", &[&mean, &all], "sum", vec![]);
+            builder.node("Pow", &[&sum, &root], "", vec![]);
         }
         // max(0, x) + min(0, α · (exp(x / α) − 1))
         "Celu" => {
@@ -627,8 +739,13 @@ fn explicit(node: &NodeProto, around: &Around<'_>) -> Result<Option<NodeProto>, 
 }
 
 /// QuantizeLinear and DequantizeLinear by one scale as arithmetic of float32 values that are whole numbers. tract
-/// 0.23.9 brings what stands between them together, and softmax and products of two values come out wrong.
-fn levels_in_floats(node: &NodeProto, around: &Around<'_>) -> Result<Option<Form>, Reason> {
+/// 0.23.9 brings what stands between them together, and softmax and products of two values come out wrong. With `integers`
+/// what is quantised becomes integers at the end: tract multiplies by 1 / scale, which rounds a value in some thousands otherwise.
+pub(super) fn levels_in_floats(
+    node: &NodeProto,
+    around: &Around<'_>,
+    integers: bool,
+) -> Result<Option<Form>, Reason> {
     let quantizes = node.op_type == "QuantizeLinear";
     let Some(scale) = around.constant(node, 1).and_then(Constant::float) else { return Ok(None) };
     let zero = around.constant(node, 2);
@@ -657,7 +774,12 @@ fn levels_in_floats(node: &NodeProto, around: &Around<'_>) -> Result<Option<Form
         let steps = builder.node("Div", &[input, &scale], "steps", vec![]);
         let rounded = builder.node("Round", &[&steps], "rounded", vec![]);
         let level = builder.node("Add", &[&rounded, &zero], "level", vec![]);
-        builder.node("Clip", &[&level, &low, &high], "", vec![]);
+        if integers {
+            let level = builder.node("Clip", &[&level, &low, &high], "clipped", vec![]);
+            builder.node("Cast", &[&level], "", vec![int("to", kind as i64)]);
+        } else {
+            builder.node("Clip", &[&level, &low, &high], "", vec![]);
+        }
     } else {
         let steps = builder.node("Sub", &[input, &zero], "steps", vec![]);
         builder.node("Mul", &[&steps, &scale], "", vec![]);

@@ -154,14 +154,21 @@ impl<'a> Reader<'a> {
             return Err(reason);
         }
         let names = || node.input.iter().filter(|name| !name.is_empty());
-        let rank = || {
-            let name = names().next()?;
-            match self.known.get(name.as_str())? {
-                Known::Value(_, shape) => Some(shape.dims().len() + 1),
-                Known::Other(part) => Some(self.shape_in(*part, name).ok()?.len() + 1),
-                Known::Class => None,
-            }
+        // without a look at a part, and with one if there is no other way
+        let known_rank = |name: &str| match self.known.get(name) {
+            Some(Known::Value(_, shape)) => Some(shape.dims().len() + 1),
+            Some(Known::Other(_)) => self.ranks.get(name).copied(),
+            Some(Known::Class) => Some(1),
+            None => self.constants.get(name).map(|constant| constant.dims.len()),
         };
+        let asked_rank = |name: &str| match self.known.get(name) {
+            Some(Known::Other(part)) => Some(self.shape_in(*part, name).ok()?.len() + 1),
+            _ => None,
+        };
+        let rank_of = |name: &str| known_rank(name).or_else(|| asked_rank(name));
+        foreign::check_rank(node, rank_of)?;
+        let rank = || rank_of(names().next()?);
+        let made_rank = foreign::rank_of_output(node, &self.constants, known_rank);
         let (mut index, mut follows, mut read) = (0, false, Vec::new());
         for name in names() {
             match self.known.get(name.as_str()) {
@@ -207,6 +214,9 @@ impl<'a> Reader<'a> {
         self.reasons.insert(self.source, if follows { "as what it reads".into() } else { reason });
         for output in node.output.iter().filter(|name| !name.is_empty()) {
             self.known.insert(output, Known::Other(index));
+        }
+        if let (Some(output), Some(rank)) = (node.output.first(), made_rank) {
+            self.ranks.insert(output, rank);
         }
         Ok(())
     }

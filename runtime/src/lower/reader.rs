@@ -44,7 +44,9 @@ pub(super) struct Reader<'a> {
     pub(super) depths: Vec<usize>,
     /// Shapes of values in parts that were asked for: each costs a look at the whole part.
     pub(super) shapes: RefCell<HashMap<String, Result<Vec<usize>, Reason>>>,
-    /// Nodes that were looked at for that.
+    /// How many axes values in parts have, where that is known without it.
+    pub(super) ranks: HashMap<&'a str, usize>,
+    /// Nodes that were looked at for shapes.
     pub(super) asked: Cell<usize>,
     pub(super) reasons: HashMap<usize, Reason>,
     pub(super) budget: Budget,
@@ -92,6 +94,7 @@ pub(super) fn read<'a>(source: &Source<'a>, others: Option<Others<'a>>) -> Resul
         depths: Vec::new(),
         shapes: RefCell::default(),
         asked: Cell::new(0),
+        ranks: HashMap::new(),
         reasons: HashMap::new(),
         budget: Budget::new(),
         signed: HashSet::new(),

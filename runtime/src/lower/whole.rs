@@ -5,7 +5,7 @@
 //! DequantizeLinear would be widened again in every run. Here float32 weights take their place, whatever their size.
 
 use std::cell::Cell;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use crate::onnx::attributes::Attributes;
 use crate::onnx::normal::opset_of;
@@ -14,7 +14,7 @@ use crate::onnx::{DataType, GraphProto, ModelProto, NodeProto, OperatorSetIdProt
 
 use super::Reason;
 use super::fold::fold;
-use super::foreign::{Around, check, form};
+use super::foreign::{Around, check, check_rank, form, levels_in_floats, rank_of_output};
 use super::reader::initializers;
 
 /// Whether a tensor of a file can hold constants of this type as they are kept here.
@@ -33,7 +33,7 @@ fn computes_in_integers(node: &NodeProto) -> bool {
 const MOST_ASKED: usize = 100;
 
 /// Brings a graph into the form in which another engine runs it as a whole. `shape` tells the shape of a value of a network, by
-/// its name, batch and all, if it is float32.
+/// its name, batch and all, if it is float32; of an input without a network.
 ///
 /// # Errors
 /// The node, by its place, that it cannot run, and why.
@@ -53,6 +53,11 @@ pub(crate) fn for_engine(
     // integers have to stay integers where something computes in them
     let integers = graph.node.iter().any(computes_in_integers);
     let mut nodes = Vec::with_capacity(graph.node.len());
+    let inputs = graph.input.iter().filter_map(|input| {
+        let shape = shape(&ModelProto::default(), &input.name)?;
+        Some((input.name.clone(), shape.len()))
+    });
+    let mut ranks: HashMap<String, usize> = inputs.collect();
     for (index, node) in std::mem::take(&mut graph.node).into_iter().enumerate() {
         let named = |reason| (index, reason);
         let folded = fold(&node, |name| constants.get(name)).map_err(named)?;
@@ -68,13 +73,6 @@ pub(crate) fn for_engine(
         }
         check(&node, &constants).map_err(named)?;
         let levels = matches!(node.op_type.as_str(), "QuantizeLinear" | "DequantizeLinear");
-        if levels && integers {
-            if Attributes(&node).int("output_dtype", 0) != 0 {
-                return Err((index, "output_dtype is not supported here: give a zero point".into()));
-            }
-            nodes.push(node);
-            continue;
-        }
         let so_far = |name: &str| {
             asked.set(asked.get() + 1);
             if asked.get() > MOST_ASKED {
@@ -91,14 +89,31 @@ pub(crate) fn for_engine(
             let part = ModelProto { ir_version: 8, graph: Some(part), opset_import, ..ModelProto::default() };
             shape(&part, name)
         };
+        // without a look at the network, and with one if there is no other way
+        let known_rank = |name: &str| {
+            let constant = constants.get(name).map(|constant| constant.dims.len());
+            constant.or_else(|| ranks.get(name).copied())
+        };
+        check_rank(&node, |name| known_rank(name).or_else(|| Some(so_far(name)?.len()))).map_err(named)?;
+        let made_rank = rank_of_output(&node, &constants, known_rank).zip(node.output.first().cloned());
         let around = Around { opset: opset_of(opsets).unwrap_or(0), constants: &constants, shape: &so_far };
-        match form(&node, &around).map_err(named)? {
+        let stands_for_it = if levels && integers {
+            if Attributes(&node).int("output_dtype", 0) != 0 {
+                return Err((index, "output_dtype is not supported here: give a zero point".into()));
+            }
+            let quantizes = node.op_type == "QuantizeLinear";
+            if quantizes { levels_in_floats(&node, &around, true) } else { Ok(None) }
+        } else {
+            form(&node, &around)
+        };
+        match stands_for_it.map_err(named)? {
             Some((made, tensors)) => {
                 nodes.extend(made);
                 graph.initializer.extend(tensors);
             }
             None => nodes.push(node),
         }
+        ranks.extend(made_rank.map(|(rank, output)| (output, rank)));
     }
     graph.node = nodes;
     let nested =

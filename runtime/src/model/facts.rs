@@ -8,6 +8,7 @@ use crate::kinds::{ImageShape, Part, PixelFormat, Precision, Range};
 use crate::lower::engine::Prepared;
 use crate::lower::{Arithmetic, Done, Reason};
 use crate::onnx::{GraphProto, ModelProto, NodeProto};
+use crate::raster::Raster;
 use crate::{Error, Result};
 use edgegen_kernels::Isa;
 use std::collections::BTreeMap;
@@ -20,8 +21,10 @@ pub struct Facts {
     pub part: Part,
     /// Values of a latent.
     pub latent_dim: usize,
-    /// Size of a picture.
+    /// Size of a picture; of an output that is none, its values in one row.
     pub image: ImageShape,
+    /// How a picture's values lie in the output of a network that draws.
+    pub raster: Option<Raster>,
     /// Range of the network's pictures, if the file or its opener tells it: raw values do without.
     pub range: Option<Range>,
     /// Meaning of the picture's channels.
@@ -36,7 +39,7 @@ pub struct Facts {
     pub ir_version: u64,
     /// Weights: elements of all initializers that are not single numbers, shapes or factors.
     pub parameters: u64,
-    /// Size of the file.
+    /// Size of the file, with those that hold its weights.
     pub file_bytes: u64,
     /// The input that tells each picture's class, if there is one.
     pub class_input: Option<String>,
@@ -222,11 +225,20 @@ impl Evidence<'_> {
             let problem = format!("an encoder that is told classes ({:?}) is not supported", class.name);
             return Err(Error::unsupported(file, problem));
         }
-        let (latent_dim, image) = if part.draws() {
-            let row = self.output_row(0)?;
-            (self.input.row[0], image_shape(&row, &selection.outputs[0].name, file)?)
+        let (latent_dim, image, raster) = if part.draws() {
+            let raster = Raster::of(&self.output_row(0)?);
+            let width = raster.values();
+            if !(1..=limits::MAX_RUN_VALUES).contains(&width) {
+                let name = &selection.outputs[0].name;
+                return Err(Error::unsupported(
+                    file,
+                    format!("output {name:?} has {width} values per picture"),
+                ));
+            }
+            let image = raster.image().unwrap_or(ImageShape { channels: 1, height: 1, width });
+            (self.input.row[0], image, Some(raster))
         } else {
-            (self.posterior_dim()?, image_shape(&self.input.row, &selection.input.name, file)?)
+            (self.posterior_dim()?, image_shape(&self.input.row, &selection.input.name, file)?, None)
         };
         if latent_dim == 0 || latent_dim > limits::MAX_LATENT_DIM {
             let most = limits::MAX_LATENT_DIM;
@@ -246,6 +258,7 @@ impl Evidence<'_> {
             part,
             latent_dim,
             image,
+            raster,
             range,
             pixel_format,
             precision: self.metadata.precision.unwrap_or(self.stored.precision),

@@ -341,7 +341,25 @@ fn choose_inputs(
     if let Some(shape) = &options.shape {
         chosen.settle(shape, file)?;
     }
+    if let Some([_, size @ Dim::Symbol(_)]) = chosen.dims.as_deref_mut()
+        && let Some(read) = metadata.latent_dim.or_else(|| rows_of_weights(graph, &chosen.name))
+    {
+        *size = Dim::Fixed(read as i64);
+    }
     Ok((chosen, class))
+}
+
+/// How many values of a row of an input the matrix has place for that multiplies it.
+fn rows_of_weights(graph: &GraphProto, input: &str) -> Option<usize> {
+    let reads = |node: &&NodeProto| node.input.first().is_some_and(|name| name == input);
+    let node =
+        graph.node.iter().find(reads).filter(|node| matches!(node.op_type.as_str(), "Gemm" | "MatMul"))?;
+    let weights = graph.initializer.iter().find(|tensor| Some(&tensor.name) == node.input.get(1))?;
+    let turned = node.attribute.iter().any(|attribute| attribute.name == "transB" && attribute.i != 0);
+    match weights.dims[..] {
+        [rows, columns] => usize::try_from(if turned { columns } else { rows }).ok().filter(|size| *size > 0),
+        _ => None,
+    }
 }
 
 /// `"mean" (N,32), "log_variance" (N,32)`.

@@ -4,6 +4,7 @@
 //! (what runs it, which settles all shapes) → [`Facts`] → bound to a batch and optimised.
 //! Each step has a limit on what it takes ([`limits`]).
 
+mod external;
 mod facts;
 mod folder;
 mod graph;
@@ -44,14 +45,14 @@ pub struct Model {
 }
 
 impl Model {
-    /// Opens an ONNX file.
+    /// Opens an ONNX file, and the files of its folder that hold its weights, if it names some.
     ///
     /// # Errors
-    /// If the file cannot be read or is larger than [`limits::MAX_MODEL_BYTES`]; else see
+    /// If a file cannot be read or is larger than [`limits::MAX_MODEL_BYTES`]; else see
     /// [`Self::from_bytes`].
     pub fn open(path: &Path, options: &OpenOptions) -> Result<Self> {
         let bytes = limits::read_bounded(path, limits::MAX_MODEL_BYTES)?;
-        Self::read(bytes.into(), &path.display().to_string(), options)
+        Self::read(bytes.into(), &path.display().to_string(), Some(path), options)
     }
 
     /// Opens what a user names: a part of a model folder, or a file, whatever part it is. Without `part` a folder's is the one
@@ -94,11 +95,11 @@ impl Model {
     /// [`Error::Malformed`] if the bytes are not a sound ONNX model or contradict their own
     /// metadata, [`Error::Unsupported`] if they ask for something that is not done here.
     pub fn from_bytes(bytes: &[u8], name: &str, options: &OpenOptions) -> Result<Self> {
-        Self::read(Bytes::copy_from_slice(bytes), name, options)
+        Self::read(Bytes::copy_from_slice(bytes), name, None, options)
     }
 
-    fn read(bytes: Bytes, name: &str, options: &OpenOptions) -> Result<Self> {
-        let Opened { mut proto, file_bytes, opset, metadata } = Opened::read(bytes, name)?;
+    fn read(bytes: Bytes, name: &str, path: Option<&Path>, options: &OpenOptions) -> Result<Self> {
+        let Opened { mut proto, file_bytes, opset, metadata } = Opened::read(bytes, name, path)?;
         if metadata.part == Some(Part::Classifier) {
             let problem =
                 "this is a classifier: it draws nothing; edgegen-train compare judges samples by it";
@@ -200,8 +201,9 @@ struct Opened {
 }
 
 impl Opened {
-    fn read(bytes: Bytes, name: &str) -> Result<Self> {
-        let file_bytes = bytes.len() as u64;
+    /// Weights in other files are read if the model's own path is known.
+    fn read(bytes: Bytes, name: &str, path: Option<&Path>) -> Result<Self> {
+        let mut file_bytes = bytes.len() as u64;
         if bytes.is_empty() {
             return Err(Error::malformed(name, "the file is empty"));
         }
@@ -210,6 +212,9 @@ impl Opened {
         }
         let mut proto = ModelProto::read(bytes).map_err(|problem| Error::malformed(name, problem))?;
         let opset = graph::check_versions(&proto, name)?;
+        if let Some(path) = path {
+            file_bytes += external::read(&mut proto, path)?;
+        }
         proto.normalise().map_err(|problem| Error::unsupported(name, problem))?;
         let metadata = metadata_of(&proto, name)?;
         Ok(Self { proto, file_bytes, opset, metadata })

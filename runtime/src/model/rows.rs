@@ -18,7 +18,7 @@ impl AnyFile {
     /// [`Error::Malformed`] if the bytes are not a sound ONNX model, [`Error::Unsupported`] if it is larger than
     /// [`limits::MAX_MODEL_BYTES`] or of another version of ONNX.
     pub fn from_bytes(bytes: &[u8], name: &str) -> Result<Self> {
-        let opened = Opened::read(bytes.to_vec().into(), name)?;
+        let opened = Opened::read(bytes.to_vec().into(), name, None)?;
         Ok(Self { name: name.to_string(), opened })
     }
 

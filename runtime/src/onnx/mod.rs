@@ -458,6 +458,8 @@ message! {
         raw_data: Bytes = 9,
         double_data: Vec<f64> = 10,
         uint64_data: Vec<u64> = 11,
+        /// Where in which other file the numbers lie.
+        external_data: Vec<StringStringEntryProto> = 13,
         data_location: i32 = 14,
     }
 }
@@ -546,6 +548,7 @@ mod tests {
             raw_data: Bytes::from_static(&[1, 2, 3]),
             double_data: vec![1e300],
             uint64_data: vec![u64::MAX],
+            external_data: vec![StringStringEntryProto { key: "location".into(), value: "a".into() }],
             data_location: EXTERNAL,
         };
         let attribute = AttributeProto {

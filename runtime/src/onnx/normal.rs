@@ -38,6 +38,12 @@ impl ModelProto {
         if !is_sorted(graph) {
             sort(graph)?;
         }
+        // onnxruntime's quantiser wrote these before ONNX had them for all types: they mean the same
+        let adopted = |node: &&mut NodeProto| {
+            node.domain == "com.microsoft"
+                && matches!(node.op_type.as_str(), "QuantizeLinear" | "DequantizeLinear")
+        };
+        graph.node.iter_mut().filter(adopted).for_each(|node| node.domain.clear());
         if opset < OLDEST {
             upgrade(graph, opset)?;
             for import in self.opset_import.iter_mut().filter(|import| import.is_onnx()) {

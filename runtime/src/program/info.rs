@@ -71,7 +71,14 @@ fn to_text(name: &str, facts: &Facts) -> String {
     let kind = metadata.kind.map_or("of another program".to_string(), |kind| format!("of a {kind}"));
     line("part", format!("{} {kind}", facts.part));
     line("latent", format!("{} values", facts.latent_dim));
-    line("picture", format!("{} (channels x height x width), {}", facts.image, facts.pixel_format));
+    let none = facts.raster.as_ref().filter(|raster| raster.image().is_none());
+    line(
+        "picture",
+        match none {
+            Some(raster) => format!("none: values {:?}, which can be had as .npy", raster.row()),
+            None => format!("{} (channels x height x width), {}", facts.image, facts.pixel_format),
+        },
+    );
     let range = match facts.range {
         Some(range @ Range::Unit) => format!("{range} (0 to 1)"),
         Some(range @ Range::Signed) => format!("{range} (-1 to 1)"),

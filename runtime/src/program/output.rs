@@ -44,18 +44,17 @@ impl Output {
     }
 
     /// Draws all latents with their classes and writes them: a grid, an animation, or the network's values
-    /// (NCHW).
+    /// in its own shape.
     pub(super) fn draw(
         &self,
         generator: &mut Generator,
         (latents, classes): (&Latents, &[u32]),
         layout: &Layout,
     ) -> Result<()> {
-        let image = generator.image_shape();
-        check_count(latents.count(), image.values())?;
+        check_count(latents.count(), generator.raster().values())?;
         match self.kind {
             Kind::Npy => {
-                let shape = [latents.count(), image.channels, image.height, image.width];
+                let shape = [&[latents.count()], generator.raster().row()].concat();
                 write_npy(&self.path, &shape, generator.run(latents.values(), classes)?)?;
             }
             Kind::Png => write_png(&grid(&generator.frames(latents, classes)?, layout.columns)?, &self.path)?,
