@@ -246,7 +246,7 @@ fn changed(change: impl FnOnce(&mut Builder)) -> Result<Model> {
 fn graphs_that_are_not_sound_are_refused() {
     refused(changed(|m| m.proto.graph = None), "not an ONNX model");
     refused(changed(|m| m.proto.opset_import.clear()), "not an ONNX model");
-    refused(changed(|m| m.proto.opset_import[0].version = 10), "opset 10");
+    assert!(changed(|m| m.proto.opset_import[0].version = 7).is_ok());
     refused(changed(|m| m.proto.opset_import[0].version = 26), "opset 26");
     refused(changed(|m| m.proto.opset_import[0].version = 5), "opset 5");
     refused(changed(|m| m.proto.opset_import[0].version = i64::MIN), "opset -9");
@@ -263,7 +263,7 @@ fn graphs_that_are_not_sound_are_refused() {
     refused(changed(|m| m.graph().initializer[0].dims = vec![-6, 8, 4, 4]), "test.onnx");
     refused(changed(|m| m.graph().initializer[0].data_type = DataType::Bfloat16 as i32), "as its shape says");
     refused(changed(|m| m.graph().initializer[0].data_location = Some(1)), "another file");
-    refused(changed(|m| m.graph().input[0].r#type = None), "float32");
+    refused(changed(|m| m.graph().input[0].r#type = None), "floats");
     refused(Model::from_bytes(b"", "test.onnx", &OpenOptions::default()), "empty");
     refused(Model::from_bytes(b"\x89PNG\r\n\x1a\n\0\0", "test.onnx", &OpenOptions::default()), "not an ONNX");
 }
@@ -275,7 +275,9 @@ fn inputs_and_outputs_of_other_kinds_are_refused() {
         model.graph().input.clear();
         open(&model.input("z", shape, dtype))
     };
-    refused(with_input(&[-1, 6, 1, 1], DataType::Float16), "float16");
+    for floats in [DataType::Float16, DataType::Double, DataType::Bfloat16] {
+        assert!(with_input(&[-1, 6, 1, 1], floats).is_ok(), "all floats are given in float32");
+    }
     refused(with_input(&[-1, 6, 1, 1], DataType::Int64), "int64");
     refused(with_input(&[-1, 6, 1], DataType::Float), "(N,6,1)");
     refused(with_input(&[-1, -1, 1, 1], DataType::Float), "size of a latent");
@@ -293,8 +295,9 @@ fn inputs_and_outputs_of_other_kinds_are_refused() {
         open(&model)
     };
     assert!(picture(3, 16).is_ok());
-    refused(picture(2, 16), "1 or 3 channels");
-    refused(picture(1, 8193), "8192");
+    // values that are no pictures can be had, not seen
+    assert!(picture(2, 16).unwrap().facts().raster.as_ref().unwrap().image().is_none());
+    assert!(picture(1, 8193).unwrap().facts().raster.as_ref().unwrap().image().is_none());
     refused(picture(1, 1 << 20), "too many");
 }
 
@@ -358,7 +361,7 @@ fn a_folder_is_checked_against_its_manifest() {
 
 #[test]
 fn every_opset_in_range_opens() {
-    for opset in 11..=21 {
+    for opset in 7..=25 {
         open(&foreign_generator(-1, "Tanh").opset(opset)).unwrap().into_generator(1).unwrap();
     }
 }

@@ -119,7 +119,7 @@ fn what_does_not_look_at_pictures_is_refused() {
     refused(&with_input(&[-1, 4, 4, 1], DataType::Float), FEATURES, "(N, 1 or 3, height, width)");
     refused(&with_input(&[-1, 3, -1, -1], DataType::Float), FEATURES, "are to be fixed");
     refused(&with_input(&[0, 1, 4, 4], DataType::Float), FEATURES, "none is 0");
-    refused(&with_input(&[-1, 1, 4, 4], DataType::Double), FEATURES, "float32");
+    refused(&with_input(&[-1, 1, 4, 4], DataType::Int32), FEATURES, "floats");
     let picture = Builder::new()
         .input("image", &[-1, 1, 4, 4], DataType::Float)
         .node("Relu", &["image"], &["features"], vec![])

@@ -373,6 +373,73 @@ pub(super) fn check_rank(node: &NodeProto, rank: impl Fn(&str) -> Option<usize>)
     }
 }
 
+/// Operators whose first output has as many axes as their first input.
+const KEEP_AXES: &[&str] = &[
+    "Abs",
+    "AveragePool",
+    "BatchNormalization",
+    "Cast",
+    "Ceil",
+    "Celu",
+    "Clip",
+    "Concat",
+    "Conv",
+    "ConvInteger",
+    "ConvTranspose",
+    "Cos",
+    "DepthToSpace",
+    "DequantizeLinear",
+    "Dropout",
+    "DynamicQuantizeLinear",
+    "Elu",
+    "Erf",
+    "Exp",
+    "Floor",
+    "Gelu",
+    "GlobalAveragePool",
+    "GlobalLpPool",
+    "GlobalMaxPool",
+    "GridSample",
+    "GroupNormalization",
+    "HardSigmoid",
+    "HardSwish",
+    "Identity",
+    "InstanceNormalization",
+    "LRN",
+    "LayerNormalization",
+    "LeakyRelu",
+    "Log",
+    "LogSoftmax",
+    "LpNormalization",
+    "LpPool",
+    "MaxPool",
+    "Mish",
+    "Neg",
+    "Pad",
+    "QLinearConv",
+    "QuantizeLinear",
+    "RMSNormalization",
+    "Reciprocal",
+    "Relu",
+    "Resize",
+    "Round",
+    "Selu",
+    "Shrink",
+    "Sigmoid",
+    "Sign",
+    "Sin",
+    "Slice",
+    "Softmax",
+    "Softplus",
+    "Softsign",
+    "SpaceToDepth",
+    "Split",
+    "Sqrt",
+    "Tanh",
+    "ThresholdedRelu",
+    "Transpose",
+];
+
 /// How many axes a node's first output has, where that follows from those of its inputs alone.
 pub(super) fn rank_of_output(
     node: &NodeProto,
@@ -385,43 +452,7 @@ pub(super) fn rank_of_output(
         "Add" | "Sub" | "Mul" | "Div" | "Pow" | "PRelu" => Some(first()?.max(rank(input(1)?)?)),
         "Reshape" => Some(constants.get(input(1)?)?.integers()?.len()),
         "Flatten" => Some(2),
-        "Abs"
-        | "AveragePool"
-        | "BatchNormalization"
-        | "Cast"
-        | "Celu"
-        | "Clip"
-        | "Concat"
-        | "Conv"
-        | "ConvTranspose"
-        | "DepthToSpace"
-        | "DequantizeLinear"
-        | "Dropout"
-        | "Elu"
-        | "Gelu"
-        | "GlobalAveragePool"
-        | "GlobalMaxPool"
-        | "HardSigmoid"
-        | "HardSwish"
-        | "Identity"
-        | "InstanceNormalization"
-        | "LayerNormalization"
-        | "LeakyRelu"
-        | "MaxPool"
-        | "Mish"
-        | "Pad"
-        | "QLinearConv"
-        | "QuantizeLinear"
-        | "Relu"
-        | "Resize"
-        | "Selu"
-        | "Sigmoid"
-        | "Slice"
-        | "Softmax"
-        | "Softplus"
-        | "Split"
-        | "Tanh"
-        | "Transpose" => first(),
+        kind if KEEP_AXES.contains(&kind) => first(),
         _ => None,
     }
 }
