@@ -32,7 +32,8 @@
 //! - The library has no side effects on its process: no panic hook, no setting of threads, no look at the environment.
 //!
 //! # Not implemented
-//! Inputs and outputs other than float32 (and one int64 input that tells classes), several inputs, weights outside of the ONNX file, ONNX local functions and sparse weights, GPUs.
+//! Inputs and outputs other than floats (and one int64 input that tells classes), several inputs, weights in other files of a
+//! model that is opened from memory, sparse weights, GPUs.
 //!
 //! # Example
 //! ```no_run
