@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Builder, foreign_generator, ints};
+use common::{Builder, conditional, foreign_generator, int, ints};
 use edgegen_runtime::generate::Latents;
 use edgegen_runtime::model::{Model, OpenOptions, Range};
 use std::fs;
@@ -181,4 +181,54 @@ fn the_size_of_a_latent_follows_from_the_matrix_that_reads_it() {
         .output("image", &[-1, 1, 3, 4]);
     let opened = Model::from_bytes(&model.bytes(), "test.onnx", &options()).unwrap();
     assert_eq!(opened.facts().latent_dim, 7);
+}
+
+#[test]
+fn classes_are_told_in_any_form() {
+    const CLASSES: i64 = 5;
+    let draw = |model: &Builder| {
+        let model = Model::from_bytes(&model.bytes(), "test.onnx", &options()).unwrap();
+        let kernels = model.facts().tract.is_none();
+        assert_eq!(model.facts().class_input.as_deref(), Some("class"));
+        let mut generator = model.into_generator(3).unwrap();
+        let latents = Latents::from_seed(4, 0, 3, 6, 1.0);
+        (generator.run(latents.values(), &[4, 0, 2]).unwrap().to_vec(), kernels)
+    };
+    let (expected, kernels) = draw(&conditional(CLASSES));
+    assert!(kernels);
+    // the class's input is another, and `first` makes of it what the Gather reads
+    let changed = |shape: &[i64], dtype, first: Option<(&str, Vec<_>)>, reads: &str| {
+        let mut model = conditional(CLASSES);
+        let mut input = Builder::new().input("class", shape, dtype);
+        model.graph().input[1] = input.graph().input.remove(0);
+        if let Some((kind, attributes)) = first {
+            let mut nodes = Builder::new().node(kind, &["class"], &[reads], attributes);
+            let node = nodes.graph().node.remove(0);
+            model.graph().node.insert(0, node);
+            model.graph().node[1].input[1] = reads.into();
+        }
+        model
+    };
+    let (found, kernels) = draw(&changed(&[-1], DataType::Int32, None, ""));
+    assert!(kernels && found == expected);
+    let squeeze = Some(("Flatten", vec![int("axis", 0)]));
+    let column = |dtype| {
+        let mut model = changed(&[-1, 1], dtype, squeeze.clone(), "row_of_classes");
+        let reshape = &mut model.graph().node[0];
+        (reshape.op_type, reshape.attribute) = ("Reshape".into(), vec![]);
+        reshape.input.push("flat_shape".into());
+        model.shape("flat_shape", &[-1])
+    };
+    for dtype in [DataType::Int64, DataType::Int32] {
+        // tract runs these
+        let found = draw(&column(dtype)).0;
+        assert!(found.iter().zip(&expected).all(|(a, b)| (a - b).abs() < 1e-5), "{found:?}");
+    }
+    // a 1 among zeros, and a matrix
+    let mut one_hot = changed(&[-1, CLASSES], DataType::Float, None, "");
+    let gather = &mut one_hot.graph().node[0];
+    (gather.op_type, gather.attribute) = ("MatMul".into(), vec![]);
+    gather.input = vec!["class".into(), "table".into()];
+    let (found, kernels) = draw(&one_hot);
+    assert!(kernels && found == expected);
 }

@@ -139,6 +139,16 @@ impl<'a> Reader<'a> {
             self.graph.constants.push(self.source);
             return Ok(());
         }
+        let told = node.input.first().and_then(|name| self.known.get(name.as_str()));
+        let integers = [DataType::Int32 as i64, DataType::Int64 as i64];
+        let hands_on = match node.op_type.as_str() {
+            "Cast" => integers.contains(&Attributes(node).int("to", 0)),
+            kind => kind == "Identity",
+        };
+        if let (Some(Known::Class), true) = (told, hands_on && node.is_onnx()) {
+            self.known.insert(output, Known::Class);
+            return Ok(());
+        }
         let (id, shape) = ops::read(self, node)?;
         if !shape.is_sound() {
             return Err(format!("it would hold {:?} values", shape.dims()));

@@ -9,10 +9,16 @@ use super::{InputShape, Metadata, OpenOptions};
 use crate::error::one_line;
 use crate::kinds::{Precision, Range};
 use crate::onnx::normal::OPSETS;
-use crate::onnx::tensor::{fills_its_shape, is_floats};
-use crate::onnx::{DataType, EXTERNAL, GraphProto, ModelProto, NodeProto, Size, TensorProto, ValueInfoProto};
+use crate::onnx::tensor::{Constant, fills_its_shape, is_floats};
+use crate::onnx::{
+    AttributeProto, DataType, Dimension, EXTERNAL, GraphProto, ModelProto, NodeProto, Size, TensorProto,
+    TensorShapeProto, TensorType, TypeProto, ValueInfoProto,
+};
 use crate::{Error, Result};
 use std::collections::{BTreeMap, HashMap, HashSet};
+
+/// Most classes that a file tells apart by a 1 among zeros.
+const MOST_CLASSES: usize = 4096;
 
 /// One input or output of a graph, as it is declared.
 #[derive(Clone, Debug)]
@@ -124,8 +130,10 @@ fn dtype_text(code: i32) -> String {
 /// A graph cut down to what its outputs need.
 pub(super) struct Selection {
     pub(super) input: Port,
-    /// The input that tells each row's class, int64 (N).
+    /// The input that tells each row's class, as the file declares it.
     pub(super) class: Option<Port>,
+    /// The graph's input that stands for it, int64 (N).
+    pub(super) class_input: Option<String>,
     pub(super) outputs: Vec<Port>,
 }
 
@@ -158,9 +166,10 @@ pub(super) fn select(
     keep_what_is_needed(graph, &outputs);
     check_tensors(graph, file)?;
     let (input, class) = choose_inputs(graph, options, metadata, file)?;
-    let place = |name: &str| match &class {
+    let class_input = class.as_ref().map(|class| tell_class(graph, class));
+    let place = |name: &str| match &class_input {
         _ if name == input.name => 0,
-        Some(class) if name == class.name => 1,
+        Some(class) if name == class => 1,
         _ => 2,
     };
     graph.input.sort_by_key(|port| place(&port.name));
@@ -171,7 +180,56 @@ pub(super) fn select(
             declared.elem_type = DataType::Float as i32;
         }
     }
-    Ok(Selection { input, class, outputs })
+    Ok(Selection { input, class, class_input, outputs })
+}
+
+/// Has a graph be told classes as int64 (N) whatever it declares, and returns the name of that input.
+fn tell_class(graph: &mut GraphProto, class: &Port) -> String {
+    let integers = class.dtype == DataType::Int64 as i32;
+    let columns = class.dims.as_deref().and_then(|dims| dims.get(1)).and_then(Dim::size);
+    if integers && columns.is_none() {
+        return class.name.clone();
+    }
+    let name = format!("{}/number", class.name);
+    let made = |what: &str| format!("{}/{what}", class.name);
+    let node = |kind: &str, inputs: &[&str], output: &str, attribute: Option<(&str, i64)>| NodeProto {
+        op_type: kind.into(),
+        name: output.into(),
+        input: inputs.iter().map(ToString::to_string).collect(),
+        output: vec![output.into()],
+        attribute: attribute
+            .map(|(name, i)| AttributeProto { name: name.into(), i, r#type: 2, ..AttributeProto::default() })
+            .into_iter()
+            .collect(),
+        ..NodeProto::default()
+    };
+    let mut first = Vec::new();
+    if is_floats(class.dtype.into()) {
+        // one row of the table for each class: all 0 but its own 1
+        let classes = columns.unwrap_or(1);
+        let row = |index: usize| (0..classes).map(move |column| if column == index { 1.0 } else { 0.0 });
+        let table = Constant::floats_of(vec![classes, classes], (0..classes).flat_map(row).collect());
+        graph.initializer.push(table.tensor(&made("table")));
+        first.push(node("Gather", &[&made("table"), &name], &class.name, Some(("axis", 0))));
+    } else {
+        let code = i64::from(class.dtype);
+        match columns {
+            None => first.push(node("Cast", &[&name], &class.name, Some(("to", code)))),
+            Some(_) => {
+                let column = Constant::integers_of(vec![2], vec![-1, 1]);
+                graph.initializer.push(column.tensor(&made("column")));
+                first.push(node("Reshape", &[&name, &made("column")], &made("rows"), None));
+                first.push(node("Cast", &[&made("rows")], &class.name, Some(("to", code))));
+            }
+        }
+    }
+    graph.node.splice(0..0, first);
+    for port in graph.input.iter_mut().filter(|port| port.name == class.name) {
+        let shape = TensorShapeProto { dim: vec![Dimension(Some(Size::Symbol("N".into())))] };
+        let tensor_type = Some(TensorType { elem_type: DataType::Int64 as i32, shape: Some(shape) });
+        *port = ValueInfoProto { name: name.clone(), r#type: Some(TypeProto { tensor_type }) };
+    }
+    name
 }
 
 /// Every name is defined once, and before it is used.
@@ -307,12 +365,20 @@ fn choose_inputs(
     // any other int64 (N), a time step for example, is none to guess the value of
     let by_name = |name: &str| {
         let name = name.to_lowercase();
-        name.contains("class") || name.contains("label") || name == "y"
+        ["class", "label", "onehot", "one_hot"].iter().any(|word| name.contains(word)) || name == "y"
     };
+    let integers = [DataType::Int64 as i32, DataType::Int32 as i32];
     let tells_class = |port: &Port| {
-        port.dtype == DataType::Int64 as i32
-            && port.dims.as_ref().is_some_and(|dims| dims.len() == 1)
-            && (!metadata.classes.is_empty() || by_name(&port.name))
+        let fits = match port.dims.as_deref() {
+            Some([_]) => integers.contains(&port.dtype),
+            Some([_, one]) if integers.contains(&port.dtype) => one.size() == Some(1),
+            // a 1 among zeros
+            Some([_, classes]) => {
+                port.is_floats() && classes.size().is_some_and(|size| (2..=MOST_CLASSES).contains(&size))
+            }
+            _ => false,
+        };
+        fits && (!metadata.classes.is_empty() && !port.is_floats() || by_name(&port.name))
     };
     let class =
         ports.iter().position(tells_class).filter(|_| ports.len() > 1).map(|place| ports.remove(place));

@@ -116,7 +116,7 @@ impl Model {
         let wanted = Wanted {
             input: &selection.input.name,
             row: &input.row,
-            class: selection.class.as_ref().map(|port| port.name.as_str()),
+            class: selection.class_input.as_deref(),
             batches: &[input.fixed_batch.unwrap_or(1)],
             one_picture: input.fixed_batch == Some(1),
             mixed: true,
