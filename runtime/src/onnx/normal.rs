@@ -9,7 +9,8 @@ use super::tensor::Constant;
 use super::{
     AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto,
 };
-use crate::limits::MAX_NODES;
+use crate::limits::{Budget, MAX_NODES};
+use prost::Message;
 
 /// Versions of ONNX's operators whose files are read.
 pub(crate) const OPSETS: std::ops::RangeInclusive<i64> = 6..=25;
@@ -65,7 +66,8 @@ impl ModelProto {
         }
         let functions = std::mem::take(&mut self.functions);
         let Some(graph) = &mut self.graph else { return Ok(()) };
-        let mut inlining = Inlining { functions: HashMap::new(), opset, nodes: Vec::new(), calls: 0 };
+        let mut inlining =
+            Inlining { functions: HashMap::new(), opset, nodes: Vec::new(), calls: 0, budget: Budget::new() };
         for function in &functions {
             inlining.functions.insert((&function.domain, &function.name, &function.overload), function);
         }
@@ -84,6 +86,7 @@ struct Inlining<'a> {
     opset: i64,
     nodes: Vec<NodeProto>,
     calls: usize,
+    budget: Budget,
 }
 
 impl Inlining<'_> {
@@ -97,8 +100,8 @@ impl Inlining<'_> {
             return Ok(());
         };
         let refused = |problem: &str| Err(format!("function {:?}: {problem}", function.name));
-        if depth >= MOST_CALLS {
-            return refused("it calls itself, or too many functions inside of each other");
+        if depth >= MOST_CALLS || self.calls >= MAX_NODES {
+            return refused("it calls itself, or too many others");
         }
         if opset_of(&function.opset_import).is_some_and(|own| own != self.opset) {
             return refused("it is of another opset than the model");
@@ -115,7 +118,7 @@ impl Inlining<'_> {
         let mut names: HashMap<String, String> = actual(&function.input, &node.input).into_iter().collect();
         let inputs = names.clone();
         for (formal, given) in actual(&function.output, &node.output) {
-            if let Some(from) = inputs.get(&formal) {
+            if let Some(from) = inputs.get(&formal).filter(|_| !given.is_empty()) {
                 // an input that is handed on
                 let node = NodeProto {
                     op_type: "Identity".into(),
@@ -132,6 +135,7 @@ impl Inlining<'_> {
             if inner.attribute.iter().any(|attribute| attribute.g.is_some() || !attribute.graphs.is_empty()) {
                 return refused("it holds a node with a graph of its own, which is not supported");
             }
+            self.budget.take(inner.encoded_len() as u64)?;
             let mut inner = inner.clone();
             let named = |name: &String| match name.as_str() {
                 "" => String::new(),
@@ -421,6 +425,23 @@ mod tests {
         endless.functions[0].node[0].op_type = "act".into();
         endless.functions[0].node[0].domain = "own".into();
         assert!(endless.normalise().unwrap_err().contains("itself"));
+        // each calls the next one twice, and the last holds nothing
+        let mut doubling = model(13, vec![NodeProto { domain: "own".into(), ..node("f0", &["x"], &["y"]) }]);
+        doubling.functions = (0..30)
+            .map(|index| {
+                let call =
+                    || NodeProto { domain: "own".into(), ..node(&format!("f{}", index + 1), &[], &[]) };
+                FunctionProto {
+                    name: format!("f{index}"),
+                    domain: "own".into(),
+                    input: vec!["x".into()],
+                    output: vec!["y".into()],
+                    node: if index == 29 { vec![] } else { vec![call(), call()] },
+                    ..FunctionProto::default()
+                }
+            })
+            .collect();
+        assert!(doubling.normalise().unwrap_err().contains("too many"));
     }
 
     #[test]
