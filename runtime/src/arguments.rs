@@ -11,7 +11,7 @@ const FOREIGN: &str = "For ONNX files of other programs";
 #[derive(Args, Clone, Debug, Default)]
 pub struct Foreign {
     /// Values of black and white: 0 and 1, -1 and 1, or as the file's last node tells [default: auto]
-    #[arg(long, help_heading = FOREIGN, value_name = "unit|signed|auto")]
+    #[arg(long, help_heading = FOREIGN, value_name = "unit|signed|bytes|auto")]
     range: Option<RangeChoice>,
     /// The input to feed
     #[arg(long, help_heading = FOREIGN, value_name = "NAME")]

@@ -70,6 +70,8 @@ words! {
         Unit = "unit",
         /// −1 to 1.
         Signed = "signed",
+        /// 0 to 255: of networks that make pixels themselves.
+        Bytes = "bytes",
     }
 }
 
@@ -108,6 +110,7 @@ impl Range {
         let level = match self {
             Self::Unit => value * 255.0,
             Self::Signed => (value + 1.0) * 127.5,
+            Self::Bytes => value,
         };
         level.round_ties_even().clamp(0.0, 255.0) as u8 // NaN as u8 is 0
     }

@@ -107,6 +107,7 @@ pub fn from_pixels(range: Range, shape: ImageShape, hwc: &[u8], chw: &mut [f32])
             *value = match range {
                 Range::Unit => f32::from(*pixel) / 255.0,
                 Range::Signed => f32::from(*pixel) / 127.5 - 1.0,
+                Range::Bytes => f32::from(*pixel),
             };
         }
     }

@@ -232,3 +232,28 @@ fn classes_are_told_in_any_form() {
     let (found, kernels) = draw(&one_hot);
     assert!(kernels && found == expected);
 }
+
+#[test]
+fn a_network_may_make_pixels_itself() {
+    let mut model = Builder::new()
+        .input("z", &[-1, 48], DataType::Float)
+        .shape("row", &[-1, 3, 4, 4])
+        .node("Reshape", &["z", "row"], &["rows"], vec![])
+        .node("Sigmoid", &["rows"], &["unit"], vec![])
+        .weight("most", &[], &[255.0])
+        .node("Mul", &["unit", "most"], &["levels"], vec![])
+        .node("Cast", &["levels"], &["image"], vec![int("to", DataType::Uint8 as i64)]);
+    let output = Builder::new().input("image", &[-1, 3, 4, 4], DataType::Uint8).graph().input.remove(0);
+    model.graph().output.push(output);
+    let opened = Model::from_bytes(&model.bytes(), "test.onnx", &OpenOptions::default()).unwrap();
+    assert_eq!(opened.facts().range, Some(Range::Bytes));
+    let mut generator = opened.into_generator(1).unwrap();
+    let latents = Latents::from_seed(1, 0, 1, 48, 1.0);
+    let pixels = generator.frames(&latents, &[]).unwrap().remove(0).pixels;
+    let level = |value: &f32| (255.0 / (1.0 + (-value).exp())).floor() as u8;
+    let planes: Vec<u8> = latents.values().iter().map(level).collect();
+    for (index, pixel) in pixels.iter().enumerate() {
+        let expected = planes[index % 3 * 16 + index / 3];
+        assert!(pixel.abs_diff(expected) <= 1, "{pixel}, not {expected}");
+    }
+}

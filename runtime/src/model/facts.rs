@@ -252,7 +252,9 @@ impl Evidence<'_> {
 
         let graph = self.proto.graph.as_ref().ok_or_else(|| Error::malformed(file, "it holds no graph"))?;
         let last_node = part.draws().then(|| graph::range_of_last_node(graph, &selection.outputs[0].name));
+        let pixels = part.draws() && selection.outputs[0].is_uint8();
         let range = self.options.range.or(self.metadata.range).or(last_node.flatten());
+        let range = range.or(pixels.then_some(Range::Bytes));
         let macs = self.macs.map(|macs| macs / self.batch as u64);
         Ok(Facts {
             part,

@@ -109,6 +109,11 @@ impl Port {
         fits.then(|| (batch.size(), row))
     }
 
+    /// Whether it is of bytes.
+    pub(super) fn is_uint8(&self) -> bool {
+        self.dtype == DataType::Uint8 as i32
+    }
+
     pub(super) fn dtype_text(&self) -> String {
         dtype_text(self.dtype)
     }
@@ -173,6 +178,9 @@ pub(super) fn select(
         _ => 2,
     };
     graph.input.sort_by_key(|port| place(&port.name));
+    for output in outputs.iter().filter(|port| port.is_uint8()) {
+        read_pixels(graph, &output.name);
+    }
     // what is float16 or float64 in the file is given and read in float32
     for port in graph.input.iter_mut().chain(&mut graph.output) {
         let declared = port.r#type.as_mut().and_then(|declared| declared.tensor_type.as_mut());
@@ -181,6 +189,20 @@ pub(super) fn select(
         }
     }
     Ok(Selection { input, class, class_input, outputs })
+}
+
+/// Has an output of pixels, uint8 by a Cast at the end, be read as float32: the Cast cuts off what is behind the point.
+fn read_pixels(graph: &mut GraphProto, output: &str) {
+    let casts =
+        |node: &&mut NodeProto| node.op_type == "Cast" && node.output.iter().any(|name| name == output);
+    let Some(cast) = graph.node.iter_mut().find(casts) else { return };
+    (cast.op_type, cast.attribute) = ("Floor".into(), Vec::new());
+    for port in graph.output.iter_mut().filter(|port| port.name == output) {
+        let declared = port.r#type.as_mut().and_then(|declared| declared.tensor_type.as_mut());
+        if let Some(declared) = declared {
+            declared.elem_type = DataType::Float as i32;
+        }
+    }
 }
 
 /// Has a graph be told classes as int64 (N) whatever it declares, and returns the name of that input.

@@ -82,6 +82,7 @@ fn to_text(name: &str, facts: &Facts) -> String {
     let range = match facts.range {
         Some(range @ Range::Unit) => format!("{range} (0 to 1)"),
         Some(range @ Range::Signed) => format!("{range} (-1 to 1)"),
+        Some(range @ Range::Bytes) => format!("{range} (0 to 255)"),
         None => "not known: pictures need --range unit (0 to 1) or --range signed (-1 to 1)".into(),
     };
     line("range", range);

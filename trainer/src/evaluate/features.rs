@@ -389,6 +389,7 @@ fn said_scaling(network: &FeatureNetwork, path: &Path) -> Result<Option<Scaling>
     Ok(network.metadata().range.map(|range| match range {
         Range::Unit => Scaling::Unit,
         Range::Signed => Scaling::Signed,
+        Range::Bytes => Scaling::Affine { mean: [0.0; 3], scale: [1.0; 3] },
     }))
 }
 

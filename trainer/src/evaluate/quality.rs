@@ -30,6 +30,7 @@ impl Measure {
         match (part.draws(), range) {
             (true, Range::Unit) => Self::Pictures { values: image.values(), peak: 1.0 },
             (true, Range::Signed) => Self::Pictures { values: image.values(), peak: 2.0 },
+            (true, Range::Bytes) => Self::Pictures { values: image.values(), peak: 255.0 },
             (false, _) => Self::Numbers,
         }
     }
@@ -92,6 +93,7 @@ pub fn ssim(exact: &[f32], found: &[f32], shape: ImageShape, range: Range) -> f6
     let unit = |value: f32| match range {
         Range::Unit => f64::from(value),
         Range::Signed => 0.5 * (f64::from(value) + 1.0),
+        Range::Bytes => f64::from(value) / 255.0,
     };
     let (height, width) = (shape.height, shape.width);
     let (rows, columns) = (gaussian(height), gaussian(width));
