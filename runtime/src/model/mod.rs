@@ -28,6 +28,7 @@ pub use options::{EngineChoice, InputShape, OpenOptions, RangeChoice, Spelling};
 pub use rows::{AnyFile, RowNetwork, RowRunner};
 
 use crate::onnx::ModelProto;
+use crate::raster::Raster;
 use crate::{Error, Result};
 use network::{Runner, Wanted, ready};
 use prost::bytes::Bytes;
@@ -185,7 +186,8 @@ impl Model {
             return Err(Error::invalid(format_args!("a batch of {batch}: give 1 to {}", limits::MAX_BATCH)));
         }
         let batch = fixed_batch.unwrap_or(batch);
-        limits::check_count(batch, facts.image.values().max(facts.latent_dim))?;
+        let drawn = facts.raster.as_ref().map_or(0, Raster::values);
+        limits::check_count(batch, facts.image.values().max(drawn).max(facts.latent_dim))?;
         let network = Network::start(runner, batch, machine);
         let network = network.map_err(|reason| Error::unsupported(&name, reason))?;
         Ok((name, facts, network, batch))

@@ -53,16 +53,23 @@ impl Output {
     ) -> Result<()> {
         check_count(latents.count(), generator.raster().values())?;
         match self.kind {
-            Kind::Npy => {
-                let shape = [&[latents.count()], generator.raster().row()].concat();
-                write_npy(&self.path, &shape, generator.run(latents.values(), classes)?)?;
-            }
+            Kind::Npy => self.write_values(generator, (latents, classes))?,
             Kind::Png => write_png(&grid(&generator.frames(latents, classes)?, layout.columns)?, &self.path)?,
             Kind::Gif => {
                 write_gif(&generator.frames(latents, classes)?, layout.frames_per_second, &self.path)?
             }
         }
         self.report()
+    }
+
+    /// Writes the network's values in its own shape.
+    pub(super) fn write_values(
+        &self,
+        generator: &mut Generator,
+        (latents, classes): (&Latents, &[u32]),
+    ) -> Result<()> {
+        let shape = [&[latents.count()], generator.raster().row()].concat();
+        Ok(write_npy(&self.path, &shape, generator.run(latents.values(), classes)?)?)
     }
 
     /// Tells where the result is.

@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 use clap::Args;
 use edgegen_runtime::generate::{Latents, from_pixels};
 use edgegen_runtime::model::limits::check_count;
-use edgegen_runtime::pictures::{grid, read_picture, write_npy, write_png};
+use edgegen_runtime::pictures::{grid, read_picture, write_png};
 use std::path::PathBuf;
 
 #[derive(Args)]
@@ -57,8 +57,7 @@ impl Reconstruct {
         let latents = Latents::from_values(encoder.run(&values)?.mean, encoder.latent_dim())?;
         let classes = self.class.of(&decoder, latents.count(), false)?;
         if output.is_npy() {
-            let shape = [latents.count(), image.channels, image.height, image.width];
-            write_npy(output.path(), &shape, decoder.run(latents.values(), &classes)?)?;
+            output.write_values(&mut decoder, (&latents, &classes))?;
         } else {
             frames.extend(decoder.frames(&latents, &classes)?);
             write_png(&grid(&frames, Some(self.pictures.len()))?, output.path())?;

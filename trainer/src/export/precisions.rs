@@ -1,7 +1,7 @@
 //! A file in float32 → the same network in float16 and in integers of 8 bits, each compared with it through the
 //! runtime.
 
-use edgegen_runtime::generate::Latents;
+use edgegen_runtime::generate::{Latents, Raster};
 use edgegen_runtime::model::{
     ImageShape, Metadata, Model, OpenOptions, Part, Precision, Range, keys, sha256_hex,
 };
@@ -171,7 +171,11 @@ impl Source {
         let (facts, range) = (model.facts().clone(), model.range()?);
         drop(model);
         let graph = import::graph(&bytes, name, &Ports::of(&facts)?)?;
-        let (part, image) = (facts.part, facts.image);
+        // colours with alpha have more values than the picture that is seen
+        let values = facts.raster.as_ref().map_or(facts.image.values(), Raster::values);
+        let apart = ImageShape { channels: 1, height: 1, width: values };
+        let image = if values == facts.image.values() { facts.image } else { apart };
+        let part = facts.part;
         Ok(Self { name: name.into(), bytes, part, image, range, options: options.clone(), graph })
     }
 
