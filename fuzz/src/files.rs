@@ -39,7 +39,7 @@ pub fn read(bytes: &[u8]) {
             file("idx/train-labels-idx1-ubyte", labels);
             load(&file("idx/train-images-idx3-ubyte", pictures));
         }
-        // any format: it is told by the first bytes of the file
+        // any image format: the reader detects it from the first bytes
         _ => load(file("pictures/a.jpg", bytes).parent().expect("it lies in a folder")),
     }
 }

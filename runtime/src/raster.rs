@@ -135,21 +135,14 @@ mod tests {
         ] {
             assert_eq!(shape(row).as_deref(), seen, "{row:?}");
         }
-        // a column of two pixels: red, and green that is half transparent
-        let planes = [1.0, 0.0, 0.0, 1.0, 0.0, 0.0, 1.0, 0.5];
-        let interleaved = [1.0, 0.0, 0.0, 1.0, 0.0, 1.0, 0.0, 0.5];
-        for (row, values) in [([4, 2, 1], planes), ([2, 1, 4], interleaved)] {
-            let raster = Raster { picture: Some(raster_of_four(row)), row: row.to_vec() };
-            let mut pixels = [9; 6];
-            raster.pixels(Range::Unit, &values, &mut pixels);
-            assert_eq!(pixels, [255, 0, 0, 0, 128, 0]);
+        // two rows: red, and green that is half transparent; nothing
+        let planes = [1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.5, 0.0, 0.0];
+        let interleaved = [1.0, 0.0, 0.0, 1.0, 0.0, 1.0, 0.0, 0.5, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0];
+        for (row, values) in [([4, 2, 2], planes), ([2, 2, 4], interleaved)] {
+            let mut pixels = [9; 12];
+            Raster::of(&row).pixels(Range::Unit, &values, &mut pixels);
+            assert_eq!(pixels, [255, 0, 0, 0, 128, 0, 0, 0, 0, 0, 0, 0]);
         }
-    }
-
-    /// (4, 2, 1) alone would be one channel.
-    fn raster_of_four(row: [usize; 3]) -> (ImageShape, Order) {
-        let order = if row[0] == 4 { Order::Planes } else { Order::Interleaved };
-        (ImageShape { channels: 4, height: 2, width: 1 }, order)
     }
 
     fn quantise(range: Range, value: f32) -> u8 {

@@ -174,8 +174,9 @@ impl Generator {
         Err(Error::unsupported(&self.name, problem))
     }
 
-    /// Runs `latents`, (n, L) row-major with any n from 1, and returns what the network puts out, n times
-    /// [`Raster::row`]: (n, C, H, W), as a rule. `classes` tells each picture's class, (n), and is empty for a network that is told none.
+    /// Runs `latents`, (n, L) row-major with any n from 1, and returns the network's output, (n, …) with the
+    /// shape of [`Raster::row`] behind n: usually (n, C, H, W). `classes` holds each picture's class, (n); it is empty for an
+    /// unconditional network.
     ///
     /// # Errors
     /// If the length is not a multiple of L, a value is not finite, the pictures of all latents

@@ -269,11 +269,18 @@ fn cast(node: &NodeProto, given: &Given) -> Made {
     }
 }
 
-fn dequantize(node: &NodeProto, given: &Given) -> Made {
-    let attributes = Attributes(node);
-    if !is_floats(attributes.int("output_dtype", 0).max(1)) {
-        return Err("a DequantizeLinear to integers".into());
+/// Whether a DequantizeLinear makes floats, of the type that its scale has or of one that it names.
+pub(super) fn makes_floats(node: &NodeProto) -> Result<(), Reason> {
+    match Attributes(node).int("output_dtype", 0) {
+        0 => Ok(()),
+        code if is_floats(code) => Ok(()),
+        code => Err(format!("its output_dtype is {code}, which is no type of floats")),
     }
+}
+
+fn dequantize(node: &NodeProto, given: &Given) -> Made {
+    makes_floats(node)?;
+    let attributes = Attributes(node);
     let (levels, scale) = (needed(given, 0)?, needed(given, 1)?);
     let zero = given.get(2).copied().flatten();
     super::check_scales(&scale.floats().ok_or("its scale is not float32")?)?;

@@ -332,10 +332,10 @@ pub(super) fn check(node: &NodeProto, constants: &HashMap<String, Constant>) -> 
     Ok(())
 }
 
-/// Whether a batch norm is by its stored mean and variance.
+/// Checks that a batch norm uses its stored mean and variance.
 ///
 /// # Errors
-/// If it is not: it is in training mode, which before version 14 outputs behind the first say.
+/// If it is in training mode. Before opset 14 a second output means training mode.
 pub(super) fn trains_nothing(node: &NodeProto) -> Result<(), Reason> {
     let attributes = Attributes(node);
     if attributes.int("training_mode", 0) != 0 || node.output.iter().skip(1).any(|name| !name.is_empty()) {
@@ -347,7 +347,7 @@ pub(super) fn trains_nothing(node: &NodeProto) -> Result<(), Reason> {
     Ok(())
 }
 
-/// The least axes of what an operator reads, where tract takes them for granted: it reads behind its shape's end.
+/// The smallest rank of an operator's input with which tract stays within the bounds of the input's shape; `None`: any.
 fn least_rank(node: &NodeProto) -> Option<usize> {
     match node.op_type.as_str() {
         "BatchNormalization" => Some(2),
@@ -358,10 +358,10 @@ fn least_rank(node: &NodeProto) -> Option<usize> {
     }
 }
 
-/// Checks that what a node reads has the axes that tract takes for granted.
+/// Checks that a node's input has the rank that tract needs ([`least_rank`]).
 ///
 /// # Errors
-/// If it has fewer, or if it is not known how many.
+/// If the rank is smaller, or unknown.
 pub(super) fn check_rank(node: &NodeProto, rank: impl Fn(&str) -> Option<usize>) -> Result<(), Reason> {
     let (Some(least), Some(input)) = (least_rank(node), node.input.first()) else { return Ok(()) };
     match rank(input) {

@@ -333,7 +333,7 @@ fn tract_gets_levels_as_floats_unless_it_computes_in_integers() {
     assert_eq!(integers.node[5].input[0], integers.node[4].output[0]);
 }
 
-/// tract reads behind a shape's end where it takes axes for granted that are not there.
+/// tract reads out of bounds where an input has fewer axes than it assumes.
 #[test]
 fn values_of_too_few_axes_never_reach_tract() {
     let channels = ["scale", "shift", "mean", "variance"].map(|name| floats(name, &[3], &[0.5, 1.0, 2.0]));

@@ -245,10 +245,15 @@ message! {
     }
 }
 
+/// Whether a domain is that of ONNX's own operators.
+fn is_own(domain: &str) -> bool {
+    matches!(domain, "" | "ai.onnx")
+}
+
 impl OperatorSetIdProto {
     /// Whether it is of ONNX's own operators.
     pub(crate) fn is_onnx(&self) -> bool {
-        matches!(self.domain.as_str(), "" | "ai.onnx")
+        is_own(&self.domain)
     }
 }
 
@@ -307,7 +312,7 @@ message! {
 impl NodeProto {
     /// Whether its operator is one of ONNX's own.
     pub(crate) fn is_onnx(&self) -> bool {
-        matches!(self.domain.as_str(), "" | "ai.onnx")
+        is_own(&self.domain)
     }
 
     /// Its operator, with the domain if there is one.

@@ -7,11 +7,12 @@ use edgegen_kernels::elements::Function;
 use super::linear::{Levels, conv_kind, turn};
 use super::moves::{axis_of_channels, joined};
 use super::pointwise::slope;
+use crate::lower::fold::makes_floats;
 use crate::lower::graph::{Encoding, Id, Number, Op, Quantized, Shape, requantised};
 use crate::lower::reader::{Made, Reader};
 use crate::lower::{Reason, check_scales, foreign};
 use crate::onnx::attributes::Attributes;
-use crate::onnx::tensor::{Numbers, is_floats, number};
+use crate::onnx::tensor::{Numbers, number};
 use crate::onnx::{DataType, NodeProto};
 
 impl<'a> Reader<'a> {
@@ -131,9 +132,7 @@ pub(super) fn quantize<'a>(reader: &mut Reader<'a>, node: &'a NodeProto) -> Resu
 
 pub(super) fn dequantize<'a>(reader: &mut Reader<'a>, node: &'a NodeProto) -> Result<Made, Reason> {
     no_blocks(node)?;
-    if !is_floats(Attributes(node).int("output_dtype", 0).max(1)) {
-        return Err("a DequantizeLinear to integers".into());
-    }
+    makes_floats(node)?;
     reader.dequantized(node, 0)
 }
 
