@@ -1,4 +1,4 @@
-//! What the fuzz targets have tried, again: small inputs that reach much of the code, and all that ever failed.
+//! What the fuzz targets start from, again: small inputs that reach much of the code, and all that ever failed.
 
 use std::fs;
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::path::Path;
 #[test]
 fn what_was_fuzzed_still_passes() {
     edgegen_fuzz::let_tract_panic();
-    let corpus = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../fuzz/corpus"));
+    let corpus = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../fuzz/seeds"));
     for target in edgegen_fuzz::TARGETS {
         let mut files: Vec<_> =
             fs::read_dir(corpus.join(target)).unwrap().map(|entry| entry.unwrap().path()).collect();
