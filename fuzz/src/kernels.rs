@@ -18,6 +18,7 @@ pub struct Problem {
     more: [u8; 4],
     zeros: [u8; 2],
     slope: u8,
+    groups: u8,
     seed: u8,
     /// One of the sizes may be anything.
     wild: Option<(u8, usize)>,
@@ -33,6 +34,12 @@ impl Problem {
             sizes[place] = size;
         }
         let axis = |at: usize| Axis::new(sizes[at], sizes[at + 1], sizes[at + 2], sizes[at + 3]).ok();
+        // as many as channels are often wanted
+        let groups = match self.groups % 8 {
+            0..4 => 1,
+            4 | 5 => sizes[0],
+            more => usize::from(more) - 3,
+        };
         let kind = match self.kind % 3 {
             0 => Kind::Conv {
                 y: axis(6)?,
@@ -40,8 +47,9 @@ impl Problem {
                 enlarged: Times::new(usize::from(self.enlarged % 4))?,
                 block: Times::new(usize::from(self.block % 4))?,
                 cropped: u16::from(self.cropped % 4),
+                groups,
             },
-            1 => Kind::Transposed { y: axis(6)?, x: axis(10)? },
+            1 => Kind::Transposed { y: axis(6)?, x: axis(10)?, groups },
             _ => Kind::Dense,
         };
         let input = Plane::new(sizes[0], sizes[1], sizes[2]).ok()?;
@@ -62,12 +70,15 @@ impl Problem {
         let Some((kind, input, output)) = self.spec() else { return };
         let count =
             |weights: usize, outputs: usize| weights.checked_mul(outputs).filter(|count| *count < 1 << 18);
+        let inputs = input.channels() / kind.groups();
         let weights = match kind {
             Kind::Conv { y, x, block, .. } => count(
-                input.channels() * y.kernel() * x.kernel(),
+                inputs * y.kernel() * x.kernel(),
                 output.channels() * block.get() * block.get(),
             ),
-            Kind::Transposed { y, x } => count(input.channels() * y.kernel() * x.kernel(), output.channels()),
+            Kind::Transposed { y, x, .. } => {
+                count(inputs * y.kernel() * x.kernel(), output.channels())
+            }
             Kind::Dense => count(input.values(), output.values()),
         };
         let Some(weights) = weights else { return };

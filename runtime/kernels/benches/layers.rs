@@ -18,7 +18,7 @@ fn layers() -> Vec<(String, Kind, Plane, Plane)> {
     for (inputs, outputs, side) in [(256, 128, 4), (128, 64, 8), (64, 32, 16), (32, 3, 32)] {
         layers.push((
             format!("transposed {inputs} to {outputs} at {side}x{side}"),
-            Kind::Transposed { y: axis, x: axis },
+            Kind::Transposed { y: axis, x: axis, groups: 1 },
             Plane::new(inputs, side, side).expect("small"),
             Plane::new(outputs, 2 * side, 2 * side).expect("small"),
         ));

@@ -4,9 +4,10 @@
 
 use core::arch::aarch64::*;
 
-use crate::float::{Activate, FloatFamily, HalfFamily};
-use crate::pack::{Half, Limit};
-use crate::quantized::{QuantizedFamily, Requantize};
+use crate::depthwise::{Channelwise, channelwise};
+use crate::float::{Activate, FloatDepthwise, FloatFamily, HalfFamily};
+use crate::pack::{Depthwise, Half, Limit};
+use crate::quantized::{QuantizedDepthwise, QuantizedFamily, Requantize};
 use crate::scalar::lane_by_lane;
 use crate::tile::{Arithmetic, KernelsOf, kernels};
 
@@ -19,6 +20,29 @@ kernels!(NEON_FLOATS_1: NeonFloats<1>, "neon", [(4, 4), (1, 8), (2, 4), (1, 4), 
 
 kernels!(NEON_HALVES_8: NeonHalves<8>, "neon,fp16", [(4, 4), (1, 8), (2, 4), (1, 4), (8, 2), (4, 2), (2, 2), (1, 2), (8, 1), (4, 1), (1, 1)]);
 kernels!(NEON_HALVES_1: NeonHalves<1>, "neon,fp16", [(4, 4), (1, 8), (2, 4), (1, 4), (8, 2), (4, 2), (2, 2), (1, 2), (8, 1), (4, 1), (1, 1)]);
+
+channelwise!(NEON_DEPTHWISE_INTEGERS: NeonIntegers<1>, "neon", [(4, 2), (2, 2), (4, 1), (2, 1), (1, 1)]);
+channelwise!(NEON_DEPTHWISE_FLOATS: NeonFloats<1>, "neon", [(4, 4), (4, 2), (8, 1), (4, 1), (1, 1)]);
+
+pub(crate) static NEON_DEPTHWISE_QUANTIZED: QuantizedDepthwise = Depthwise {
+    lanes: 8,
+    taps: 2,
+    limit: Limit::Magnitude,
+    place: tap_by_tap,
+    tiles: NEON_DEPTHWISE_INTEGERS,
+};
+pub(crate) static NEON_DEPTHWISE_FLOAT: FloatDepthwise = Depthwise {
+    lanes: 4,
+    taps: 1,
+    limit: Limit::None,
+    place: lane_by_lane::<1>,
+    tiles: NEON_DEPTHWISE_FLOATS,
+};
+
+/// All eight channels of a tap, then those of the next.
+fn tap_by_tap(lane: usize, tap: usize) -> usize {
+    tap * 8 + lane
+}
 
 const fn quantized<A: Arithmetic>(
     limit: Limit,
@@ -466,5 +490,102 @@ impl<const STEPS: usize> Arithmetic for NeonHalves<STEPS> {
                 store_floats(vcvt_high_f32_f16(sums), first + 4, finish, to, lanes);
             }
         }
+    }
+}
+
+/// Pairs of taps, whose products are added in 16 bits, which weights are packed never to overflow ([`Limit::Magnitude`]).
+impl Channelwise for NeonIntegers<1> {
+    type In = u8;
+    type Weight = i8;
+    type Out = u8;
+    type Finish = Requantize;
+    type Sums = [int32x4_t; 2];
+    type Weights = [int8x8_t; 2];
+    const LANES: usize = 8;
+    const TAPS: usize = 2;
+
+    #[inline(always)]
+    unsafe fn zero() -> [int32x4_t; 2] {
+        // SAFETY: the caller vouches for the CPU and the pointers, here and below
+        unsafe { [vdupq_n_s32(0); 2] }
+    }
+
+    #[inline(always)]
+    unsafe fn weights(from: *const i8) -> [int8x8_t; 2] {
+        // SAFETY: as above
+        unsafe { [vld1_s8(from), vld1_s8(from.add(8))] }
+    }
+
+    #[inline(always)]
+    unsafe fn add(
+        sums: [int32x4_t; 2],
+        from: *const u8,
+        offsets: *const u32,
+        weights: [int8x8_t; 2],
+    ) -> [int32x4_t; 2] {
+        // SAFETY: as above
+        unsafe {
+            let tap = |tap: usize| vld1_s8(from.add(*offsets.add(tap) as usize).cast());
+            let products = vmlal_s8(vmull_s8(tap(0), weights[0]), tap(1), weights[1]);
+            [vaddw_s16(sums[0], vget_low_s16(products)), vaddw_high_s16(sums[1], products)]
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn store<const N: usize>(
+        sums: [[int32x4_t; 2]; N],
+        finish: &Requantize,
+        to: *mut u8,
+        lanes: usize,
+    ) {
+        for (register, sums) in sums.into_iter().enumerate() {
+            let first = register * 8;
+            // SAFETY: as above; finish covers all registers
+            unsafe {
+                let (bias, scale) = (finish.bias.add(first), finish.scale.add(first));
+                let finish = Requantize { bias, scale, ..*finish };
+                store_levels(sums, &finish, to.wrapping_add(first), lanes.saturating_sub(first));
+            }
+        }
+    }
+}
+
+impl Channelwise for NeonFloats<1> {
+    type In = f32;
+    type Weight = f32;
+    type Out = f32;
+    type Finish = Activate;
+    type Sums = float32x4_t;
+    type Weights = float32x4_t;
+    const LANES: usize = 4;
+    const TAPS: usize = 1;
+
+    #[inline(always)]
+    unsafe fn zero() -> float32x4_t {
+        // SAFETY: the caller vouches for the CPU and the pointers, here and below
+        unsafe { vdupq_n_f32(0.0) }
+    }
+
+    #[inline(always)]
+    unsafe fn weights(from: *const f32) -> float32x4_t {
+        // SAFETY: as above
+        unsafe { vld1q_f32(from) }
+    }
+
+    #[inline(always)]
+    unsafe fn add(
+        sums: float32x4_t,
+        from: *const f32,
+        offsets: *const u32,
+        weights: float32x4_t,
+    ) -> float32x4_t {
+        // SAFETY: as above
+        unsafe { vfmaq_f32(sums, vld1q_f32(from.add(*offsets as usize)), weights) }
+    }
+
+    #[inline(always)]
+    unsafe fn store<const N: usize>(sums: [float32x4_t; N], finish: &Activate, to: *mut f32, lanes: usize) {
+        // SAFETY: as above
+        unsafe { <Self as Arithmetic>::store(sums, finish, to, lanes) }
     }
 }

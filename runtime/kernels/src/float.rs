@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use crate::cpu::Cpu;
 use crate::geometry::Kind;
 use crate::isa::Isa;
-use crate::pack::{Family, Half, Layer};
+use crate::pack::{Depthwise, Family, Half, Layer};
 use crate::plane::Plane;
 use crate::quantized::{Mismatch, check};
 use crate::scalar;
@@ -20,6 +20,8 @@ pub(crate) struct Activate {
 }
 
 pub(crate) type FloatFamily = Family<f32, f32, f32, Activate>;
+
+pub(crate) type FloatDepthwise = Depthwise<f32, f32, f32, Activate>;
 
 pub(crate) type HalfFamily = Family<f32, Half, f32, Activate>;
 
@@ -79,15 +81,16 @@ impl FloatLayer {
         check(spec.kind, &spec.input, &spec.output, (spec.weights.len(), spec.bias.len()), spec.slope)?;
         let plan = spec.kind.plan(&spec.input, &spec.output);
         let lens = (spec.input.len(), spec.output.len());
-        let channels = spec.input.channels;
-        // what float16 does not hold stays in float32
+        let isa = cpu.isa();
+        // what float16 does not hold stays in float32, and so does what waits for memory anyway
         let fits = |weight: &f32| weight.abs() <= HALVES_MOST;
-        let layer = match half_families(cpu).filter(|_| spec.halves && spec.weights.iter().all(fits)) {
+        let halves = spec.halves && !plan.depthwise && spec.weights.iter().all(fits);
+        let layer = match half_families(cpu).filter(|_| halves) {
             Some(families) => {
                 let weights: Vec<Half> = spec.weights.iter().map(|weight| Half::of(*weight)).collect();
-                Packed::Halves(Layer::pack(plan, &weights, channels, lens, families))
+                Packed::Halves(Layer::pack_groups(plan, &weights, lens, families))
             }
-            None => Packed::Floats(Layer::pack(plan, spec.weights, channels, lens, families(cpu.isa()))),
+            None => Packed::Floats(Layer::pack(plan, spec.weights, lens, families(isa), depthwise(isa))),
         };
         let bias = either!(&layer, layer => layer.lanes())
             .iter()
@@ -164,6 +167,19 @@ pub(crate) fn families(isa: Isa) -> &'static [FloatFamily] {
         Isa::Avx512Vnni => crate::x86::AVX512_FLOAT,
         #[cfg(target_arch = "aarch64")]
         Isa::Neon | Isa::NeonDot => crate::arm::NEON_FLOAT,
+        _ => panic!("{isa} kernels are not compiled for this architecture"),
+    }
+}
+
+pub(crate) fn depthwise(isa: Isa) -> &'static FloatDepthwise {
+    match isa {
+        Isa::Scalar => &scalar::DEPTHWISE_FLOAT,
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2 | Isa::AvxVnni => &crate::x86::AVX2_DEPTHWISE_FLOAT,
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512Vnni => &crate::x86::AVX512_DEPTHWISE_FLOAT,
+        #[cfg(target_arch = "aarch64")]
+        Isa::Neon | Isa::NeonDot => &crate::arm::NEON_DEPTHWISE_FLOAT,
         _ => panic!("{isa} kernels are not compiled for this architecture"),
     }
 }

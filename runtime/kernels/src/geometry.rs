@@ -80,10 +80,10 @@ impl Times {
     }
 }
 
-/// What a layer does to positions. Channels are connected all to all.
+/// What a layer does to positions, and which channels it connects: all to all, or those of a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Weights (out, in, kh, kw). The input is enlarged `enlarged` times first, nearest neighbour.
+    /// Weights (out, in / groups, kh, kw). The input is enlarged `enlarged` times first, nearest neighbour.
     /// Then channels become pixels (ONNX's DepthToSpace, mode CRD, of `block`), of which `cropped` rows and columns at
     /// the top and left are cut off.
     Conv {
@@ -97,13 +97,17 @@ pub enum Kind {
         block: Times,
         /// Rows and columns.
         cropped: u16,
+        /// Parts of equal size that channels are cut into, in and out; as many as channels: depthwise.
+        groups: usize,
     },
-    /// Weights (in, out, kh, kw).
+    /// Weights (in, out / groups, kh, kw).
     Transposed {
-        /// Top to bottom; its dilation is 1.
+        /// Top to bottom.
         y: Axis,
-        /// Left to right; its dilation is 1.
+        /// Left to right.
         x: Axis,
+        /// As in a convolution.
+        groups: usize,
     },
     /// Weights (out, in), where in and out count pictures in CHW order.
     Dense,
@@ -144,6 +148,19 @@ pub(crate) struct Phase {
     pub(crate) lanes: Vec<Lane>,
 }
 
+impl Phase {
+    /// The same for the channels of each group alone; `inputs` of them are a group's.
+    fn by_group(&self, groups: usize, inputs: usize) -> impl Iterator<Item = Self> + '_ {
+        let channels = self.lanes.len() / groups;
+        self.lanes.chunks_exact(channels.max(1)).enumerate().map(move |(group, lanes)| Self {
+            x: self.x + group * inputs,
+            y: self.y + group * channels,
+            lanes: lanes.to_vec(),
+            ..self.clone()
+        })
+    }
+}
+
 /// Pixels that one part of a merged phase makes: where they lie in the grid and in the output plane.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Part {
@@ -174,9 +191,15 @@ pub(crate) struct Plan {
     pub(crate) phases: Vec<Phase>,
     /// The same work in one phase, if there are several that look alike.
     pub(crate) merged: Option<Merged>,
-    /// Weights from one output, and from one input channel, to the next.
+    /// Outputs and input channels of a group.
+    pub(crate) outputs: usize,
+    pub(crate) inputs: usize,
+    /// Weights from one group, one output of a group, and one input channel to the next.
+    pub(crate) w_group: usize,
     pub(crate) w_out: usize,
     pub(crate) w_in: usize,
+    /// Whether each channel has a group of its own.
+    pub(crate) depthwise: bool,
 }
 
 /// One axis of a phase.
@@ -246,7 +269,7 @@ impl Lines {
     fn transposed(axis: Axis, outputs: usize) -> Self {
         let reads = |output: usize| {
             let at = |tap: usize| {
-                let scattered = (output + axis.padding) as isize - tap as isize;
+                let scattered = (output + axis.padding) as isize - (tap * axis.dilation) as isize;
                 let stride = axis.stride as isize;
                 (scattered.rem_euclid(stride) == 0).then(|| (scattered.div_euclid(stride), tap))
             };
@@ -296,14 +319,14 @@ impl Lines {
 impl Kind {
     fn lines(&self, output: &Plane) -> Option<(Lines, Lines)> {
         match *self {
-            Self::Conv { y, x, enlarged, block, cropped } => {
+            Self::Conv { y, x, enlarged, block, cropped, .. } => {
                 let (enlarged, block, cropped) = (enlarged.get(), block.get(), cropped.into());
                 Some((
                     Lines::conv(y, output.height, enlarged, block, cropped),
                     Lines::conv(x, output.width, enlarged, block, cropped),
                 ))
             }
-            Self::Transposed { y, x } => {
+            Self::Transposed { y, x, .. } => {
                 Some((Lines::transposed(y, output.height), Lines::transposed(x, output.width)))
             }
             Self::Dense => None,
@@ -325,31 +348,49 @@ impl Kind {
                 let block = block.get();
                 let positions =
                     product([output.height.div_ceil(block), output.width.div_ceil(block), y.kernel]);
-                let channels = product([output.channels * block * block, input.channels, x.kernel]);
+                let inputs = input.channels / self.groups();
+                let channels = product([output.channels * block * block, inputs, x.kernel]);
                 positions * channels
             }
-            Self::Transposed { y, x } => {
+            Self::Transposed { y, x, .. } => {
                 product([input.height, input.width, y.kernel * x.kernel])
-                    * product([input.channels, output.channels, 1])
+                    * product([input.channels / self.groups(), output.channels, 1])
             }
             Self::Dense => product([input.values(), output.values(), 1]),
         }
     }
 
-    /// The phases. The input has the border that [`Self::border`] asks for.
+    /// Parts of equal size that channels are cut into.
+    pub fn groups(&self) -> usize {
+        match self {
+            Self::Conv { groups, .. } | Self::Transposed { groups, .. } => (*groups).max(1),
+            Self::Dense => 1,
+        }
+    }
+
+    /// The phases. The input has the border that [`Self::border`] asks for, and groups divide the channels of both.
     pub(crate) fn plan(&self, input: &Plane, output: &Plane) -> Plan {
         let Some((lines_y, lines_x)) = self.lines(output) else { return dense(input, output) };
-        let (kw, w_out, w_in, block) = match *self {
+        let groups = self.groups();
+        let (inputs, channels) = (input.channels / groups, output.channels / groups);
+        let (kw, taps, block) = match *self {
             Self::Dense => return dense(input, output),
-            Self::Conv { y, x, block, .. } => {
-                (x.kernel, input.channels * y.kernel * x.kernel, y.kernel * x.kernel, block.get())
-            }
-            Self::Transposed { y, x } => {
-                (x.kernel, y.kernel * x.kernel, output.channels * y.kernel * x.kernel, 1)
-            }
+            Self::Conv { y, x, block, .. } => (x.kernel, y.kernel * x.kernel, block.get()),
+            Self::Transposed { y, x, .. } => (x.kernel, y.kernel * x.kernel, 1),
+        };
+        let outputs = channels * block * block;
+        let (w_out, w_in) = match self {
+            Self::Transposed { .. } => (taps, outputs * taps),
+            _ => (inputs * taps, taps),
         };
         let axes = Axes { y: &lines_y, x: &lines_x, kw, block, input, output };
-        Plan { phases: axes.phases(), merged: axes.merged(), w_out, w_in }
+        let depthwise = inputs == 1 && outputs == 1 && groups > 1;
+        let (phases, merged) = match groups {
+            1 => (axes.phases(), axes.merged()),
+            _ if depthwise => (axes.phases(), None),
+            _ => (axes.phases().iter().flat_map(|phase| phase.by_group(groups, inputs)).collect(), None),
+        };
+        Plan { phases, merged, outputs, inputs, w_group: inputs * outputs * taps, w_out, w_in, depthwise }
     }
 }
 
@@ -489,5 +530,7 @@ fn dense(input: &Plane, output: &Plane) -> Plan {
         }
     };
     let phases = (0..output.height).map(phase).collect();
-    Plan { phases, merged: None, w_out: input.values(), w_in: in_pixels }
+    let (outputs, inputs) = (output.values(), input.channels);
+    let (w_group, w_out) = (outputs * input.values(), input.values());
+    Plan { phases, merged: None, outputs, inputs, w_group, w_out, w_in: in_pixels, depthwise: false }
 }

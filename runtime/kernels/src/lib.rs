@@ -7,7 +7,7 @@
 //!    convolutions, DepthToSpace behind a convolution, and convolutions of an enlarged picture need no pass of their own.
 //! 2. `pack`: taps become groups of consecutive inputs, and weights lie in the order in which a family reads them.
 //!    Nothing is copied per run: kernels read the padded plane where it is.
-//! 3. `tile`: one loop holds pixels × channels in registers. A family of instructions ([`Isa`]) says how groups are
+//! 3. `tile` (and `depthwise`, where each channel has weights of its own): one loop holds pixels × channels in registers. A family of instructions ([`Isa`]) says how groups are
 //!    multiplied and how sums are rounded and stored; everything else is shared.
 //!
 //! # Guarantees
@@ -22,7 +22,7 @@
 //!   are there: by asking (feature `std`) or on its maker's word.
 //!
 //! # Not implemented
-//! Groups and depthwise convolutions, activations in s8 (shift the zero point by 128), weights with zero points, bf16,
+//! Activations in s8 (shift the zero point by 128), weights with zero points, bf16,
 //! i8mm (no Raspberry Pi has it).
 
 #![no_std]
@@ -33,6 +33,7 @@ extern crate alloc;
 extern crate std;
 
 mod cpu;
+mod depthwise;
 pub mod elements;
 mod float;
 mod geometry;

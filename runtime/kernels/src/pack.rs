@@ -34,6 +34,18 @@ pub(crate) struct Family<In: 'static, Weight: 'static, Out: 'static, Finish: 'st
     pub(crate) kernels: &'static Kernels<In, Weight, Out, Finish>,
 }
 
+/// The kernels of one family and type for layers in which each channel is a group.
+pub(crate) struct Depthwise<In: 'static, Weight: 'static, Out: 'static, Finish: 'static> {
+    /// Channels of a register.
+    pub(crate) lanes: usize,
+    /// Taps that are multiplied at once: 1, 2 or 4.
+    pub(crate) taps: usize,
+    pub(crate) limit: Limit,
+    /// Where a register's weight of a lane and a tap lies.
+    pub(crate) place: fn(lane: usize, tap: usize) -> usize,
+    pub(crate) tiles: &'static [Tile<In, Weight, Out, Finish>],
+}
+
 /// A weight that can be packed.
 pub(crate) trait Weight: Copy + PartialEq + 'static {
     const ZERO: Self;
@@ -223,8 +235,9 @@ impl Reading {
 /// Some channels of a phase, packed for one tile.
 struct Block<In: 'static, W: 'static, Out: 'static, Finish: 'static> {
     tile: &'static Tile<In, W, Out, Finish>,
-    /// Its first lane in the phase, and how many it has.
+    /// Its first lane in the phase, where it reads from the phase's first input on, and how many lanes it has.
     first: usize,
+    x: usize,
     lanes: usize,
     /// Where its offsets, weights and per-lane values start.
     offsets: usize,
@@ -246,17 +259,25 @@ struct Packed<In: 'static, W: 'static, Out: 'static, Finish: 'static> {
     blocks: Vec<Block<In, W, Out, Finish>>,
 }
 
-/// Weights as (output, tap, channel), from steps of `w_out` and `w_in` weights.
-fn channels_innermost<W: Weight>(weights: &[W], channels: usize, w_out: usize, w_in: usize) -> Cow<'_, [W]> {
+impl<In, W, Out, Finish> Packed<In, W, Out, Finish> {
+    fn of(phase: &Phase) -> Self {
+        let Phase { rows, cols, x, x_row, x_col, y, y_row, y_col, .. } = *phase;
+        Self { rows, cols, x, x_row, x_col, y, y_row, y_col, blocks: Vec::new() }
+    }
+}
+
+/// Weights as (output, tap, channel of the group).
+fn channels_innermost<'a, W: Weight>(weights: &'a [W], plan: &Plan) -> Cow<'a, [W]> {
+    let Plan { outputs, inputs, w_group, w_out, w_in, .. } = *plan;
     if w_in == 1 {
         return Cow::Borrowed(weights); // one tap: they lie so
     }
     let taps = w_out.min(w_in);
     let mut ordered = Vec::with_capacity(weights.len());
-    for output in 0..weights.len() / (taps * channels) {
+    for output in 0..weights.len() / (taps * inputs) {
         for tap in 0..taps {
-            let first = &weights[output * w_out + tap..];
-            ordered.extend(first.iter().step_by(w_in).take(channels));
+            let first = &weights[output / outputs * w_group + output % outputs * w_out + tap..];
+            ordered.extend(first.iter().step_by(w_in).take(inputs));
         }
     }
     Cow::Owned(ordered)
@@ -289,18 +310,146 @@ fn cost(pixels: usize, registers: usize) -> usize {
     2 * pixels * registers + pixels + registers + 2
 }
 
+/// The tile with the least work for each register.
+fn best_tile<In, W, Out, Finish>(
+    tiles: &'static [Tile<In, W, Out, Finish>],
+    pixels: usize,
+    registers: usize,
+) -> &'static Tile<In, W, Out, Finish> {
+    let fits = |tile: &&Tile<In, W, Out, Finish>| tile.registers <= registers && tile.pixels <= pixels;
+    let spent = |tile: &&Tile<In, W, Out, Finish>| {
+        pixels.div_ceil(tile.pixels) * cost(tile.pixels, tile.registers) * 1000 / tile.registers
+    };
+    let tile = tiles.iter().filter(fits).min_by_key(spent);
+    tile.expect("every family has a tile of one pixel and one register")
+}
+
 impl<In, W: Weight, Out: Copy, Finish> Layer<In, W, Out, Finish> {
-    /// Packs `weights` for the family, of `families`, that has the least to do. `channels` are the input's;
-    /// `x_len` and `y_len` the elements of the planes.
+    /// Packs `weights`: for `depthwise` if each channel is a group, else for one of `families`. `lens` are the elements of
+    /// the planes, in and out.
     pub(crate) fn pack(
         plan: Plan,
         weights: &[W],
-        channels: usize,
+        lens: (usize, usize),
+        families: &'static [Family<In, W, Out, Finish>],
+        depthwise: &'static Depthwise<In, W, Out, Finish>,
+    ) -> Self {
+        if plan.depthwise {
+            Self::pack_depthwise(&plan.phases, weights, lens, depthwise)
+        } else {
+            Self::pack_groups(plan, weights, lens, families)
+        }
+    }
+
+    /// Packs `weights`, (channel, tap), of which each multiplies its own channel.
+    fn pack_depthwise(
+        phases: &[Phase],
+        weights: &[W],
+        (x_len, y_len): (usize, usize),
+        family: &'static Depthwise<In, W, Out, Finish>,
+    ) -> Self {
+        let channels = phases.first().map_or(1, |phase| phase.lanes.len());
+        let mut layer = Self {
+            phases: Vec::new(),
+            scatter: None,
+            offsets: Vec::new(),
+            weights: Vec::new(),
+            lanes: Vec::new(),
+            outputs: channels,
+            x_len,
+            y_len,
+            slack: family.lanes - 1,
+        };
+        for phase in phases {
+            let pixels = phase.rows * phase.cols;
+            let mut packed = Packed::of(phase);
+            let mut first = 0;
+            while first < channels {
+                let tile = best_tile(family.tiles, pixels, (channels - first).div_ceil(family.lanes));
+                let lanes = (tile.registers * family.lanes).min(channels - first);
+                let (offsets, at, finish) = (layer.offsets.len(), layer.weights.len(), layer.lanes.len());
+                let groups = layer.channels(phase, weights, (first, lanes), (tile.registers, family));
+                packed.blocks.push(Block {
+                    tile,
+                    first,
+                    x: first,
+                    lanes,
+                    offsets,
+                    groups,
+                    weights: at,
+                    finish,
+                });
+                first += lanes;
+            }
+            layer.phases.push(packed);
+        }
+        layer
+    }
+
+    /// Packs the taps of some channels, as many at once as the family takes, and those of rests behind them: returns
+    /// how often that is.
+    fn channels(
+        &mut self,
+        phase: &Phase,
+        weights: &[W],
+        (first, lanes): (usize, usize),
+        (registers, family): (usize, &Depthwise<In, W, Out, Finish>),
+    ) -> usize {
+        let of_channel = weights.len() / self.outputs;
+        // an enlarged picture's taps may share an input
+        let entries =
+            phase.taps.iter().flat_map(|tap| tap.weights[0].iter().map(|weight| (tap.offset, *weight)));
+        let entries: Vec<(usize, usize)> = entries.collect();
+        let size = registers * family.lanes * family.taps;
+        let mut totals = vec![0i32; registers * family.lanes];
+        let mut rests: Vec<(Vec<u32>, Vec<W>)> = Vec::new();
+        let mut groups = 0;
+        for taps in entries.chunks(family.taps) {
+            let mut offsets: Vec<u32> = taps.iter().map(|(offset, _)| *offset as u32).collect();
+            offsets.resize(family.taps, offsets[0]);
+            let mut packed = vec![W::ZERO; size];
+            let mut rest: Option<Vec<W>> = None;
+            for lane in 0..lanes {
+                let mut step = [W::ZERO; 4];
+                for (value, (_, tap)) in step.iter_mut().zip(taps) {
+                    *value = weights[(first + lane) * of_channel + tap];
+                }
+                totals[lane] = step.iter().fold(totals[lane], |total, value| value.count(total));
+                let start = lane / family.lanes * family.lanes * family.taps;
+                let place = |tap: usize| start + (family.place)(lane % family.lanes, tap);
+                if !W::obeys(&step, family.limit) {
+                    let mut over = [W::ZERO; 4];
+                    W::split(&mut step, &mut over, family.limit);
+                    let rest = rest.get_or_insert_with(|| vec![W::ZERO; size]);
+                    (0..family.taps).for_each(|tap| rest[place(tap)] = over[tap]);
+                }
+                (0..family.taps).for_each(|tap| packed[place(tap)] = step[tap]);
+            }
+            self.offsets.extend(&offsets);
+            self.weights.append(&mut packed);
+            groups += 1;
+            rests.extend(rest.map(|rest| (offsets, rest)));
+        }
+        for (offsets, mut rest) in rests {
+            self.offsets.extend(offsets);
+            self.weights.append(&mut rest);
+            groups += 1;
+        }
+        let outputs = (0..registers * family.lanes).map(|lane| (lane < lanes).then_some(first + lane));
+        self.lanes.extend(outputs.zip(totals));
+        groups
+    }
+
+    /// Packs `weights` for the family, of `families`, that has the least to do. `x_len` and `y_len` are the elements of
+    /// the planes.
+    pub(crate) fn pack_groups(
+        plan: Plan,
+        weights: &[W],
         (x_len, y_len): (usize, usize),
         families: &'static [Family<In, W, Out, Finish>],
     ) -> Self {
-        let Plan { phases, merged, w_out, w_in } = plan;
-        let weights = &channels_innermost(weights, channels, w_out, w_in);
+        let weights = &channels_innermost(weights, &plan);
+        let Plan { phases, merged, inputs: channels, w_out, w_in, .. } = plan;
         let lanes = families[0].lanes;
         let work =
             |phase: &Phase| phase.lanes.len().div_ceil(lanes) * phase.rows * phase.cols * phase.taps.len();
@@ -365,14 +514,7 @@ impl<In, W: Weight, Out: Copy, Finish> Layer<In, W, Out, Finish> {
         let mut first = 0;
         while first < phase.lanes.len() {
             let registers = (phase.lanes.len() - first).div_ceil(family.lanes);
-            // the least work for each register
-            let fits =
-                |tile: &&Tile<In, W, Out, Finish>| tile.registers <= registers && tile.pixels <= pixels;
-            let spent = |tile: &&Tile<In, W, Out, Finish>| {
-                pixels.div_ceil(tile.pixels) * cost(tile.pixels, tile.registers) * 1000 / tile.registers
-            };
-            let tile = family.kernels.tiles.iter().filter(fits).min_by_key(spent);
-            let tile = tile.expect("every family has a tile of one pixel and one register");
+            let tile = best_tile(family.kernels.tiles, pixels, registers);
             let lanes = (tile.registers * family.lanes).min(phase.lanes.len() - first);
             let of_block: Vec<Option<Lane>> = (0..tile.registers * family.lanes)
                 .map(|lane| phase.lanes.get(first + lane).copied().filter(|_| lane < lanes))
@@ -380,11 +522,10 @@ impl<In, W: Weight, Out: Copy, Finish> Layer<In, W, Out, Finish> {
             let (offsets, packed, finish) = (self.offsets.len(), self.weights.len(), self.lanes.len());
             self.block(&readings, &of_block, weights, family);
             let groups = self.offsets.len() - offsets;
-            blocks.push(Block { tile, first, lanes, offsets, groups, weights: packed, finish });
+            blocks.push(Block { tile, first, x: 0, lanes, offsets, groups, weights: packed, finish });
             first += lanes;
         }
-        let Phase { rows, cols, x, x_row, x_col, y, y_row, y_col, .. } = *phase;
-        Packed { rows, cols, x, x_row, x_col, y, y_row, y_col, blocks }
+        Packed { blocks, ..Packed::of(phase) }
     }
 
     /// Packs the groups of a block, and those of rests behind them.
@@ -583,7 +724,7 @@ impl<In, W: Weight, Out: Copy, Finish> Layer<In, W, Out, Finish> {
         finish: &impl Fn(usize) -> Finish,
     ) -> Work<In, W, Out, Finish> {
         Work {
-            x: x[phase.x..].as_ptr(),
+            x: x[phase.x + block.x..].as_ptr(),
             y: y.wrapping_add(phase.y + block.first),
             x_row: phase.x_row,
             x_col: phase.x_col,

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use crate::cpu::Cpu;
 use crate::geometry::Kind;
 use crate::isa::Isa;
-use crate::pack::{Family, Layer};
+use crate::pack::{Depthwise, Family, Layer};
 use crate::plane::Plane;
 use crate::scalar;
 
@@ -24,6 +24,8 @@ pub(crate) struct Requantize {
 }
 
 pub(crate) type QuantizedFamily = Family<u8, i8, u8, Requantize>;
+
+pub(crate) type QuantizedDepthwise = Depthwise<u8, i8, u8, Requantize>;
 
 /// Sums beyond this in levels are cut off before they are rounded, so that no conversion overflows.
 pub(crate) const MOST_LEVELS: f32 = 1_073_741_824.0;
@@ -75,12 +77,17 @@ pub(crate) fn check(
     (weights, bias): (usize, usize),
     slope: f32,
 ) -> Result<usize, Mismatch> {
+    let groups = kind.groups();
+    if !input.channels.is_multiple_of(groups) || !output.channels.is_multiple_of(groups) {
+        return Err(Mismatch("the groups do not divide the channels"));
+    }
+    let inputs = input.channels / groups;
     let (outputs, each) = match kind {
         Kind::Conv { y, x, block, .. } => {
             let outputs = output.channels.checked_mul(block.get() * block.get());
-            (outputs, input.channels.checked_mul(y.kernel * x.kernel))
+            (outputs, inputs.checked_mul(y.kernel * x.kernel))
         }
-        Kind::Transposed { y, x } => (Some(output.channels), input.channels.checked_mul(y.kernel * x.kernel)),
+        Kind::Transposed { y, x, .. } => (Some(output.channels), inputs.checked_mul(y.kernel * x.kernel)),
         Kind::Dense => (Some(output.values()), Some(input.values())),
     };
     let (Some(outputs), Some(each)) = (outputs, each) else {
@@ -134,7 +141,7 @@ impl QuantizedLayer {
         }
         let plan = spec.kind.plan(&spec.input, &spec.output);
         let lens = (spec.input.len(), spec.output.len());
-        let layer = Layer::pack(plan, spec.weights, spec.input.channels, lens, families(isa));
+        let layer = Layer::pack(plan, spec.weights, lens, families(isa), depthwise(isa));
         let flip = isa.flip();
         // levels are multiplied as they lie in memory: what that adds to a sum is its weights' sum times this
         let shift = i32::from(flip) - i32::from(spec.x_zero);
@@ -227,6 +234,19 @@ pub(crate) fn families(isa: Isa) -> &'static [QuantizedFamily] {
         Isa::Neon => crate::arm::NEON_QUANTIZED,
         #[cfg(target_arch = "aarch64")]
         Isa::NeonDot => crate::arm::NEONDOT_QUANTIZED,
+        _ => panic!("{isa} kernels are not compiled for this architecture"),
+    }
+}
+
+pub(crate) fn depthwise(isa: Isa) -> &'static QuantizedDepthwise {
+    match isa {
+        Isa::Scalar => &scalar::DEPTHWISE_QUANTIZED,
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2 | Isa::AvxVnni => &crate::x86::AVX2_DEPTHWISE_QUANTIZED,
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512Vnni => &crate::x86::AVX512_DEPTHWISE_QUANTIZED,
+        #[cfg(target_arch = "aarch64")]
+        Isa::Neon | Isa::NeonDot => &crate::arm::NEON_DEPTHWISE_QUANTIZED,
         _ => panic!("{isa} kernels are not compiled for this architecture"),
     }
 }

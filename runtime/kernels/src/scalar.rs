@@ -1,15 +1,18 @@
 //! Kernels without special instructions: the reference, and what runs where there are none.
 
-use crate::float::{Activate, FloatFamily};
-use crate::pack::Limit;
-use crate::quantized::{MOST_LEVELS, QuantizedFamily, Requantize};
+use crate::depthwise::{Channelwise, channelwise};
+use crate::float::{Activate, FloatDepthwise, FloatFamily};
+use crate::pack::{Depthwise, Limit};
+use crate::quantized::{MOST_LEVELS, QuantizedDepthwise, QuantizedFamily, Requantize};
 use crate::tile::{Arithmetic, kernels};
 
 kernels!(INTEGERS: Integers, [(2, 2), (1, 2), (2, 1), (1, 1)]);
 kernels!(FLOATS: Floats, [(2, 2), (1, 2), (2, 1), (1, 1)]);
+channelwise!(DEPTHWISE_INTEGERS: Integers, [(2, 1), (1, 1)]);
+channelwise!(DEPTHWISE_FLOATS: Floats, [(2, 1), (1, 1)]);
 
 pub(crate) static QUANTIZED: &[QuantizedFamily] = &[QuantizedFamily {
-    lanes: Integers::LANES,
+    lanes: <Integers as Arithmetic>::LANES,
     depth: Integers::DEPTH,
     steps: Integers::STEPS,
     padded: true,
@@ -19,7 +22,7 @@ pub(crate) static QUANTIZED: &[QuantizedFamily] = &[QuantizedFamily {
 }];
 
 pub(crate) static FLOAT: &[FloatFamily] = &[FloatFamily {
-    lanes: Floats::LANES,
+    lanes: <Floats as Arithmetic>::LANES,
     depth: Floats::DEPTH,
     steps: Floats::STEPS,
     padded: false,
@@ -27,6 +30,12 @@ pub(crate) static FLOAT: &[FloatFamily] = &[FloatFamily {
     place: lane_by_lane::<{ Floats::DEPTH }>,
     kernels: &FLOATS,
 }];
+
+pub(crate) static DEPTHWISE_QUANTIZED: QuantizedDepthwise =
+    Depthwise { lanes: 4, taps: 1, limit: Limit::None, place: lane_by_lane::<1>, tiles: DEPTHWISE_INTEGERS };
+
+pub(crate) static DEPTHWISE_FLOAT: FloatDepthwise =
+    Depthwise { lanes: 4, taps: 1, limit: Limit::None, place: lane_by_lane::<1>, tiles: DEPTHWISE_FLOATS };
 
 /// The inputs of a lane side by side.
 pub(crate) fn lane_by_lane<const DEPTH: usize>(lane: usize, input: usize) -> usize {
@@ -169,6 +178,78 @@ impl Arithmetic for Floats {
                 *to.add(lane) = value.max(value * finish.slope);
             }
         }
+    }
+}
+
+impl Channelwise for Integers {
+    type In = u8;
+    type Weight = i8;
+    type Out = u8;
+    type Finish = Requantize;
+    type Sums = [i32; 4];
+    type Weights = [i8; 4];
+    const LANES: usize = 4;
+    const TAPS: usize = 1;
+
+    #[inline(always)]
+    unsafe fn zero() -> [i32; 4] {
+        [0; 4]
+    }
+
+    #[inline(always)]
+    unsafe fn weights(from: *const i8) -> [i8; 4] {
+        // SAFETY: the caller vouches for four lanes, here and below
+        unsafe { from.cast::<[i8; 4]>().read_unaligned() }
+    }
+
+    #[inline(always)]
+    unsafe fn add(sums: [i32; 4], from: *const u8, offsets: *const u32, weights: [i8; 4]) -> [i32; 4] {
+        // SAFETY: as above
+        let inputs = unsafe { from.add(*offsets as usize).cast::<[u8; 4]>().read_unaligned() };
+        core::array::from_fn(|lane| {
+            sums[lane].wrapping_add(i32::from(inputs[lane]) * i32::from(weights[lane]))
+        })
+    }
+
+    #[inline(always)]
+    unsafe fn store<const N: usize>(sums: [[i32; 4]; N], finish: &Requantize, to: *mut u8, lanes: usize) {
+        // SAFETY: as above
+        unsafe { <Self as Arithmetic>::store(sums, finish, to, lanes) }
+    }
+}
+
+impl Channelwise for Floats {
+    type In = f32;
+    type Weight = f32;
+    type Out = f32;
+    type Finish = Activate;
+    type Sums = [f32; 4];
+    type Weights = [f32; 4];
+    const LANES: usize = 4;
+    const TAPS: usize = 1;
+
+    #[inline(always)]
+    unsafe fn zero() -> [f32; 4] {
+        [0.0; 4]
+    }
+
+    #[inline(always)]
+    unsafe fn weights(from: *const f32) -> [f32; 4] {
+        // SAFETY: the caller vouches for four lanes, here and below
+        unsafe { from.cast::<[f32; 4]>().read_unaligned() }
+    }
+
+    #[inline(always)]
+    unsafe fn add(sums: [f32; 4], from: *const f32, offsets: *const u32, weights: [f32; 4]) -> [f32; 4] {
+        // SAFETY: as above
+        let inputs = unsafe { from.add(*offsets as usize).cast::<[f32; 4]>().read_unaligned() };
+        core::array::from_fn(|lane| fused(inputs[lane], weights[lane], sums[lane]))
+    }
+
+    #[inline(always)]
+    unsafe fn store<const N: usize>(sums: [[f32; 4]; N], finish: &Activate, to: *mut f32, lanes: usize) {
+        // SAFETY: as above
+        unsafe { <Self as Arithmetic>::store(sums, finish, to, lanes) }
     }
 }
 

@@ -102,6 +102,34 @@ pub(crate) struct Work<In, Weight, Out, Finish> {
     pub(crate) lanes: usize,
 }
 
+impl<In, Weight, Out, Finish> Work<In, Weight, Out, Finish> {
+    /// Where `PIXELS` pixels from number `start` on read, and where they lie.
+    ///
+    /// # Safety
+    /// Steps stay inside their buffers.
+    #[inline(always)]
+    pub(crate) unsafe fn places<const PIXELS: usize>(
+        &self,
+        start: usize,
+    ) -> ([*const In; PIXELS], [*mut Out; PIXELS]) {
+        let (mut row, mut col) = (start / self.cols, start % self.cols);
+        let mut x = [self.x; PIXELS];
+        let mut y = [self.y; PIXELS];
+        for (x, y) in x.iter_mut().zip(&mut y) {
+            // SAFETY: the caller vouches for the steps
+            unsafe {
+                *x = x.add(row * self.x_row + col * self.x_col);
+                *y = y.add(row * self.y_row + col * self.y_col);
+            }
+            col += 1;
+            if col == self.cols {
+                (row, col) = (row + 1, 0);
+            }
+        }
+        (x, y)
+    }
+}
+
 /// The work of an [`Arithmetic`].
 pub(crate) type WorkOf<A> =
     Work<<A as Arithmetic>::In, <A as Arithmetic>::Weight, <A as Arithmetic>::Out, <A as Arithmetic>::Finish>;
@@ -118,20 +146,8 @@ pub(crate) unsafe fn run<A: Arithmetic, const PIXELS: usize, const REGISTERS: us
     let mut pixel = work.first;
     while pixel < work.last {
         let start = if pixel + PIXELS > work.last { work.last - PIXELS } else { pixel };
-        let (mut row, mut col) = (start / work.cols, start % work.cols);
-        let mut x = [work.x; PIXELS];
-        let mut y = [work.y; PIXELS];
-        for (x, y) in x.iter_mut().zip(&mut y) {
-            // SAFETY: the caller vouches for the steps
-            unsafe {
-                *x = x.add(row * work.x_row + col * work.x_col);
-                *y = y.add(row * work.y_row + col * work.y_col);
-            }
-            col += 1;
-            if col == work.cols {
-                (row, col) = (row + 1, 0);
-            }
-        }
+        // SAFETY: the caller vouches for the steps
+        let (x, y) = unsafe { work.places::<PIXELS>(start) };
         // SAFETY: weights are packed for exactly these groups, steps and registers
         unsafe {
             let mut sums = [[A::zero(); REGISTERS]; PIXELS];

@@ -2,9 +2,10 @@
 
 use core::arch::x86_64::*;
 
-use crate::float::{Activate, FloatFamily};
-use crate::pack::Limit;
-use crate::quantized::{MOST_LEVELS, QuantizedFamily, Requantize};
+use crate::depthwise::{Channelwise, channelwise};
+use crate::float::{Activate, FloatDepthwise, FloatFamily};
+use crate::pack::{Depthwise, Limit};
+use crate::quantized::{MOST_LEVELS, QuantizedDepthwise, QuantizedFamily, Requantize};
 use crate::scalar::lane_by_lane;
 use crate::tile::{Arithmetic, KernelsOf, kernels};
 
@@ -15,6 +16,39 @@ kernels!(AVX512_INTEGERS: Avx512Integers, "avx2,fma,avx512f,avx512bw,avx512vl,av
 kernels!(AVX2_FLOATS: Avx2Floats, "avx2,fma", [(6, 2), (5, 2), (4, 2), (3, 3), (1, 8), (1, 4), (2, 2), (1, 2), (8, 1), (4, 1), (1, 1)]);
 kernels!(AVX512_FLOATS: Avx512Floats, "avx2,fma,avx512f,avx512bw,avx512vl",
     [(6, 4), (4, 4), (8, 3), (1, 8), (1, 4), (2, 4), (8, 2), (4, 2), (1, 2), (16, 1), (11, 1), (8, 1), (4, 1), (1, 1)]);
+channelwise!(AVX2_DEPTHWISE_INTEGERS: Avx2Integers<false>, "avx2,fma", [(4, 2), (8, 1), (4, 1), (1, 1)]);
+channelwise!(AVX512_DEPTHWISE_INTEGERS: Avx512Integers, "avx2,fma,avx512f,avx512bw,avx512vl,avx512vnni", [(8, 2), (4, 2), (8, 1), (4, 1), (1, 1)]);
+channelwise!(AVX2_DEPTHWISE_FLOATS: Avx2Floats, "avx2,fma", [(4, 2), (8, 1), (4, 1), (1, 1)]);
+channelwise!(AVX512_DEPTHWISE_FLOATS: Avx512Floats, "avx2,fma,avx512f,avx512bw,avx512vl", [(8, 2), (4, 2), (8, 1), (4, 1), (1, 1)]);
+
+pub(crate) static AVX2_DEPTHWISE_QUANTIZED: QuantizedDepthwise = Depthwise {
+    lanes: 8,
+    taps: 2,
+    limit: Limit::None,
+    place: lane_by_lane::<2>,
+    tiles: AVX2_DEPTHWISE_INTEGERS,
+};
+pub(crate) static AVX512_DEPTHWISE_QUANTIZED: QuantizedDepthwise = Depthwise {
+    lanes: 16,
+    taps: 4,
+    limit: Limit::None,
+    place: lane_by_lane::<4>,
+    tiles: AVX512_DEPTHWISE_INTEGERS,
+};
+pub(crate) static AVX2_DEPTHWISE_FLOAT: FloatDepthwise = Depthwise {
+    lanes: 8,
+    taps: 1,
+    limit: Limit::None,
+    place: lane_by_lane::<1>,
+    tiles: AVX2_DEPTHWISE_FLOATS,
+};
+pub(crate) static AVX512_DEPTHWISE_FLOAT: FloatDepthwise = Depthwise {
+    lanes: 16,
+    taps: 1,
+    limit: Limit::None,
+    place: lane_by_lane::<1>,
+    tiles: AVX512_DEPTHWISE_FLOATS,
+};
 
 const fn quantized<A: Arithmetic>(
     limit: Limit,
@@ -325,5 +359,163 @@ impl Arithmetic for Avx512Floats {
                 _mm512_mask_storeu_ps(to.add(first), mask_of_16(lanes.saturating_sub(first)), values);
             }
         }
+    }
+}
+
+/// Pairs of taps, interleaved and widened to 16 bits: no product and no sum of two overflows.
+impl Channelwise for Avx2Integers<false> {
+    type In = u8;
+    type Weight = i8;
+    type Out = u8;
+    type Finish = Requantize;
+    type Sums = __m256i;
+    type Weights = __m256i;
+    const LANES: usize = 8;
+    const TAPS: usize = 2;
+
+    #[inline(always)]
+    unsafe fn zero() -> __m256i {
+        // SAFETY: the caller vouches for the CPU and the pointers, here and below
+        unsafe { _mm256_setzero_si256() }
+    }
+
+    #[inline(always)]
+    unsafe fn weights(from: *const i8) -> __m256i {
+        // SAFETY: as above
+        unsafe { _mm256_cvtepi8_epi16(_mm_loadu_si128(from.cast())) }
+    }
+
+    #[inline(always)]
+    unsafe fn add(sums: __m256i, from: *const u8, offsets: *const u32, weights: __m256i) -> __m256i {
+        // SAFETY: as above
+        unsafe {
+            let tap = |tap: usize| _mm_loadl_epi64(from.add(*offsets.add(tap) as usize).cast());
+            let inputs = _mm256_cvtepu8_epi16(_mm_unpacklo_epi8(tap(0), tap(1)));
+            _mm256_add_epi32(sums, _mm256_madd_epi16(inputs, weights))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn store<const N: usize>(sums: [__m256i; N], finish: &Requantize, to: *mut u8, lanes: usize) {
+        // SAFETY: as above
+        unsafe { store_levels(sums, finish, to, lanes) }
+    }
+}
+
+/// Four taps, whose bytes are turned so that those of a channel lie side by side.
+impl Channelwise for Avx512Integers {
+    type In = u8;
+    type Weight = i8;
+    type Out = u8;
+    type Finish = Requantize;
+    type Sums = __m512i;
+    type Weights = __m512i;
+    const LANES: usize = 16;
+    const TAPS: usize = 4;
+
+    #[inline(always)]
+    unsafe fn zero() -> __m512i {
+        // SAFETY: the caller vouches for the CPU and the pointers, here and below
+        unsafe { _mm512_setzero_si512() }
+    }
+
+    #[inline(always)]
+    unsafe fn weights(from: *const i8) -> __m512i {
+        // SAFETY: as above
+        unsafe { _mm512_loadu_si512(from.cast()) }
+    }
+
+    #[inline(always)]
+    unsafe fn add(sums: __m512i, from: *const u8, offsets: *const u32, weights: __m512i) -> __m512i {
+        // SAFETY: as above
+        unsafe {
+            let tap = |tap: usize| _mm_loadu_si128(from.add(*offsets.add(tap) as usize).cast());
+            let inputs = _mm512_castsi128_si512(tap(0));
+            let inputs = _mm512_inserti32x4::<1>(inputs, tap(1));
+            let inputs = _mm512_inserti32x4::<2>(inputs, tap(2));
+            let inputs = _mm512_inserti32x4::<3>(inputs, tap(3));
+            // four channels of all taps to each quarter, then the taps of a channel side by side
+            let quarters = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+            let turned = _mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+            let inputs = _mm512_permutexvar_epi32(quarters, inputs);
+            let inputs = _mm512_shuffle_epi8(inputs, _mm512_broadcast_i32x4(turned));
+            _mm512_dpbusd_epi32(sums, inputs, weights)
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn store<const N: usize>(sums: [__m512i; N], finish: &Requantize, to: *mut u8, lanes: usize) {
+        // SAFETY: as above
+        unsafe { <Self as Arithmetic>::store(sums, finish, to, lanes) }
+    }
+}
+
+impl Channelwise for Avx2Floats {
+    type In = f32;
+    type Weight = f32;
+    type Out = f32;
+    type Finish = Activate;
+    type Sums = __m256;
+    type Weights = __m256;
+    const LANES: usize = 8;
+    const TAPS: usize = 1;
+
+    #[inline(always)]
+    unsafe fn zero() -> __m256 {
+        // SAFETY: the caller vouches for the CPU and the pointers, here and below
+        unsafe { _mm256_setzero_ps() }
+    }
+
+    #[inline(always)]
+    unsafe fn weights(from: *const f32) -> __m256 {
+        // SAFETY: as above
+        unsafe { _mm256_loadu_ps(from) }
+    }
+
+    #[inline(always)]
+    unsafe fn add(sums: __m256, from: *const f32, offsets: *const u32, weights: __m256) -> __m256 {
+        // SAFETY: as above
+        unsafe { _mm256_fmadd_ps(_mm256_loadu_ps(from.add(*offsets as usize)), weights, sums) }
+    }
+
+    #[inline(always)]
+    unsafe fn store<const N: usize>(sums: [__m256; N], finish: &Activate, to: *mut f32, lanes: usize) {
+        // SAFETY: as above
+        unsafe { <Self as Arithmetic>::store(sums, finish, to, lanes) }
+    }
+}
+
+impl Channelwise for Avx512Floats {
+    type In = f32;
+    type Weight = f32;
+    type Out = f32;
+    type Finish = Activate;
+    type Sums = __m512;
+    type Weights = __m512;
+    const LANES: usize = 16;
+    const TAPS: usize = 1;
+
+    #[inline(always)]
+    unsafe fn zero() -> __m512 {
+        // SAFETY: the caller vouches for the CPU and the pointers, here and below
+        unsafe { _mm512_setzero_ps() }
+    }
+
+    #[inline(always)]
+    unsafe fn weights(from: *const f32) -> __m512 {
+        // SAFETY: as above
+        unsafe { _mm512_loadu_ps(from) }
+    }
+
+    #[inline(always)]
+    unsafe fn add(sums: __m512, from: *const f32, offsets: *const u32, weights: __m512) -> __m512 {
+        // SAFETY: as above
+        unsafe { _mm512_fmadd_ps(_mm512_loadu_ps(from.add(*offsets as usize)), weights, sums) }
+    }
+
+    #[inline(always)]
+    unsafe fn store<const N: usize>(sums: [__m512; N], finish: &Activate, to: *mut f32, lanes: usize) {
+        // SAFETY: as above
+        unsafe { <Self as Arithmetic>::store(sums, finish, to, lanes) }
     }
 }

@@ -68,12 +68,21 @@ impl Problem {
                 let dilation = if dilated { 1 + random.below(2) } else { 1 };
                 Axis::new(kernel, stride, padding, dilation).unwrap()
             };
+            // many layers have one group; half of the others have one for each channel
+            let (inputs, outputs, groups) = match random.below(6) {
+                0 | 1 => (inputs, inputs, inputs),
+                2 => {
+                    let groups = random.pick(&[2, 3, 4]);
+                    (inputs.min(16) * groups, outputs.min(16) * groups, groups)
+                }
+                _ => (inputs, outputs, 1),
+            };
             let (kind, size) = match random.below(6) {
                 0 | 1 => {
                     let stride = 1 + random.below(3);
                     let (y, x) = (axis(random, stride, true), axis(random, stride, true));
                     (
-                        Kind::Conv { y, x, enlarged: Times::ONE, block: Times::ONE, cropped: 0 },
+                        Kind::Conv { y, x, enlarged: Times::ONE, block: Times::ONE, cropped: 0, groups },
                         conv(y, height, 1).zip(conv(x, width, 1)),
                     )
                 }
@@ -82,7 +91,7 @@ impl Problem {
                     let (y, x) = (axis(random, stride, false), axis(random, stride, false));
                     let size = conv(y, height, enlarged).zip(conv(x, width, enlarged));
                     let enlarged = Times::new(enlarged).unwrap();
-                    (Kind::Conv { y, x, enlarged, block: Times::ONE, cropped: 0 }, size)
+                    (Kind::Conv { y, x, enlarged, block: Times::ONE, cropped: 0, groups }, size)
                 }
                 3 => {
                     let block = 2 + random.below(2);
@@ -91,14 +100,14 @@ impl Problem {
                     let cut = |size: usize| (size * block).checked_sub(2 * cropped).filter(|size| *size > 0);
                     let size = conv(y, height, 1).and_then(cut).zip(conv(x, width, 1).and_then(cut));
                     let (block, cropped) = (Times::new(block).unwrap(), cropped as u16);
-                    (Kind::Conv { y, x, enlarged: Times::ONE, block, cropped }, size)
+                    (Kind::Conv { y, x, enlarged: Times::ONE, block, cropped, groups }, size)
                 }
                 4 => {
                     let stride = 1 + random.below(3);
-                    let (y, x) = (axis(random, stride, false), axis(random, stride, false));
+                    let (y, x) = (axis(random, stride, true), axis(random, stride, true));
                     let added = random.below(stride);
                     let size = transposed(y, height, added).zip(transposed(x, width, added));
-                    (Kind::Transposed { y, x }, size)
+                    (Kind::Transposed { y, x, groups }, size)
                 }
                 _ => (Kind::Dense, Some((1 + random.below(5), 1 + random.below(5)))),
             };
@@ -119,14 +128,19 @@ impl Problem {
         }
     }
 
+    /// Input channels of a group.
+    fn group_inputs(&self) -> usize {
+        self.input.channels() / self.kind.groups()
+    }
+
     fn weights(&self) -> usize {
         match self.kind {
             Kind::Conv { y, x, block, .. } => {
                 let block = block.get();
-                self.output.channels() * block * block * self.input.channels() * y.kernel() * x.kernel()
+                self.output.channels() * block * block * self.group_inputs() * y.kernel() * x.kernel()
             }
-            Kind::Transposed { y, x } => {
-                self.output.channels() * self.input.channels() * y.kernel() * x.kernel()
+            Kind::Transposed { y, x, .. } => {
+                self.output.channels() * self.group_inputs() * y.kernel() * x.kernel()
             }
             Kind::Dense => self.input.values() * self.output.values(),
         }
@@ -142,7 +156,7 @@ impl Problem {
 
     /// Calls `visit(output number, place in CHW, [(input place in CHW, weight)])` for every output, by ONNX's definitions.
     fn solve(&self, mut visit: impl FnMut(usize, usize, Vec<(usize, usize)>)) {
-        let (inputs, height, width) = (self.input.channels(), self.input.height(), self.input.width());
+        let (each, height, width) = (self.group_inputs(), self.input.height(), self.input.width());
         let (channels, out_height, out_width) =
             (self.output.channels(), self.output.height(), self.output.width());
         let inside = |at: isize, size: usize| usize::try_from(at).ok().filter(|at| *at < size);
@@ -157,12 +171,14 @@ impl Problem {
                             let values = self.input.values();
                             products = (0..values).map(|input| (input, output * values + input)).collect();
                         }
-                        Kind::Conv { y, x, enlarged, block, cropped } => {
+                        Kind::Conv { y, x, enlarged, block, cropped, .. } => {
                             let (enlarged, block) = (enlarged.get(), block.get());
                             let cropped = usize::from(cropped);
                             let (fy, fx) = (oy + cropped, ox + cropped);
                             output = (channel * block + fy % block) * block + fx % block;
-                            for input in 0..inputs {
+                            let group = channel / (channels / self.kind.groups());
+                            for of_group in 0..each {
+                                let input = group * each + of_group;
                                 for ky in 0..y.kernel() {
                                     for kx in 0..x.kernel() {
                                         let at = |position: usize, axis: Axis, k: usize, size: usize| {
@@ -173,7 +189,7 @@ impl Problem {
                                         };
                                         let iy = at(fy / block, y, ky, height);
                                         if let Some((iy, ix)) = iy.zip(at(fx / block, x, kx, width)) {
-                                            let weight = ((output * inputs + input) * y.kernel() + ky)
+                                            let weight = ((output * each + of_group) * y.kernel() + ky)
                                                 * x.kernel()
                                                 + kx;
                                             products.push(((input * height + iy) * width + ix, weight));
@@ -182,20 +198,24 @@ impl Problem {
                                 }
                             }
                         }
-                        Kind::Transposed { y, x } => {
-                            for input in 0..inputs {
+                        Kind::Transposed { y, x, .. } => {
+                            let of_group = channels / self.kind.groups();
+                            for input in channel / of_group * each..(channel / of_group + 1) * each {
                                 for iy in 0..height {
                                     for ix in 0..width {
                                         let tap = |o: usize, i: usize, axis: Axis| {
-                                            inside(
-                                                (o + axis.padding()) as isize - (i * axis.stride()) as isize,
-                                                axis.kernel(),
-                                            )
+                                            let at =
+                                                (o + axis.padding()) as isize - (i * axis.stride()) as isize;
+                                            let dilation = axis.dilation();
+                                            inside(at, axis.kernel() * dilation)
+                                                .filter(|at| at.is_multiple_of(dilation))
+                                                .map(|at| at / dilation)
                                         };
                                         if let Some((ky, kx)) = tap(oy, iy, y).zip(tap(ox, ix, x)) {
-                                            let weight = ((input * channels + channel) * y.kernel() + ky)
-                                                * x.kernel()
-                                                + kx;
+                                            let weight =
+                                                ((input * of_group + channel % of_group) * y.kernel() + ky)
+                                                    * x.kernel()
+                                                    + kx;
                                             products.push(((input * height + iy) * width + ix, weight));
                                         }
                                     }
@@ -216,7 +236,7 @@ fn conv(axis: Axis, size: usize, enlarged: usize) -> Option<usize> {
 }
 
 fn transposed(axis: Axis, size: usize, added: usize) -> Option<usize> {
-    ((size - 1) * axis.stride() + axis.kernel() + added)
+    ((size - 1) * axis.stride() + (axis.kernel() - 1) * axis.dilation() + 1 + added)
         .checked_sub(2 * axis.padding())
         .filter(|size| *size > 0)
 }
@@ -415,7 +435,8 @@ fn sizes_whose_offsets_would_wrap_cannot_be_made() {
     assert!(Axis::new(0, 1, 0, 1).is_err() && Axis::new(1, 0, 0, 1).is_err() && Times::new(0).is_none());
     // as large as they can be, a layer of them is made or refused, and nothing wraps
     let axis = Axis::new(16_384, 16_384, 16_384, 16_384).unwrap();
-    let kind = Kind::Conv { y: axis, x: axis, enlarged: Times::ONE, block: Times::ONE, cropped: u16::MAX };
+    let (enlarged, block) = (Times::ONE, Times::ONE);
+    let kind = Kind::Conv { y: axis, x: axis, enlarged, block, cropped: u16::MAX, groups: 1 };
     let plane = Plane::new(1, 8, 8).unwrap();
     assert!(plane.with_border(kind.border(&plane, &plane)).is_err());
 }
@@ -423,7 +444,8 @@ fn sizes_whose_offsets_would_wrap_cannot_be_made() {
 #[test]
 fn a_spec_that_does_not_fit_is_an_error() {
     let axis = Axis::new(3, 1, 1, 1).unwrap();
-    let kind = Kind::Conv { y: axis, x: axis, enlarged: Times::ONE, block: Times::ONE, cropped: 0 };
+    let (enlarged, block) = (Times::ONE, Times::ONE);
+    let kind = Kind::Conv { y: axis, x: axis, enlarged, block, cropped: 0, groups: 1 };
     let input = Plane::new(2, 4, 4).unwrap();
     let output = Plane::new(3, 4, 4).unwrap();
     let weights = vec![0.5; 2 * 3 * 9];

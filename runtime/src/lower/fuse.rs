@@ -270,8 +270,8 @@ fn table(of: impl Fn(usize) -> u8) -> Op {
 
 fn enlarged(kind: Kind, times: usize) -> Option<Kind> {
     match kind {
-        Kind::Conv { y, x, enlarged: Times::ONE, block, cropped } => {
-            Some(Kind::Conv { y, x, enlarged: Times::new(times)?, block, cropped })
+        Kind::Conv { y, x, enlarged: Times::ONE, block, cropped, groups } => {
+            Some(Kind::Conv { y, x, enlarged: Times::new(times)?, block, cropped, groups })
         }
         _ => None,
     }
@@ -279,14 +279,16 @@ fn enlarged(kind: Kind, times: usize) -> Option<Kind> {
 
 /// A layer whose outputs are moved from `before` to `made`.
 fn shuffled(kind: Kind, moved: &Move, before: Shape, made: Shape) -> Option<Kind> {
-    let Kind::Conv { y, x, enlarged, block, cropped } = kind else { return None };
+    let Kind::Conv { y, x, enlarged, block, cropped, groups } = kind else { return None };
     match moved {
-        Move::Shuffle(by) if block == Times::ONE && cropped == 0 => {
-            Some(Kind::Conv { y, x, enlarged, block: Times::new(*by)?, cropped })
+        Move::Shuffle(by)
+            if block == Times::ONE && cropped == 0 && made.channels().is_multiple_of(groups) =>
+        {
+            Some(Kind::Conv { y, x, enlarged, block: Times::new(*by)?, cropped, groups })
         }
         Move::Crop(top, left) if top == left && before.channels() == made.channels() => {
             let cropped = cropped.checked_add(u16::try_from(*top).ok()?)?;
-            Some(Kind::Conv { y, x, enlarged, block, cropped })
+            Some(Kind::Conv { y, x, enlarged, block, cropped, groups })
         }
         _ => None,
     }
@@ -299,12 +301,8 @@ fn scaled(linear: &Linear, scale: &[f32], shift: &[f32]) -> Option<Linear> {
         return None;
     }
     let of = |output: usize| output / (outputs / scale.len());
-    let inner = match linear.kind {
-        Kind::Transposed { y, x } => y.kernel() * x.kernel(),
-        _ => linear.weights.len() / outputs,
-    };
     let weights = linear.weights.iter().enumerate();
-    let weights = weights.map(|(index, weight)| weight * scale[of(index / inner % outputs)]).collect();
+    let weights = weights.map(|(index, weight)| weight * scale[of(linear.output_of(index))]).collect();
     let bias = linear.bias.iter().enumerate();
     let bias = bias.map(|(output, bias)| bias * scale[of(output)] + shift[of(output)]).collect();
     let only_shifted = scale.iter().all(|scale| *scale == 1.0);

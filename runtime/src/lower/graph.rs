@@ -84,6 +84,22 @@ pub(super) struct Linear {
     pub(super) slope: f32,
 }
 
+impl Linear {
+    /// The output that weight `index` belongs to.
+    pub(super) fn output_of(&self, index: usize) -> usize {
+        let outputs = self.bias.len();
+        match self.kind {
+            Kind::Transposed { y, x, groups } => {
+                let (taps, each) = (y.kernel() * x.kernel(), outputs / groups);
+                // (in, out / groups, kh, kw)
+                let of_group = self.weights.len() / groups;
+                index / of_group * each + index / taps % each
+            }
+            _ => index / (self.weights.len() / outputs),
+        }
+    }
+}
+
 /// A layer from levels to levels.
 #[derive(Clone, Debug)]
 pub(super) struct Quantized {

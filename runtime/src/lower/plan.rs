@@ -188,9 +188,18 @@ impl Planner<'_> {
                 _ => 0,
             };
             budget.take(weights as u64).map_err(|reason| (named(node), reason))?;
-            if let Some(Kind::Transposed { y, x }) = node.op.kind() {
+            if let Some(Kind::Transposed { y, x, .. }) = node.op.kind() {
                 // each step has a phase of its own
                 let charged = budget.take_product(&[y.stride(), x.stride(), PHASE_BYTES]);
+                charged.map_err(|reason| (named(node), reason))?;
+            }
+            if let Some(groups) = node.op.kind().map(|kind| kind.groups()).filter(|groups| *groups > 1) {
+                // phases of each group, with the places of their taps
+                let taps = match node.op.kind() {
+                    Some(Kind::Conv { y, x, .. } | Kind::Transposed { y, x, .. }) => y.kernel() * x.kernel(),
+                    _ => 1,
+                };
+                let charged = budget.take_product(&[groups, taps, PHASE_BYTES]);
                 charged.map_err(|reason| (named(node), reason))?;
             }
             if let Some(kind) = node.op.kind() {
@@ -488,10 +497,17 @@ impl Planner<'_> {
                 }
                 text
             }
-            Some(Kind::Transposed { y, x }) => {
+            Some(Kind::Transposed { y, x, .. }) => {
                 format!("transposed convolution {} x {}, stride {}", y.kernel(), x.kernel(), y.stride())
             }
             _ => "dense".into(),
+        };
+        let what = match node.op.kind().map_or(1, |kind| kind.groups()) {
+            1 => what,
+            groups if groups == self.graph.values[node.inputs[0]].shape.channels() => {
+                format!("{what}, depthwise")
+            }
+            groups => format!("{what}, {groups} groups"),
         };
         let phases = if merged { ", phases in one" } else { "" };
         let (pixels, registers) = tile.unwrap_or((0, 0));

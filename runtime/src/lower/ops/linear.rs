@@ -90,11 +90,15 @@ pub(super) fn turn<T: Copy>(values: &[T], rows: usize, columns: usize) -> Vec<T>
     (0..rows * columns).map(|index| values[index % rows * columns + index / rows]).collect()
 }
 
-fn one_group(node: &NodeProto) -> Result<(), Reason> {
-    match Attributes(node).int("group", 1) {
-        1 => Ok(()),
-        groups => Err(format!("a convolution in {groups} groups has no kernel here")),
-    }
+/// How many parts the channels of a picture, and of what is made, are cut into.
+fn groups(node: &NodeProto, channels: usize, outputs: usize) -> Result<usize, Reason> {
+    let groups = Attributes(node).int("group", 1);
+    usize::try_from(groups)
+        .ok()
+        .filter(|groups| *groups > 0 && channels.is_multiple_of(*groups) && outputs.is_multiple_of(*groups))
+        .ok_or_else(|| {
+            format!("{groups} groups, which do not divide {channels} channels in and {outputs} out")
+        })
 }
 
 /// The two axes of a window.
@@ -111,16 +115,16 @@ pub(super) fn conv_kind(node: &NodeProto, shape: Shape, dims: &[usize]) -> Resul
     let (Shape::Image(channels, height, width), [outputs, inputs, kernel @ ..]) = (shape, dims) else {
         return Err("weights or a picture of another rank than four".into());
     };
-    one_group(node)?;
-    if *inputs != channels || *outputs == 0 {
-        return Err(format!("weights for {inputs} channels, a picture of {channels}"));
+    let groups = groups(node, channels, *outputs)?;
+    if *inputs != channels / groups || *outputs == 0 {
+        return Err(format!("weights for {inputs} channels of each group, a picture of {channels}"));
     }
     let window = Window::of_conv(node, kernel, &[height, width])?;
     let (y, x) = axes(&window)?;
     let (rows, cols) = (window.made[0], window.made[1]);
-    let kind = match (height * width, kernel.iter().product(), rows * cols) {
-        (1, 1, 1) => Kind::Dense,
-        _ => Kind::Conv { y, x, enlarged: Times::ONE, block: Times::ONE, cropped: 0 },
+    let kind = match (height * width, kernel.iter().product(), rows * cols, groups) {
+        (1, 1, 1, 1) => Kind::Dense,
+        _ => Kind::Conv { y, x, enlarged: Times::ONE, block: Times::ONE, cropped: 0, groups },
     };
     Ok((kind, Shape::Image(*outputs, rows, cols)))
 }
@@ -138,22 +142,23 @@ pub(super) fn conv<'a>(reader: &mut Reader<'a>, node: &'a NodeProto) -> Result<M
 pub(super) fn transposed<'a>(reader: &mut Reader<'a>, node: &'a NodeProto) -> Result<Made, Reason> {
     let (from, shape) = reader.float_value(node, 0)?;
     let (dims, weights, levels) = reader.weights(node, 1, 1)?;
-    let (Shape::Image(channels, height, width), &[inputs, outputs, kh, kw]) = (shape, &dims[..]) else {
+    let (Shape::Image(channels, height, width), &[inputs, each, kh, kw]) = (shape, &dims[..]) else {
         return Err("weights or a picture of another rank than four".into());
     };
-    one_group(node)?;
+    let outputs = Attributes(node).int("group", 1).checked_mul(each as i64);
+    let outputs = outputs.and_then(|outputs| usize::try_from(outputs).ok()).unwrap_or(0);
+    let groups = groups(node, channels, outputs)?;
     if inputs != channels || outputs == 0 {
         return Err(format!("weights for {inputs} channels, a picture of {channels}"));
     }
+    // scales of weights are told for each output of a group: those of several groups are not all the same
+    let levels = levels.filter(|(_, scales)| groups == 1 || scales.len() == 1);
     let window = Window::of_transposed(node, &[kh, kw], &[height, width])?;
     let (y, x) = axes(&window)?;
-    if y.dilation() != 1 || x.dilation() != 1 {
-        return Err("a transposed convolution with dilation has no kernel here".into());
-    }
     let (rows, cols) = (window.made[0], window.made[1]);
     let made = Shape::Image(outputs, rows, cols);
     let bias = reader.bias(node, 2, outputs)?;
-    let linear = if height * width == 1 {
+    let linear = if height * width == 1 && groups == 1 && y.dilation() * x.dilation() == 1 {
         // every output pixel reads the only input pixel: a dense layer
         reader.budget.take_product(&[outputs, rows, cols, channels, size_of::<f32>()])?;
         let index = |input: usize, output: usize, row: usize, col: usize| {
@@ -181,7 +186,7 @@ pub(super) fn transposed<'a>(reader: &mut Reader<'a>, node: &'a NodeProto) -> Re
             slope: 1.0,
         }
     } else {
-        Linear { kind: Kind::Transposed { y, x }, weights, levels, bias, slope: 1.0 }
+        Linear { kind: Kind::Transposed { y, x, groups }, weights, levels, bias, slope: 1.0 }
     };
     Ok((reader.linear(linear, from, made), made))
 }
