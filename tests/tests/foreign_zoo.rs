@@ -37,11 +37,8 @@ fn run(path: &Path) -> (Array, Vec<Array>) {
     let facts = model.facts().clone();
     assert_eq!(facts.tract, None, "{}", path.display());
     let tract = facts.nodes.iter().filter(|node| node.runner.starts_with("tract"));
-    // kernels have one group
-    let layers: Vec<&NodeFact> = tract.clone().filter(|node| node.operator.starts_with("Conv")).collect();
-    let mixed = parts(path).0 == "mixed32";
-    assert_eq!(layers.len(), usize::from(mixed), "{}: {layers:?}", path.display());
-    assert_eq!(tract.count() > 0, mixed, "{}", path.display());
+    let tract: Vec<&NodeFact> = tract.collect();
+    assert!(tract.is_empty(), "{}: {tract:?}", path.display());
     let image = [COUNT, facts.image.channels, facts.image.height, facts.image.width];
     let mut stream = Stream::new(3, Purpose::EVALUATION, 0);
     let mut noise = |count: usize| -> Vec<f32> { (0..count).map(|_| stream.normal()).collect() };

@@ -70,7 +70,15 @@ fn bench(criterion: &mut Criterion) {
             let weights: Vec<f32> = weights.iter().map(|w| f32::from(*w) / 100.0).collect();
             let layer = FloatLayer::new(
                 cpu,
-                &FloatSpec { kind, input, output, weights: &weights, bias: &[], slope: 0.0, halves: false },
+                &FloatSpec {
+                    kind,
+                    input,
+                    output,
+                    weights: &weights,
+                    bias: &[],
+                    slopes: &[0.0],
+                    halves: false,
+                },
             );
             let layer = layer.expect("the sizes fit");
             let x = vec![0.5f32; input.len() + layer.slack()];

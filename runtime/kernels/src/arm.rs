@@ -342,7 +342,8 @@ unsafe fn store_floats(sums: float32x4_t, first: usize, finish: &Activate, to: *
     // SAFETY: the caller vouches for it
     unsafe {
         let sums = vaddq_f32(sums, vld1q_f32(finish.bias.add(first)));
-        let values = vmaxnmq_f32(vmulq_n_f32(sums, finish.slope), sums);
+        let sloped = vmulq_f32(sums, vld1q_f32(finish.slope.add(first)));
+        let values = vbslq_f32(vcltzq_f32(sums), sloped, sums);
         if first + 4 <= lanes {
             vst1q_f32(to.add(first), values);
         } else if first < lanes {

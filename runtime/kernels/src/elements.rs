@@ -1,18 +1,20 @@
 //! What is done to each value on its own, and the ways into planes and out of them.
 //!
 //! Pictures outside of planes are CHW, as ONNX has them, or HWC for frames. Levels in planes lie as a family keeps them:
-//! every function that touches them takes the [`Isa`].
+//! every function that touches them takes the [`Cpu`], or its [`Isa`].
 
+use crate::cpu::Cpu;
+pub use crate::function::Function;
+use crate::function::ROUNDING;
 use crate::isa::Isa;
 use crate::plane::Plane;
+use crate::wide::wide;
 
 /// A level as `isa`'s family keeps it in memory, and back.
+#[inline(always)]
 pub fn flipped(isa: Isa, level: u8) -> u8 {
     level ^ isa.flip()
 }
-
-/// Added to a number between ±2²², it leaves the nearest integer, half to even, in the sum's lowest bits.
-const ROUNDING: f32 = 12_582_912.0;
 
 /// round_half_even(value / scale) + zero, saturated: ONNX's QuantizeLinear to uint8. NaN becomes `zero`.
 #[inline(always)]
@@ -25,6 +27,7 @@ pub fn level(value: f32, scale: f32, zero: u8) -> u8 {
 }
 
 /// (level − zero) · scale: ONNX's DequantizeLinear.
+#[inline(always)]
 pub fn value(level: u8, scale: f32, zero: u8) -> f32 {
     (i32::from(level) - i32::from(zero)) as f32 * scale
 }
@@ -55,74 +58,77 @@ fn rows_mut<'a, T>(plane: &Plane, memory: &'a mut [T]) -> impl Iterator<Item = &
 }
 
 /// Values, CHW, to the levels of a plane.
-pub fn quantize(isa: Isa, chw: &[f32], scale: f32, zero: u8, plane: &Plane, levels: &mut [u8]) {
-    each(plane, |at, index| levels[at] = flipped(isa, level(chw[index], scale, zero)));
+pub fn quantize(cpu: Cpu, chw: &[f32], scale: f32, zero: u8, plane: &Plane, levels: &mut [u8]) {
+    each(plane, |at, index| levels[at] = flipped(cpu.isa(), level(chw[index], scale, zero)));
 }
 
 /// The levels of a plane to values, CHW, by a table.
-pub fn look_up(isa: Isa, plane: &Plane, levels: &[u8], table: &[f32; 256], chw: &mut [f32]) {
+pub fn look_up(cpu: Cpu, plane: &Plane, levels: &[u8], table: &[f32; 256], chw: &mut [f32]) {
     let pixels = plane.height * plane.width;
     for (y, row) in rows(plane, levels).enumerate() {
         for channel in 0..plane.channels {
             let to = &mut chw[channel * pixels + y * plane.width..][..plane.width];
             for (to, pixel) in to.iter_mut().zip(row.chunks_exact(plane.channels)) {
-                *to = table[usize::from(flipped(isa, pixel[channel]))];
+                *to = table[usize::from(flipped(cpu.isa(), pixel[channel]))];
             }
         }
     }
 }
 
 /// The levels of a plane to bytes, HWC, by a table.
-pub fn look_up_bytes(isa: Isa, plane: &Plane, levels: &[u8], table: &[u8; 256], hwc: &mut [u8]) {
+pub fn look_up_bytes(cpu: Cpu, plane: &Plane, levels: &[u8], table: &[u8; 256], hwc: &mut [u8]) {
     let width = plane.width * plane.channels;
     for (row, to) in rows(plane, levels).zip(hwc.chunks_exact_mut(width)) {
         for (to, level) in to.iter_mut().zip(row) {
-            *to = table[usize::from(flipped(isa, *level))];
+            *to = table[usize::from(flipped(cpu.isa(), *level))];
         }
     }
 }
 
 /// The levels of a plane to those of another of the same picture, by a table.
 pub fn translate(
-    isa: Isa,
+    cpu: Cpu,
     (from, source): (&Plane, &[u8]),
     table: &[u8; 256],
     (to, target): (&Plane, &mut [u8]),
 ) {
     for (source, target) in rows(from, source).zip(rows_mut(to, target)) {
         for (target, level) in target.iter_mut().zip(source) {
-            *target = flipped(isa, table[usize::from(flipped(isa, *level))]);
+            *target = flipped(cpu.isa(), table[usize::from(flipped(cpu.isa(), *level))]);
         }
     }
 }
 
 /// The levels of a plane to values of a plane, by a table.
 pub fn look_up_plane(
-    isa: Isa,
+    cpu: Cpu,
     (from, levels): (&Plane, &[u8]),
     table: &[f32; 256],
     (to, values): (&Plane, &mut [f32]),
 ) {
     for (levels, values) in rows(from, levels).zip(rows_mut(to, values)) {
         for (value, level) in values.iter_mut().zip(levels) {
-            *value = table[usize::from(flipped(isa, *level))];
+            *value = table[usize::from(flipped(cpu.isa(), *level))];
         }
     }
 }
 
 /// The values of a plane to levels of a plane.
 pub fn quantize_plane(
-    isa: Isa,
+    cpu: Cpu,
     (from, values): (&Plane, &[f32]),
     scale: f32,
     zero: u8,
     (to, levels): (&Plane, &mut [u8]),
 ) {
-    for (values, levels) in rows(from, values).zip(rows_mut(to, levels)) {
-        for (to, value) in levels.iter_mut().zip(values) {
-            *to = flipped(isa, level(*value, scale, zero));
+    let isa = cpu.isa();
+    wide(cpu, || {
+        for (values, levels) in rows(from, values).zip(rows_mut(to, levels)) {
+            for (to, value) in levels.iter_mut().zip(values) {
+                *to = flipped(isa, level(*value, scale, zero));
+            }
         }
-    }
+    });
 }
 
 /// Values, CHW, into a plane.
@@ -143,118 +149,294 @@ pub fn leave(plane: &Plane, values: &[f32], chw: &mut [f32]) {
     }
 }
 
+/// Applies a function to every value.
+pub fn apply(cpu: Cpu, function: Function, values: &mut [f32]) {
+    wide(cpu, || function.apply_here(values));
+}
+
 /// The values of a plane into another of the same picture, each through a function.
-pub fn map(function: Function, (from, source): (&Plane, &[f32]), (to, target): (&Plane, &mut [f32])) {
-    for (source, target) in rows(from, source).zip(rows_mut(to, target)) {
-        target.copy_from_slice(source);
-        function.apply(target);
-    }
-}
-
-/// Adds a plane's values to those of another, and applies a function.
-pub fn add((from, source): (&Plane, &[f32]), function: Function, (to, target): (&Plane, &mut [f32])) {
-    for (source, target) in rows(from, source).zip(rows_mut(to, target)) {
-        for (target, value) in target.iter_mut().zip(source) {
-            *target += value;
+pub fn map(
+    cpu: Cpu,
+    function: Function,
+    (from, source): (&Plane, &[f32]),
+    (to, target): (&Plane, &mut [f32]),
+) {
+    wide(cpu, || {
+        for (source, target) in rows(from, source).zip(rows_mut(to, target)) {
+            target.copy_from_slice(source);
+            function.apply_here(target);
         }
-        function.apply(target);
-    }
+    });
 }
 
-/// e^x of each of a vector's values, divided by their sum, in one order on every CPU: the powers of libm, in f32, added up
-/// in f64.
-pub fn softmax(source: &[f32], target: &mut [f32]) {
-    let largest = source.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let mut sum = 0.0;
-    for (target, value) in target.iter_mut().zip(source) {
-        *target = libm::expf(value - largest);
-        sum += f64::from(*target);
-    }
-    let part = (1.0 / sum) as f32;
-    target.iter_mut().for_each(|value| *value *= part);
-}
-
-/// A function of one value.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Function {
-    /// The value itself.
-    Identity,
-    /// Values below zero times this, 0 to 1.
-    Slope(f32),
-    /// Hyperbolic tangent, within 5·10⁻⁷.
-    Tanh,
-    /// 1 / (1 + e⁻ˣ), within 3·10⁻⁷.
-    Sigmoid,
-    /// Between both.
-    Clip(f32, f32),
-}
-
-impl Function {
-    /// Applies it to every value.
-    pub fn apply(self, values: &mut [f32]) {
-        match self {
-            Self::Identity => {}
-            Self::Slope(slope) => values.iter_mut().for_each(|v| *v = v.max(*v * slope)),
-            Self::Tanh => values.iter_mut().for_each(|v| *v = tanh(*v)),
-            Self::Sigmoid => values.iter_mut().for_each(|v| *v = sigmoid(*v)),
-            Self::Clip(low, high) => values.iter_mut().for_each(|v| *v = v.max(low).min(high)),
+/// The values of a plane into another of the same picture, those below zero times one of `slopes`, which belong to channels.
+pub fn slopes(
+    cpu: Cpu,
+    slopes: &[f32],
+    (from, source): (&Plane, &[f32]),
+    (to, target): (&Plane, &mut [f32]),
+) {
+    wide(cpu, || {
+        for (source, target) in rows(from, source).zip(rows_mut(to, target)) {
+            let pixels = source.chunks_exact(from.channels).zip(target.chunks_exact_mut(to.channels));
+            for (source, target) in pixels {
+                for ((target, value), slope) in target.iter_mut().zip(source).zip(slopes) {
+                    *target = if *value < 0.0 { value * slope } else { *value };
+                }
+            }
         }
-    }
+    });
+}
 
-    /// Its exact value, by libm: what tables hold.
-    pub fn exact(self, value: f32) -> f32 {
-        match self {
-            Self::Tanh => libm::tanhf(value),
-            Self::Sigmoid => (1.0 / (1.0 + libm::exp(-f64::from(value)))) as f32,
-            other => {
-                let mut values = [value];
-                other.apply(&mut values);
-                values[0]
+/// The levels of a plane to those of another of the same picture, by a table for each channel.
+pub fn translate_channels(
+    cpu: Cpu,
+    (from, source): (&Plane, &[u8]),
+    tables: &[[u8; 256]],
+    (to, target): (&Plane, &mut [u8]),
+) {
+    let isa = cpu.isa();
+    for (source, target) in rows(from, source).zip(rows_mut(to, target)) {
+        let pixels = source.chunks_exact(from.channels).zip(target.chunks_exact_mut(to.channels));
+        for (source, target) in pixels {
+            for ((target, level), table) in target.iter_mut().zip(source).zip(tables) {
+                *target = flipped(isa, table[usize::from(flipped(isa, *level))]);
             }
         }
     }
 }
 
-/// A rational function of degrees 13 and 6 between the points where float32's tanh is ±1, with Eigen's coefficients
-/// (`Eigen/src/Core/MathFunctionsImpl.h`, MPL 2): multiplications and additions alone, so that all platforms agree to the bit.
-#[inline(always)]
-fn tanh(value: f32) -> f32 {
-    const ODD: [f32; 7] = [
-        4.893_524_6e-3,
-        6.372_619_3e-4,
-        1.485_722_4e-5,
-        5.122_297_1e-8,
-        -8.604_672e-11,
-        2.000_188e-13,
-        -2.760_768_5e-16,
-    ];
-    const EVEN: [f32; 4] = [4.893_525e-3, 2.268_434_6e-3, 1.185_347_1e-4, 1.198_258_4e-6];
-    let x = value.clamp(-7.905_311, 7.905_311);
-    let square = x * x;
-    let polynomial = |terms: &[f32]| terms.iter().rev().fold(0.0f32, |sum, term| sum * square + term);
-    let tanh = x * polynomial(&ODD) / polynomial(&EVEN);
-    tanh.clamp(-1.0, 1.0)
+/// What is made of two values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Binary {
+    /// Their sum.
+    Add,
+    /// The first without the second.
+    Sub,
+    /// Their product.
+    Mul,
+    /// The first divided by the second.
+    Div,
+    /// The smaller.
+    Min,
+    /// The larger.
+    Max,
 }
 
-#[inline(always)]
-fn sigmoid(value: f32) -> f32 {
-    0.5 * tanh(0.5 * value) + 0.5
+impl Binary {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Add => "sum",
+            Self::Sub => "difference",
+            Self::Mul => "product",
+            Self::Div => "quotient",
+            Self::Min => "smaller",
+            Self::Max => "larger",
+        }
+    }
+
+    /// Of two values.
+    pub fn of(self, left: f32, right: f32) -> f32 {
+        struct Of<'a>(f32, f32, &'a mut f32);
+        impl Each for Of<'_> {
+            fn run(self, function: impl Fn(f32, f32) -> f32) {
+                *self.2 = function(self.0, self.1);
+            }
+        }
+        let mut made = 0.0;
+        self.each(Of(left, right, &mut made));
+        made
+    }
+
+    /// Calls `with` with the function, each time another one, so that loops in it are compiled for each.
+    #[inline(always)]
+    fn each(self, with: impl Each) {
+        match self {
+            Self::Add => with.run(|a, b| a + b),
+            Self::Sub => with.run(|a, b| a - b),
+            Self::Mul => with.run(|a, b| a * b),
+            Self::Div => with.run(|a, b| a / b),
+            Self::Min => with.run(|a, b| if b < a { b } else { a }),
+            Self::Max => with.run(|a, b| if b > a { b } else { a }),
+        }
+    }
+}
+
+/// What is done with a function of two values.
+trait Each {
+    fn run(self, function: impl Fn(f32, f32) -> f32);
+}
+
+/// A plane whose channels, rows and columns may each be one for all.
+#[derive(Clone, Copy)]
+struct Operand<'a, T> {
+    memory: &'a [T],
+    first: usize,
+    /// From one row, and one pixel, to the next.
+    row: usize,
+    pixel: usize,
+    /// Whether all channels of a pixel are one.
+    one: bool,
+}
+
+impl<'a, T> Operand<'a, T> {
+    fn of((plane, memory): (&Plane, &'a [T]), to: &Plane) -> Self {
+        let fits = |own: usize, other: usize| own == other || own == 1;
+        assert!(
+            fits(plane.channels, to.channels) && fits(plane.height, to.height) && fits(plane.width, to.width),
+            "planes of other sizes"
+        );
+        Self {
+            memory,
+            first: plane.at(0, 0).unsigned_abs(),
+            row: if plane.height == to.height { plane.row() } else { 0 },
+            pixel: if plane.width == to.width { plane.channels } else { 0 },
+            one: plane.channels != to.channels,
+        }
+    }
+
+    /// `values` values of a row from a pixel on.
+    #[inline(always)]
+    fn from(&self, row: usize, pixel: usize, values: usize) -> &'a [T] {
+        &self.memory[self.first + row * self.row + pixel * self.pixel..][..if self.one { 1 } else { values }]
+    }
+}
+
+/// Two operands and a target, and what is read and written.
+struct Both<'a, T, Out, Read, Write> {
+    left: Operand<'a, T>,
+    right: Operand<'a, T>,
+    to: Plane,
+    target: &'a mut [Out],
+    /// Of the left and of the right.
+    read: (Read, Read),
+    write: Write,
+    after: Function,
+}
+
+impl<T: Copy, Out, Read: Fn(T) -> f32, Write: Fn(f32) -> Out> Each for Both<'_, T, Out, Read, Write> {
+    #[inline(always)]
+    fn run(self, function: impl Fn(f32, f32) -> f32) {
+        match self.after {
+            Function::Slope(slope) => self.loops(|a, b| {
+                let made = function(a, b);
+                if made < 0.0 { made * slope } else { made }
+            }),
+            _ => self.loops(function),
+        }
+    }
+}
+
+impl<T: Copy, Out, Read: Fn(T) -> f32, Write: Fn(f32) -> Out> Both<'_, T, Out, Read, Write> {
+    #[inline(always)]
+    fn loops(self, function: impl Fn(f32, f32) -> f32) {
+        let Self { left, right, to, target, read, write, .. } = self;
+        let whole = |operand: &Operand<'_, T>| !operand.one && operand.pixel == to.channels;
+        // whole rows at once, or pixels
+        let pixels = if whole(&left) && whole(&right) { 1 } else { to.width };
+        let values = to.width * to.channels / pixels;
+        for (y, target) in rows_mut(&to, target).enumerate() {
+            for (x, target) in target.chunks_exact_mut(values).enumerate() {
+                match (left.from(y, x, values), right.from(y, x, values)) {
+                    (left, [right]) if values > 1 => {
+                        let right = read.1(*right);
+                        let values = target.iter_mut().zip(left);
+                        values.for_each(|(to, left)| *to = write(function(read.0(*left), right)));
+                    }
+                    ([left], right) if values > 1 => {
+                        let left = read.0(*left);
+                        let values = target.iter_mut().zip(right);
+                        values.for_each(|(to, right)| *to = write(function(left, read.1(*right))));
+                    }
+                    (left, right) => {
+                        let values = target.iter_mut().zip(left).zip(right);
+                        values.for_each(|((to, left), right)| {
+                            *to = write(function(read.0(*left), read.1(*right)));
+                        });
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// A plane and its values.
+pub type Values<'a> = (&'a Plane, &'a [f32]);
+
+/// A plane, its levels as they lie in memory, and what they stand for.
+pub type Levels<'a> = (&'a Plane, &'a [u8], Scale);
+
+/// Two planes' values, value by value, then through a function. A side of either plane, or its channels, may be 1 where
+/// the target's is not: it is one for all.
+///
+/// # Panics
+/// If their sizes do not fit, or a buffer is too small.
+pub fn binary(
+    cpu: Cpu,
+    binary: Binary,
+    (left, right): (Values<'_>, Values<'_>),
+    after: Function,
+    (to, target): (&Plane, &mut [f32]),
+) {
+    wide(cpu, || {
+        let (left, right) = (Operand::of(left, to), Operand::of(right, to));
+        let (read, write) = (|value: f32| value, |value: f32| value);
+        binary.each(Both { left, right, to: *to, target: &mut *target, read: (read, read), write, after });
+        if !matches!(after, Function::Identity | Function::Slope(_)) {
+            rows_mut(to, target).for_each(|row| after.apply_here(row));
+        }
+    });
+}
+
+/// Scale and zero point of levels.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Scale {
+    /// The value of a step.
+    pub scale: f32,
+    /// The level of 0.
+    pub zero: u8,
+}
+
+/// [`binary`] of two planes of levels, each with its own scale, to levels between `low` and `high`: as DequantizeLinear of
+/// both, the function in float32, and QuantizeLinear.
+///
+/// # Panics
+/// If their sizes do not fit, or a buffer is too small.
+pub fn binary_levels(
+    cpu: Cpu,
+    binary: Binary,
+    (left, right): (Levels<'_>, Levels<'_>),
+    (made, low, high): (Scale, u8, u8),
+    (to, target): (&Plane, &mut [u8]),
+) {
+    let isa = cpu.isa();
+    wide(cpu, || {
+        let of = |scale: Scale| move |at: u8| value(flipped(isa, at), scale.scale, scale.zero);
+        let write = |value: f32| flipped(isa, level(value, made.scale, made.zero).max(low).min(high));
+        let read = (of(left.2), of(right.2));
+        let (left, right) = (Operand::of((left.0, left.1), to), Operand::of((right.0, right.1), to));
+        binary.each(Both { left, right, to: *to, target, read, write, after: Function::Identity });
+    });
 }
 
 /// value · scale + shift with one of each for every place of a plane's rows, (height, width, channels).
 pub fn affine(
+    cpu: Cpu,
     (from, source): (&Plane, &[f32]),
     scale: &[f32],
     shift: &[f32],
     (to, target): (&Plane, &mut [f32]),
 ) {
     let width = from.width * from.channels;
-    let factors = scale.chunks_exact(width).zip(shift.chunks_exact(width));
-    for ((source, target), (scale, shift)) in rows(from, source).zip(rows_mut(to, target)).zip(factors) {
-        for (((target, value), scale), shift) in target.iter_mut().zip(source).zip(scale).zip(shift) {
-            *target = value * scale + shift;
+    wide(cpu, || {
+        let factors = scale.chunks_exact(width).zip(shift.chunks_exact(width));
+        for ((source, target), (scale, shift)) in rows(from, source).zip(rows_mut(to, target)).zip(factors) {
+            for (((target, value), scale), shift) in target.iter_mut().zip(source).zip(scale).zip(shift) {
+                *target = value * scale + shift;
+            }
         }
-    }
+    });
 }
 
 /// Where the values of a picture lie in a plane, in CHW order.

@@ -1,5 +1,6 @@
 //! Layers in float32.
 
+use alloc::vec;
 use alloc::vec::Vec;
 
 use crate::cpu::Cpu;
@@ -15,8 +16,8 @@ use crate::scalar;
 pub(crate) struct Activate {
     /// One a lane, from the block's first on.
     pub(crate) bias: *const f32,
-    /// Values below zero are multiplied by this, 0 to 1.
-    pub(crate) slope: f32,
+    /// What values below zero are multiplied by, one a lane.
+    pub(crate) slope: *const f32,
 }
 
 pub(crate) type FloatFamily = Family<f32, f32, f32, Activate>;
@@ -38,8 +39,8 @@ pub struct FloatSpec<'a> {
     pub weights: &'a [f32],
     /// One an output, or none.
     pub bias: &'a [f32],
-    /// What values below zero are multiplied by, 0 to 1: 1 leaves them, 0 is a ReLU.
-    pub slope: f32,
+    /// What values below zero are multiplied by, one an output or one for all: 1 leaves them, 0 is a ReLU.
+    pub slopes: &'a [f32],
     /// Whether to round weights, inputs and each sum to float16, if the CPU computes in that ([`Cpu::halves`]); planes
     /// stay in float32.
     pub halves: bool,
@@ -69,16 +70,22 @@ pub struct FloatLayer {
     macs: u64,
     /// One a packed lane.
     bias: Vec<f32>,
-    slope: f32,
+    slopes: Vec<f32>,
 }
 
 impl FloatLayer {
     /// Packs a layer for a family. Weights that read the same input, behind a nearest-neighbour enlargement, are summed.
     ///
     /// # Errors
-    /// If the spec's parts do not belong together, or the slope is not usable.
+    /// If the spec's parts do not belong together, or a slope is not a number.
     pub fn new(cpu: Cpu, spec: &FloatSpec<'_>) -> Result<Self, Mismatch> {
-        check(spec.kind, &spec.input, &spec.output, (spec.weights.len(), spec.bias.len()), spec.slope)?;
+        let outputs = check(spec.kind, &spec.input, &spec.output, (spec.weights.len(), spec.bias.len()))?;
+        if spec.slopes.len() != outputs && spec.slopes.len() != 1 {
+            return Err(Mismatch("the slopes have another number than the outputs"));
+        }
+        if !spec.slopes.iter().all(|slope| slope.is_finite()) {
+            return Err(Mismatch("a slope is not usable"));
+        }
         let plan = spec.kind.plan(&spec.input, &spec.output);
         let lens = (spec.input.len(), spec.output.len());
         let isa = cpu.isa();
@@ -96,7 +103,13 @@ impl FloatLayer {
             .iter()
             .map(|(output, _)| output.and_then(|output| spec.bias.get(output)).copied().unwrap_or(0.0));
         let bias = bias.collect();
-        Ok(Self { layer, macs: spec.kind.macs(&spec.input, &spec.output), bias, slope: spec.slope })
+        let slope = |output: Option<usize>| match spec.slopes {
+            [one] => *one,
+            slopes => output.map_or(1.0, |output| slopes[output]),
+        };
+        let slopes =
+            either!(&layer, layer => layer.lanes()).iter().map(|(output, _)| slope(*output)).collect();
+        Ok(Self { layer, macs: spec.kind.macs(&spec.input, &spec.output), bias, slopes })
     }
 
     /// Useful multiply-accumulates of a run.
@@ -144,7 +157,69 @@ impl FloatLayer {
 
     /// What belongs to packed lanes from a number on.
     fn finish(&self) -> impl Fn(usize) -> Activate + Sync {
-        |lane| Activate { bias: self.bias[lane..].as_ptr(), slope: self.slope }
+        |lane| Activate { bias: self.bias[lane..].as_ptr(), slope: self.slopes[lane..].as_ptr() }
+    }
+}
+
+/// The product of two matrices, (rows, inner) · (inner, columns), that are both values: each lies in a plane whose channels are
+/// its rows and whose pixels, in one row, are its columns.
+#[derive(Clone)]
+pub struct Product {
+    layer: Layer<f32, f32, f32, Activate>,
+    left: Plane,
+    macs: u64,
+    bias: Vec<f32>,
+    slopes: Vec<f32>,
+}
+
+impl Product {
+    /// Of planes of these sizes.
+    ///
+    /// # Errors
+    /// If the sizes do not fit, or a plane has several rows of pixels.
+    pub fn new(cpu: Cpu, left: Plane, right: Plane, made: Plane) -> Result<Self, Mismatch> {
+        let one = crate::geometry::Axis { kernel: 1, stride: 1, padding: 0, dilation: 1 };
+        let (enlarged, block) = (crate::geometry::Times::ONE, crate::geometry::Times::ONE);
+        let kind = Kind::Conv { y: one, x: one, enlarged, block, cropped: 0, groups: 1 };
+        let heights = left.height * right.height * made.height == 1;
+        if !heights
+            || left.width != right.channels
+            || made.channels != left.channels
+            || made.width != right.width
+        {
+            return Err(Mismatch("matrices whose sizes do not fit"));
+        }
+        let count =
+            left.channels.checked_mul(right.channels).ok_or(Mismatch("matrices that are too large"))?;
+        check(kind, &right, &made, (count, 0))?;
+        let lens = (right.len(), made.len());
+        let isa = cpu.isa();
+        let layer = Layer::pack_groups(kind.plan(&right, &made), &vec![0.0; count], lens, families(isa));
+        let lanes = layer.lanes().len();
+        let macs = kind.macs(&right, &made);
+        Ok(Self { layer, left, macs, bias: vec![0.0; lanes], slopes: vec![1.0; lanes] })
+    }
+
+    /// Multiply-accumulates of a run.
+    pub fn macs(&self) -> u64 {
+        self.macs
+    }
+
+    /// Values that may be read behind the right plane; what they hold does not matter, as long as they are numbers.
+    pub fn slack(&self) -> usize {
+        self.layer.slack()
+    }
+
+    /// Runs it. `right` is its plane and [`Self::slack`] values behind it.
+    ///
+    /// # Panics
+    /// If a buffer is too small.
+    pub fn run(&mut self, left: &[f32], right: &[f32], made: &mut [f32]) {
+        let first = self.left.at(0, 0).unsigned_abs();
+        self.layer.refill(&left[first..], self.left.width, self.left.channels);
+        let finish =
+            |lane: usize| Activate { bias: self.bias[lane..].as_ptr(), slope: self.slopes[lane..].as_ptr() };
+        self.layer.run(right, made, &mut [], finish);
     }
 }
 

@@ -10,6 +10,9 @@
 //! 3. `tile` (and `depthwise`, where each channel has weights of its own): one loop holds pixels × channels in registers. A family of instructions ([`Isa`]) says how groups are
 //!    multiplied and how sums are rounded and stored; everything else is shared.
 //!
+//! What is done to values on their own (`elements`, `function`), to windows of a channel (`windows`) and to many at once
+//! (`norms`) are plain loops, compiled for the widest vectors of each CPU (`wide`).
+//!
 //! # Guarantees
 //! - Integers agree bit for bit between all families: sums are exact modulo 2³² and rounded half to even after one
 //!   multiplication in f32. A family whose instructions saturate splits weights so that none can ([`QuantizedLayer`]).
@@ -36,9 +39,11 @@ mod cpu;
 mod depthwise;
 pub mod elements;
 mod float;
+mod function;
 mod geometry;
 mod half;
 mod isa;
+pub mod norms;
 mod pack;
 mod peak;
 mod plane;
@@ -47,6 +52,8 @@ mod pool;
 mod quantized;
 mod scalar;
 mod tile;
+mod wide;
+pub mod windows;
 
 #[cfg(target_arch = "aarch64")]
 mod arm;
@@ -55,7 +62,7 @@ mod x86;
 
 pub use self::half::{half_from_float, half_to_float};
 pub use cpu::Cpu;
-pub use float::{FloatLayer, FloatSpec};
+pub use float::{FloatLayer, FloatSpec, Product};
 pub use geometry::{Axis, Kind, Times};
 pub use isa::{Isa, UnknownIsa};
 pub use peak::{multiply_floats, multiply_halves, multiply_integers};

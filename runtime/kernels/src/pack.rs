@@ -233,6 +233,7 @@ impl Reading {
 }
 
 /// Some channels of a phase, packed for one tile.
+#[derive(Clone)]
 struct Block<In: 'static, W: 'static, Out: 'static, Finish: 'static> {
     tile: &'static Tile<In, W, Out, Finish>,
     /// Its first lane in the phase, where it reads from the phase's first input on, and how many lanes it has.
@@ -247,6 +248,7 @@ struct Block<In: 'static, W: 'static, Out: 'static, Finish: 'static> {
 }
 
 /// A phase that is ready to run.
+#[derive(Clone)]
 struct Packed<In: 'static, W: 'static, Out: 'static, Finish: 'static> {
     rows: usize,
     cols: usize,
@@ -284,11 +286,13 @@ fn channels_innermost<'a, W: Weight>(weights: &'a [W], plan: &Plan) -> Cow<'a, [
 }
 
 /// How the pixels of a merged phase go from a row of the grid into the output plane.
+#[derive(Clone)]
 struct Scatter {
     merged: Merged,
 }
 
 /// A layer that is ready to run.
+#[derive(Clone)]
 pub(crate) struct Layer<In: 'static, W: 'static, Out: 'static, Finish: 'static> {
     phases: Vec<Packed<In, W, Out, Finish>>,
     /// Of the only phase, if it is a merged one.
@@ -604,6 +608,20 @@ impl<In, W: Weight, Out: Copy, Finish> Layer<In, W, Out, Finish> {
             self.weights.append(&mut rest);
         }
         self.lanes.extend(lanes.iter().map(|lane| lane.map(|lane| lane.output)).zip(totals));
+    }
+
+    /// Packs other weights: those of each input, one an output and `step` values from one input to the next. Of a layer of
+    /// one tap and one group alone.
+    pub(crate) fn refill(&mut self, weights: &[W], inputs: usize, step: usize) {
+        let Some(phase) = self.phases.first() else { return };
+        for (number, block) in phase.blocks.iter().enumerate() {
+            let end = phase.blocks.get(number + 1).map_or(self.weights.len(), |next| next.weights);
+            let packed = &mut self.weights[block.weights..end];
+            let width = packed.len() / inputs;
+            for (input, packed) in packed.chunks_exact_mut(width).enumerate() {
+                packed[..block.lanes].copy_from_slice(&weights[input * step + block.first..][..block.lanes]);
+            }
+        }
     }
 
     /// For each packed lane the number of its output, if it is one, and the sum of its weights.

@@ -69,13 +69,12 @@ impl core::fmt::Display for Mismatch {
 
 impl core::error::Error for Mismatch {}
 
-/// How many outputs a layer has, if its parts belong together: planes, numbers of weights and biases, slope.
+/// How many outputs a layer has, if its parts belong together: planes, numbers of weights and biases.
 pub(crate) fn check(
     kind: Kind,
     input: &Plane,
     output: &Plane,
     (weights, bias): (usize, usize),
-    slope: f32,
 ) -> Result<usize, Mismatch> {
     let groups = kind.groups();
     if !input.channels.is_multiple_of(groups) || !output.channels.is_multiple_of(groups) {
@@ -105,9 +104,6 @@ pub(crate) fn check(
     if bias != 0 && bias != outputs {
         return Err(Mismatch("the bias has another number than the outputs"));
     }
-    if !(0.0..=1.0).contains(&slope) {
-        return Err(Mismatch("the slope is not usable"));
-    }
     Ok(outputs)
 }
 
@@ -131,8 +127,10 @@ impl QuantizedLayer {
     /// If the spec's parts do not belong together, or a scale or the slope is not a number.
     pub fn new(cpu: Cpu, spec: &QuantizedSpec<'_>) -> Result<Self, Mismatch> {
         let isa = cpu.isa();
-        let outputs =
-            check(spec.kind, &spec.input, &spec.output, (spec.weights.len(), spec.bias.len()), spec.slope)?;
+        let outputs = check(spec.kind, &spec.input, &spec.output, (spec.weights.len(), spec.bias.len()))?;
+        if !(0.0..=1.0).contains(&spec.slope) {
+            return Err(Mismatch("the slope is not usable"));
+        }
         if spec.scales.len() != outputs && spec.scales.len() != 1 {
             return Err(Mismatch("the scales have another number than the outputs"));
         }

@@ -175,7 +175,7 @@ impl Arithmetic for Floats {
             // SAFETY: finish covers all lanes, and `lanes` values can be written
             unsafe {
                 let value = sum + *finish.bias.add(lane);
-                *to.add(lane) = value.max(value * finish.slope);
+                *to.add(lane) = if value < 0.0 { value * *finish.slope.add(lane) } else { value };
             }
         }
     }

@@ -296,7 +296,9 @@ impl Arithmetic for Avx2Floats {
             // SAFETY: finish covers all registers, and no more than `lanes` values are written
             unsafe {
                 let sums = _mm256_add_ps(sums, _mm256_loadu_ps(finish.bias.add(first)));
-                let values = _mm256_max_ps(_mm256_mul_ps(sums, _mm256_set1_ps(finish.slope)), sums);
+                let sloped = _mm256_mul_ps(sums, _mm256_loadu_ps(finish.slope.add(first)));
+                // by the sign
+                let values = _mm256_blendv_ps(sums, sloped, sums);
                 if first + 8 <= lanes {
                     _mm256_storeu_ps(to.add(first), values);
                 } else {
@@ -355,7 +357,8 @@ impl Arithmetic for Avx512Floats {
             // SAFETY: finish covers all registers, and no more than `lanes` values are written
             unsafe {
                 let sums = _mm512_add_ps(sums, _mm512_loadu_ps(finish.bias.add(first)));
-                let values = _mm512_max_ps(_mm512_mul_ps(sums, _mm512_set1_ps(finish.slope)), sums);
+                let below = _mm512_cmp_ps_mask::<_CMP_LT_OQ>(sums, _mm512_setzero_ps());
+                let values = _mm512_mask_mul_ps(sums, below, sums, _mm512_loadu_ps(finish.slope.add(first)));
                 _mm512_mask_storeu_ps(to.add(first), mask_of_16(lanes.saturating_sub(first)), values);
             }
         }

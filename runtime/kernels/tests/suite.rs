@@ -344,14 +344,17 @@ fn floats_agree_bit_for_bit_in_every_family_and_to_rounding_with_the_definition(
         let weights: Vec<f32> = (0..problem.weights()).map(|_| random.unit()).collect();
         let values: Vec<f32> = (0..input.values()).map(|_| random.unit()).collect();
         let bias: Vec<f32> = (0..problem.outputs()).map(|_| random.unit()).collect();
-        let slope = random.pick(&[1.0f32, 0.0, 0.2]);
-        let spec = FloatSpec { kind, input, output, weights: &weights, bias: &bias, slope, halves: false };
+        let each = if random.below(3) == 0 { problem.outputs() } else { 1 };
+        let slopes: Vec<f32> = (0..each).map(|_| random.pick(&[1.0f32, 0.0, 0.2, 1.5, -0.3])).collect();
+        let spec =
+            FloatSpec { kind, input, output, weights: &weights, bias: &bias, slopes: &slopes, halves: false };
         let mut expected = vec![(0.0f64, 0.0f64); output.values()];
         problem.solve(|number, at, products| {
             let terms = products.iter().map(|(x, w)| f64::from(values[*x]) * f64::from(weights[*w]));
             let size: f64 = terms.clone().map(f64::abs).sum();
             let sum = f64::from(bias[number]) + terms.sum::<f64>();
-            expected[at] = (if sum < 0.0 { sum * f64::from(slope) } else { sum }, size + 1.0);
+            let slope = f64::from(slopes[if each == 1 { 0 } else { number }]);
+            expected[at] = (if sum < 0.0 { sum * slope } else { sum }, (size + 1.0) * slope.abs().max(1.0));
         });
         let mut first: Option<Vec<f32>> = None;
         for cpu in &families {
@@ -449,14 +452,14 @@ fn a_spec_that_does_not_fit_is_an_error() {
     let input = Plane::new(2, 4, 4).unwrap();
     let output = Plane::new(3, 4, 4).unwrap();
     let weights = vec![0.5; 2 * 3 * 9];
-    let spec = FloatSpec { kind, input, output, weights: &weights, bias: &[], slope: 1.0, halves: false };
+    let spec = FloatSpec { kind, input, output, weights: &weights, bias: &[], slopes: &[1.0], halves: false };
     assert!(FloatLayer::new(Cpu::SCALAR, &spec).is_err(), "no border");
     let input = input.with_border(kind.border(&input, &output)).unwrap();
     let spec = FloatSpec { input, ..spec };
     assert!(FloatLayer::new(Cpu::SCALAR, &spec).is_ok());
     assert!(FloatLayer::new(Cpu::SCALAR, &FloatSpec { weights: &weights[1..], ..spec }).is_err());
     assert!(FloatLayer::new(Cpu::SCALAR, &FloatSpec { bias: &[0.0; 2], ..spec }).is_err());
-    assert!(FloatLayer::new(Cpu::SCALAR, &FloatSpec { slope: f32::NAN, ..spec }).is_err());
+    assert!(FloatLayer::new(Cpu::SCALAR, &FloatSpec { slopes: &[f32::NAN], ..spec }).is_err());
     let spec = QuantizedSpec {
         kind,
         input,
@@ -485,8 +488,15 @@ fn threads_share_a_layer_and_change_nothing() {
             let problem = Problem::any(&mut random);
             let Problem { kind, input, output } = problem;
             let weights: Vec<f32> = (0..problem.weights()).map(|_| random.unit()).collect();
-            let spec =
-                FloatSpec { kind, input, output, weights: &weights, bias: &[], slope: 1.0, halves: false };
+            let spec = FloatSpec {
+                kind,
+                input,
+                output,
+                weights: &weights,
+                bias: &[],
+                slopes: &[1.0],
+                halves: false,
+            };
             let layer = FloatLayer::new(Cpu::detect(), &spec).unwrap();
             let x: Vec<f32> = (0..input.len() + layer.slack()).map(|_| random.unit()).collect();
             let (mut alone, mut shared) = (vec![7.0; output.len()], vec![7.0; output.len()]);

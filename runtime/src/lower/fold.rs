@@ -543,7 +543,7 @@ fn transpose(node: &NodeProto, given: &Given) -> Made {
 }
 
 /// The shape of two that are spread over each other, as ONNX (and numpy) does it.
-fn spread(one: &[usize], other: &[usize]) -> Result<Vec<usize>, Reason> {
+pub(super) fn spread(one: &[usize], other: &[usize]) -> Result<Vec<usize>, Reason> {
     let rank = one.len().max(other.len());
     let at = |dims: &[usize], axis: usize| match (axis + dims.len()).checked_sub(rank) {
         Some(place) => dims[place],
@@ -559,7 +559,7 @@ fn spread(one: &[usize], other: &[usize]) -> Result<Vec<usize>, Reason> {
 }
 
 /// Where each value of a shape comes from in a constant that is spread over it.
-fn spread_places(from: &[usize], dims: &[usize]) -> Result<Vec<usize>, Reason> {
+pub(super) fn spread_places(from: &[usize], dims: &[usize]) -> Result<Vec<usize>, Reason> {
     let apart = strides(from);
     let skipped = dims.len() - from.len();
     places(dims, |at| {

@@ -1,18 +1,20 @@
 //! Passes that bring operators together until only what a kernel does is left.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
-use edgegen_kernels::elements::{Function, level, value};
-use edgegen_kernels::{Kind, Times};
+use edgegen_kernels::elements::{Binary, Function, level, value};
+use edgegen_kernels::norms::Over;
+use edgegen_kernels::windows::Pooling;
+use edgegen_kernels::{Axis, Kind, Times};
 
 use super::graph::{
-    Encoding, Graph, Id, Linear, Move, Node, Number, Op, Quantized, Shape, Value, requantised,
+    BinaryLevels, Encoding, Graph, Id, Linear, Move, Node, Number, Op, Quantized, Shape, Value, requantised,
 };
 
 /// What is done to a node and the only one that reads it.
 enum Edit {
-    /// Both become one, which reads this.
-    Join(Op, Id),
+    /// Both become one, which reads these.
+    Join(Op, Vec<Id>),
     /// The second comes first, as this operator.
     Swap(Op),
     /// The first takes the second in.
@@ -27,6 +29,7 @@ enum Edit {
 
 /// Fuses until nothing changes, and removes what nobody reads.
 pub(super) fn fuse(graph: &mut Graph) {
+    spread_look_ups(graph);
     // every edit takes a node away or moves one on its way down or up, and none is moved back: this ends
     let mut fuser = Fuser::new(graph);
     let mut waiting: BTreeSet<usize> = (0..fuser.nodes.len()).collect();
@@ -38,6 +41,7 @@ pub(super) fn fuse(graph: &mut Graph) {
         }
     }
     graph.nodes = fuser.nodes.into_iter().flatten().collect();
+    gather_look_ups(graph);
     let mut read = vec![false; graph.values.len()];
     graph.outputs.iter().for_each(|output| read[*output] = true);
     for node in graph.nodes.iter().rev() {
@@ -46,6 +50,57 @@ pub(super) fn fuse(graph: &mut Graph) {
         }
     }
     graph.nodes.retain(|node| read[node.output]);
+}
+
+/// Gives each reader of levels' values a DequantizeLinear of its own, so that it can be fused with it.
+fn spread_look_ups(graph: &mut Graph) {
+    let mut read = vec![0usize; graph.values.len()];
+    graph.nodes.iter().flat_map(|node| &node.inputs).for_each(|input| read[*input] += 1);
+    let mut nodes: Vec<Node> = Vec::with_capacity(graph.nodes.len());
+    // by the value that it makes
+    let mut shared: HashMap<Id, Node> = HashMap::new();
+    for mut node in std::mem::take(&mut graph.nodes) {
+        for input in &mut node.inputs {
+            if let Some(look_up) = shared.get(input) {
+                let value = graph.values[*input];
+                let output = graph.value(value.shape, value.number);
+                nodes.push(Node { output, ..look_up.clone() });
+                *input = output;
+            }
+        }
+        if matches!(node.op, Op::LookUp(..)) && read[node.output] > 1 && !graph.outputs.contains(&node.output)
+        {
+            shared.insert(node.output, node);
+        } else {
+            nodes.push(node);
+        }
+    }
+    graph.nodes = nodes;
+}
+
+/// Makes one of those that are left and do the same.
+fn gather_look_ups(graph: &mut Graph) {
+    let mut first: Vec<(Id, Encoding, Function, Id)> = Vec::new();
+    let mut same: HashMap<Id, Id> = HashMap::new();
+    let mut nodes = Vec::with_capacity(graph.nodes.len());
+    for mut node in std::mem::take(&mut graph.nodes) {
+        for input in &mut node.inputs {
+            *input = same.get(input).copied().unwrap_or(*input);
+        }
+        if let Op::LookUp(encoding, function) = node.op
+            && !graph.outputs.contains(&node.output)
+        {
+            let (input, output) = (node.inputs[0], node.output);
+            let known = first.iter().find(|known| (known.0, known.1, known.2) == (input, encoding, function));
+            if let Some((.., made)) = known {
+                same.insert(output, *made);
+                continue;
+            }
+            first.push((input, encoding, function, output));
+        }
+        nodes.push(node);
+    }
+    graph.nodes = nodes;
 }
 
 /// A graph while it is fused: nodes keep their places, and who makes and reads each value is known.
@@ -121,9 +176,9 @@ impl<'a> Fuser<'a> {
             sources
         };
         match edit {
-            Edit::Join(op, input) => {
+            Edit::Join(op, inputs) => {
                 let sources = joined(&mut one, &mut other);
-                self.put(second, Node { op, inputs: vec![input], output: other.output, sources });
+                self.put(second, Node { op, inputs, output: other.output, sources });
             }
             Edit::Absorb(change) => {
                 let sources = joined(&mut one, &mut other);
@@ -139,8 +194,9 @@ impl<'a> Fuser<'a> {
             Edit::Swap(op) => {
                 // a → first → b → second → c becomes a → second → b → first → c
                 let (a, b, c) = (one.inputs[0], one.output, other.output);
-                // a move changes the shape alone, anything else the numbers alone
-                let (shape, number) = if let Op::Move(_) = op { (c, a) } else { (a, c) };
+                // a move and a pool change the shape alone, anything else the numbers alone
+                let moves = matches!(op, Op::Move(_) | Op::Pool { .. });
+                let (shape, number) = if moves { (c, a) } else { (a, c) };
                 self.values[b] =
                     Value { shape: self.values[shape].shape, number: self.values[number].number };
                 let moved = std::mem::replace(&mut one.op, op);
@@ -179,11 +235,12 @@ impl<'a> Fuser<'a> {
 fn edit(graph: &Fuser<'_>, first: usize, second: usize) -> Option<Edit> {
     let (one, other) = (graph.node(first)?, graph.node(second)?);
     let input = *one.inputs.first()?; // a class's row has none, and nothing is fused with it
-    let join = |op: Op| Some(Edit::Join(op, input));
+    let join = |op: Op| Some(Edit::Join(op, vec![input]));
     let before = graph.shape(input);
     let made = graph.shape(other.output);
     match (&one.op, &other.op) {
         // single values first: then moves come to lie behind layers
+        (Op::Move(Move::Pad { .. }), Op::Function(_) | Op::Quantize(_) | Op::Table(_)) => None,
         (Op::Move(_), Op::Function(_) | Op::Quantize(_) | Op::Table(_)) => Some(Edit::Swap(other.op.clone())),
         (Op::Move(Move::Reshape), Op::Affine { scale, shift }) => {
             let spread = |values: &[f32]| -> Vec<f32> {
@@ -193,7 +250,103 @@ fn edit(graph: &Fuser<'_>, first: usize, second: usize) -> Option<Edit> {
             before.is_flat().then(|| Edit::Swap(Op::Affine { scale: spread(scale), shift: spread(shift) }))
         }
         // but levels are moved as levels
+        (Op::LookUp(from, function), Op::Move(Move::Pad { top, left, value: added, .. })) => {
+            // the level that becomes what is added, if there is one
+            let level =
+                (0..=u8::MAX).find(|at| function.exact(value(*at, from.scale, from.zero)) == *added)?;
+            let (top, left, value) = (*top, *left, *added);
+            Some(Edit::Swap(Op::Move(Move::Pad { top, left, value, level })))
+        }
         (Op::LookUp(..), Op::Move(moved)) => Some(Edit::Swap(Op::Move(moved.clone()))),
+        // and the largest level is that of the largest value
+        (Op::LookUp(_, Function::Identity), Op::Pool { pooling: Pooling::Max, .. }) => {
+            Some(Edit::Swap(other.op.clone()))
+        }
+        (Op::Move(Move::Pad { top, left, value, level }), Op::Linear(_) | Op::Quantized(_)) => {
+            let zero = match &other.op {
+                Op::Quantized(layer) => *level == layer.x_zero,
+                _ => *value == 0.0,
+            };
+            let kind = padded(other.op.kind()?, *top, *left).filter(|_| zero)?;
+            Some(Edit::Precede(Box::new(move |op| set_kind(op, kind))))
+        }
+        (Op::Function(Function::Sigmoid), Op::Binary(Binary::Mul, Function::Identity)) => {
+            let both = other.inputs.contains(&input) && graph.shape(one.output) == before;
+            both.then(|| Edit::Join(Op::Function(Function::Silu(1.0)), vec![input]))
+        }
+        // what is made of a level and a function of it is a function of it
+        (Op::Table(of_level), Op::BinaryLevels(two)) if other.inputs.contains(&input) => {
+            let left = other.inputs[0] == one.output;
+            let through = |at: usize| {
+                let (own, made) = (at as u8, of_level[at]);
+                let (a, b) = if left { (made, own) } else { (own, made) };
+                let a = value(a, two.left.scale, two.left.zero);
+                let b = value(b, two.right.scale, two.right.zero);
+                level(two.binary.of(a, b), two.to.scale, two.to.zero).max(two.low).min(two.high)
+            };
+            join(table(through))
+        }
+        (Op::Binary(..), Op::Function(Function::Slope(slope)))
+            if matches!(one.op, Op::Binary(_, Function::Identity)) =>
+        {
+            let slope = *slope;
+            Some(Edit::Absorb(Box::new(move |op| {
+                if let Op::Binary(_, function) = op {
+                    *function = Function::Slope(slope);
+                }
+            })))
+        }
+        (Op::Binary(binary, after), Op::Quantize(to)) => {
+            let low = match after {
+                Function::Identity => 0,
+                Function::Slope(0.0) => to.zero,
+                _ => return None,
+            };
+            let looked_up = |value: Id| match graph.node(graph.makers[value]?)? {
+                Node { op: Op::LookUp(from, Function::Identity), inputs, .. } => Some((*from, inputs[0])),
+                _ => None,
+            };
+            let ((left, a), (right, b)) = (looked_up(one.inputs[0])?, looked_up(one.inputs[1])?);
+            let levels = BinaryLevels { binary: *binary, left, right, to: *to, low, high: 255 };
+            Some(Edit::Join(Op::BinaryLevels(levels), vec![a, b]))
+        }
+        // a norm of groups, as exporters spell it
+        (Op::Move(Move::Reshape), Op::Norm { over: Over::Channels(1), epsilon, scale, shift }) => {
+            let (Shape::Image(channels, ..), Shape::Matrix(groups, _)) = (before, made) else { return None };
+            let each = channels / groups;
+            if each * groups != channels {
+                return None;
+            }
+            let spread = |values: &[f32]| values.iter().flat_map(|v| std::iter::repeat_n(*v, each)).collect();
+            let (over, epsilon) = (Over::Channels(each), *epsilon);
+            Some(Edit::Swap(Op::Norm { over, epsilon, scale: spread(scale), shift: spread(shift) }))
+        }
+        (Op::Norm { over: Over::Channels(_) | Over::Pixel, .. }, Op::Affine { scale, shift })
+            if scale.len() == before.channels() =>
+        {
+            let (scale, shift) = (scale.clone(), shift.clone());
+            Some(Edit::Absorb(Box::new(move |op| {
+                if let Op::Norm { scale: own, shift: own_shift, .. } = op {
+                    for (channel, own) in own.iter_mut().enumerate() {
+                        *own *= scale[channel];
+                        own_shift[channel] = own_shift[channel] * scale[channel] + shift[channel];
+                    }
+                }
+            })))
+        }
+        // the same shape again
+        (Op::Move(Move::Reshape), _) if graph.shape(one.output) == before => Some(Edit::Drop),
+        (Op::Slopes(slopes), Op::Quantize(to)) => {
+            let maker = graph.node(graph.makers[one.inputs[0]]?)?;
+            let Op::LookUp(from, Function::Identity) = &maker.op else { return None };
+            let of_channel = |slope: &f32| {
+                std::array::from_fn(|at| {
+                    let value = Function::Slope(*slope).exact(value(at as u8, from.scale, from.zero));
+                    level(value, to.scale, to.zero)
+                })
+            };
+            Some(Edit::Join(Op::Tables(slopes.iter().map(of_channel).collect()), vec![maker.inputs[0]]))
+        }
         (Op::Move(Move::Reshape), Op::Move(Move::Reshape)) => join(Op::Move(Move::Reshape)),
         (Op::LookUp(from, Function::Identity), Op::Function(function)) => join(Op::LookUp(*from, *function)),
         (Op::LookUp(from, function), Op::Quantize(to)) => {
@@ -217,38 +370,41 @@ fn edit(graph: &Fuser<'_>, first: usize, second: usize) -> Option<Edit> {
             let kind = enlarged(other.op.kind()?, *times)?;
             Some(Edit::Precede(Box::new(move |op| set_kind(op, kind))))
         }
-        (Op::Linear(linear), Op::Affine { scale, shift }) if linear.slope == 1.0 => {
+        (Op::Linear(linear), Op::Affine { scale, shift }) if linear.slopes == [1.0] => {
             join(Op::Linear(Box::new(scaled(linear, scale, shift)?)))
         }
-        (Op::Linear(linear), Op::Function(Function::Slope(slope))) if linear.slope == 1.0 => {
-            let slope = *slope;
-            Some(Edit::Absorb(Box::new(move |op| {
-                if let Op::Linear(linear) = op {
-                    linear.slope = slope;
-                }
-            })))
+        (Op::Linear(linear), Op::Function(Function::Slope(slope))) if linear.slopes == [1.0] => {
+            Some(with_slopes(vec![*slope]))
+        }
+        (Op::Linear(linear), Op::Slopes(slopes))
+            if linear.slopes == [1.0] && linear.bias.len().is_multiple_of(slopes.len()) =>
+        {
+            let each = linear.bias.len() / slopes.len();
+            Some(with_slopes(slopes.iter().flat_map(|slope| std::iter::repeat_n(*slope, each)).collect()))
         }
         (Op::Linear(linear), Op::Quantize(to)) => {
             let maker = graph.node(graph.makers[one.inputs[0]]?)?;
             let Op::LookUp(from, Function::Identity) = &maker.op else { return None };
             let layer = quantized(linear, *from, *to)?;
-            Some(Edit::Join(Op::Quantized(Box::new(layer)), maker.inputs[0]))
+            Some(Edit::Join(Op::Quantized(Box::new(layer)), vec![maker.inputs[0]]))
         }
         (Op::Linear(_) | Op::Quantized(_), Op::Move(moved)) => {
             let kind = shuffled(one.op.kind()?, moved, graph.shape(one.output), made)?;
             Some(Edit::Absorb(Box::new(move |op| set_kind(op, kind))))
         }
-        (Op::Quantized(layer), Op::Table(table)) => {
+        (Op::Quantized(_) | Op::BinaryLevels(_), Op::Table(table)) => {
             // a clamp
             let (low, high) = (table[0], table[255]);
             let clamps =
                 low <= high && table.iter().enumerate().all(|(at, to)| (at as u8).clamp(low, high) == *to);
-            let (low, high) = (layer.low.clamp(low, high), layer.high.clamp(low, high));
             clamps.then(|| {
                 Edit::Absorb(Box::new(move |op| {
-                    if let Op::Quantized(layer) = op {
-                        (layer.low, layer.high) = (low, high);
-                    }
+                    let (own_low, own_high) = match op {
+                        Op::Quantized(layer) => (&mut layer.low, &mut layer.high),
+                        Op::BinaryLevels(two) => (&mut two.low, &mut two.high),
+                        _ => return,
+                    };
+                    (*own_low, *own_high) = ((*own_low).clamp(low, high), (*own_high).clamp(low, high));
                 }))
             })
         }
@@ -266,6 +422,30 @@ fn set_kind(op: &mut Op, kind: Kind) {
 
 fn table(of: impl Fn(usize) -> u8) -> Op {
     Op::Table(Box::new(std::array::from_fn(of)))
+}
+
+/// A layer whose values below zero are multiplied by these, one an output or one for all.
+fn with_slopes(slopes: Vec<f32>) -> Edit {
+    Edit::Absorb(Box::new(move |op| {
+        if let Op::Linear(linear) = op {
+            linear.slopes = slopes;
+        }
+    }))
+}
+
+/// A convolution of a picture with so many more rows above and columns to the left.
+fn padded(kind: Kind, top: usize, left: usize) -> Option<Kind> {
+    let more = |axis: Axis, by: usize| {
+        let padding = axis.padding().checked_add(by)?;
+        Axis::new(axis.kernel(), axis.stride(), padding, axis.dilation()).ok()
+    };
+    match kind {
+        Kind::Conv { y, x, enlarged: Times::ONE, block, cropped, groups } => {
+            let (y, x) = (more(y, top)?, more(x, left)?);
+            Some(Kind::Conv { y, x, enlarged: Times::ONE, block, cropped, groups })
+        }
+        _ => None,
+    }
 }
 
 fn enlarged(kind: Kind, times: usize) -> Option<Kind> {
@@ -313,6 +493,10 @@ fn scaled(linear: &Linear, scale: &[f32], shift: &[f32]) -> Option<Linear> {
 /// The layer in integers, between levels.
 fn quantized(linear: &Linear, from: Encoding, to: Encoding) -> Option<Quantized> {
     let (weights, w_scales) = linear.levels.clone()?;
+    let [slope] = linear.slopes[..] else { return None };
+    if !(0.0..=1.0).contains(&slope) {
+        return None;
+    }
     let step = |output: usize| from.scale * if w_scales.len() == 1 { w_scales[0] } else { w_scales[output] };
     let bias = linear.bias.iter().enumerate().map(|(output, bias)| {
         let steps = (f64::from(*bias) / f64::from(step(output))).round_ties_even();
@@ -328,6 +512,6 @@ fn quantized(linear: &Linear, from: Encoding, to: Encoding) -> Option<Quantized>
         y_zero: to.zero,
         low: 0,
         high: 255,
-        slope: linear.slope,
+        slope,
     })
 }

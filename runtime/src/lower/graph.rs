@@ -2,8 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use edgegen_kernels::Kind;
-use edgegen_kernels::elements::Function;
+use edgegen_kernels::elements::{Binary, Function, Scale};
+use edgegen_kernels::norms::{Among, Over};
+use edgegen_kernels::windows::{Pooling, Weights};
+use edgegen_kernels::{Axis, Kind};
 
 use super::engine::Prepared;
 
@@ -14,6 +16,8 @@ pub(super) type Id = usize;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Shape {
     Vector(usize),
+    /// Rows, columns. Its plane has a channel for each row, and its columns are pixels of one row.
+    Matrix(usize, usize),
     /// Channels, height, width.
     Image(usize, usize, usize),
 }
@@ -22,6 +26,7 @@ impl Shape {
     pub(super) fn of(dims: &[usize]) -> Option<Self> {
         match *dims {
             [values] => Some(Self::Vector(values)),
+            [rows, columns] => Some(Self::Matrix(rows, columns)),
             [channels, height, width] => Some(Self::Image(channels, height, width)),
             _ => None,
         }
@@ -30,6 +35,7 @@ impl Shape {
     pub(super) fn dims(self) -> Vec<usize> {
         match self {
             Self::Vector(values) => vec![values],
+            Self::Matrix(rows, columns) => vec![rows, columns],
             Self::Image(channels, height, width) => vec![channels, height, width],
         }
     }
@@ -46,6 +52,7 @@ impl Shape {
     pub(super) fn image(self) -> (usize, usize, usize) {
         match self {
             Self::Vector(values) => (values, 1, 1),
+            Self::Matrix(rows, columns) => (rows, 1, columns),
             Self::Image(channels, height, width) => (channels, height, width),
         }
     }
@@ -81,7 +88,8 @@ pub(super) struct Linear {
     pub(super) levels: Option<(Vec<i8>, Vec<f32>)>,
     /// One an output.
     pub(super) bias: Vec<f32>,
-    pub(super) slope: f32,
+    /// What values below zero are multiplied by: one an output, or one for all.
+    pub(super) slopes: Vec<f32>,
 }
 
 impl Linear {
@@ -122,6 +130,12 @@ pub(super) struct Encoding {
     pub(super) zero: u8,
 }
 
+impl From<Encoding> for Scale {
+    fn from(Encoding { scale, zero }: Encoding) -> Self {
+        Self { scale, zero }
+    }
+}
+
 /// Values are put elsewhere: output i, in CHW order, is input `from[i]`.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Move {
@@ -133,6 +147,8 @@ pub(super) enum Move {
     Shuffle(usize),
     /// Rows and columns from here on.
     Crop(usize, usize),
+    /// So many rows above and columns to the left, and as many behind as the shape has, of this value, or this level.
+    Pad { top: usize, left: usize, value: f32, level: u8 },
     /// Anything else.
     Gather(Vec<u32>),
 }
@@ -147,13 +163,41 @@ pub(super) enum Op {
         scale: Vec<f32>,
         shift: Vec<f32>,
     },
-    Add,
-    /// Of a vector's values.
-    Softmax,
+    /// value · its channel's slope, below zero.
+    Slopes(Vec<f32>),
+    /// Two values, of which one may be the same for all rows, columns or channels; then a function.
+    Binary(Binary, Function),
+    Softmax(Among),
+    Norm {
+        over: Over,
+        epsilon: f32,
+        scale: Vec<f32>,
+        shift: Vec<f32>,
+    },
+    /// Floats, or levels if it is the largest.
+    Pool {
+        pooling: Pooling,
+        y: Axis,
+        x: Axis,
+    },
+    Resize {
+        y: Weights,
+        x: Weights,
+    },
+    /// Of two matrices.
+    Product,
+    /// The same for every picture.
+    Constant(Vec<f32>),
     Quantize(Encoding),
     /// DequantizeLinear, then a function.
     LookUp(Encoding, Function),
     Table(Box<[u8; 256]>),
+    /// One for each channel.
+    Tables(Vec<[u8; 256]>),
+    /// The mean of each channel.
+    MeanLevels(Encoding, Encoding),
+    /// Levels from two values' levels.
+    BinaryLevels(BinaryLevels),
     Move(Move),
     /// The row of the picture's class; floats or levels.
     ClassFloats {
@@ -164,9 +208,20 @@ pub(super) enum Op {
         classes: usize,
         table: Vec<u8>,
     },
-    /// Vectors or channels, one behind the other.
-    Concat,
+    /// One behind the other along an axis of (C, H, W).
+    Concat(usize),
     Other(Box<Other>),
+}
+
+/// DequantizeLinear of two values, a function of both, and QuantizeLinear.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct BinaryLevels {
+    pub(super) binary: Binary,
+    pub(super) left: Encoding,
+    pub(super) right: Encoding,
+    pub(super) to: Encoding,
+    pub(super) low: u8,
+    pub(super) high: u8,
 }
 
 /// A part of the network that another engine runs. Several values that come out of it are one vector.

@@ -5,12 +5,16 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use edgegen_kernels::elements::{Function, flipped, places, value};
-use edgegen_kernels::{Border, Cpu, FloatLayer, FloatSpec, Kind, Plane, QuantizedLayer, QuantizedSpec};
+use edgegen_kernels::norms::{Norm, Over};
+use edgegen_kernels::windows::{Pooling, Resize};
+use edgegen_kernels::{
+    Border, Cpu, FloatLayer, FloatSpec, Kind, Mismatch, Plane, Product, QuantizedLayer, QuantizedSpec,
+};
 
 use super::{Arithmetic, Done};
 use crate::limits::{self, Budget};
 
-use super::graph::{Encoding, Graph, Id, Move, Node, Number, Op, Shape};
+use super::graph::{Encoding, Graph, Id, Move, Node, Number, Op};
 use super::program::{Buffer, Exit, Program, Step};
 
 /// What a phase of a transposed convolution takes at least.
@@ -78,19 +82,45 @@ impl Planner<'_> {
                 node.op,
                 Op::Function(_)
                     | Op::Affine { .. }
-                    | Op::Add
+                    | Op::Slopes(_)
+                    | Op::Binary(..)
+                    | Op::BinaryLevels(_)
                     | Op::Quantize(_)
                     | Op::LookUp(..)
                     | Op::Table(_)
+                    | Op::Tables(_)
+                    | Op::Norm { .. }
+                    | Op::Softmax(_)
             );
             if single {
-                node.inputs.iter().for_each(|input| sizes.join(*input, node.output));
+                // what is the same for all rows, columns or channels has a plane of its own size
+                let made = self.graph.values[node.output].shape;
+                let same = node.inputs.iter().filter(|input| self.graph.values[**input].shape == made);
+                same.for_each(|input| sizes.join(*input, node.output));
             }
         }
         // a vector fits the plane of any picture
-        let mut pictures: HashMap<Id, Shape> = HashMap::new();
+        let mut pictures: HashMap<Id, (usize, usize, usize)> = HashMap::new();
         for (id, value) in self.graph.values.iter().enumerate().filter(|(_, value)| !value.shape.is_flat()) {
-            pictures.insert(sizes.of(id), value.shape);
+            pictures.insert(sizes.of(id), value.shape.image());
+        }
+        // but for where its values have to be channels, or one for all
+        for node in &self.graph.nodes {
+            let as_it_is = match &node.op {
+                Op::Softmax(_) | Op::Norm { .. } | Op::Slopes(_) | Op::Tables(_) => true,
+                Op::Pool { .. } | Op::MeanLevels(..) | Op::Resize { .. } | Op::Product => true,
+                Op::Linear(_) | Op::Quantized(_) => node.op.kind() != Some(Kind::Dense),
+                Op::Binary(..) | Op::BinaryLevels(_) => {
+                    let shape = |id: &Id| self.graph.values[*id].shape;
+                    node.inputs.iter().any(|input| shape(input) != shape(&node.output))
+                }
+                _ => false,
+            };
+            if as_it_is {
+                for id in node.inputs.iter().chain([&node.output]) {
+                    pictures.insert(sizes.of(*id), self.graph.values[*id].shape.image());
+                }
+            }
         }
         for node in self.graph.nodes.iter().filter(|node| matches!(node.op, Op::Move(Move::Reshape))) {
             let (from, to) = (sizes.of(node.inputs[0]), sizes.of(node.output));
@@ -103,8 +133,8 @@ impl Planner<'_> {
             self.roots.join(node.inputs[0], node.output);
         }
         for id in 0..self.graph.values.len() {
-            let shape = pictures.get(&sizes.of(id)).copied().unwrap_or(self.graph.values[id].shape);
-            let (channels, height, width) = shape.image();
+            let shape = pictures.get(&sizes.of(id)).copied();
+            let (channels, height, width) = shape.unwrap_or(self.graph.values[id].shape.image());
             let plane = Plane::new(channels, height, width).map_err(|mismatch| {
                 let maker = self.graph.nodes.iter().find(|node| node.output == id);
                 (maker.map_or(0, named), mismatch.to_string())
@@ -183,7 +213,10 @@ impl Planner<'_> {
                 Op::ClassFloats { table, .. } => 4 * table.len(),
                 Op::ClassLevels { table, .. } => table.len(),
                 // places in both planes
-                Op::Move(_) | Op::Concat => 8 * self.graph.values[node.output].shape.values(),
+                Op::Constant(values) => 4 * values.len(),
+                Op::Tables(tables) => 256 * tables.len(),
+                Op::Product => 4 * self.graph.values[node.inputs[0]].shape.values(),
+                Op::Move(_) | Op::Concat(_) => 8 * self.graph.values[node.output].shape.values(),
                 Op::Affine { .. } => 8 * self.graph.values[node.output].shape.values(),
                 _ => 0,
             };
@@ -224,8 +257,10 @@ impl Planner<'_> {
         let (mut level_scratch, mut float_scratch) = (0, 0);
         for (index, node) in self.graph.nodes.iter().enumerate() {
             if let Some(layer) = self.layer(node).map_err(|reason| (named(node), reason))? {
-                let input = self.root(node.inputs[0]);
+                // what a product multiplies with channels is its second input
+                let input = self.root(node.inputs[usize::from(matches!(layer, Layer::Product(_)))]);
                 let slack = match &layer {
+                    Layer::Product(product) => product.slack(),
                     Layer::Quantized(layer) => {
                         level_scratch = level_scratch.max(layer.scratch());
                         layer.slack()
@@ -268,7 +303,13 @@ impl Planner<'_> {
             let mut say =
                 |what: String, sources: &[usize]| runs.push(Run { what, sources: sources.to_vec() });
             match &node.op {
-                Op::Linear(_) | Op::Quantized(_) => match layers.remove(&index) {
+                Op::Linear(_) | Op::Quantized(_) | Op::Product => match layers.remove(&index) {
+                    Some(Layer::Product(product)) => {
+                        let inner = self.graph.values[node.inputs[1]].shape.channels();
+                        say(format!("float32 product of matrices, inner size {inner}"), &node.sources);
+                        let (left, right) = (from(), buffer(node.inputs[1]));
+                        steps.push(Step::Product { product: Box::new(product), left, right, to });
+                    }
                     Some(Layer::Quantized(layer)) => {
                         say(self.describe(node, layer.tile()), &node.sources);
                         steps.push(Step::Quantized { layer: Arc::new(layer), from: from(), to });
@@ -296,7 +337,7 @@ impl Planner<'_> {
                     steps.push(Step::Translate { table: table.clone(), from: from(), to });
                 }
                 Op::Function(function) => {
-                    say(format!("float32 {}", name_of(*function)), &node.sources);
+                    say(format!("float32 {}", function.name()), &node.sources);
                     steps.push(Step::Function { function: *function, from: from(), to });
                 }
                 Op::Affine { scale, shift } => {
@@ -311,37 +352,100 @@ impl Planner<'_> {
                     let (scale, shift) = (spread(scale), spread(shift));
                     steps.push(Step::Affine { scale, shift, from: from(), to });
                 }
-                Op::Add => {
-                    say("float32 sum".into(), &node.sources);
-                    let (left, right) = (from(), buffer(node.inputs[1]));
-                    steps.push(Step::Add { left, right, function: Function::Identity, to });
+                Op::Slopes(slopes) => {
+                    say("float32 leaky ReLU, a slope for each channel".into(), &node.sources);
+                    steps.push(Step::Slopes { slopes: slopes.clone(), from: from(), to });
                 }
-                Op::Softmax => {
-                    let from = from();
-                    if !from.plane.is_pixel() || !to.plane.is_pixel() {
-                        return Err((named(node), "a softmax of a picture that is a vector".into()));
-                    }
+                Op::Tables(tables) => {
+                    say("levels to levels by a table for each channel".into(), &node.sources);
+                    steps.push(Step::TranslateChannels { tables: tables.clone(), from: from(), to });
+                }
+                Op::Binary(binary, function) => {
+                    let then = match function {
+                        Function::Identity => String::new(),
+                        function => format!(", {}", function.name()),
+                    };
+                    say(format!("float32 {} of two values{then}", binary.name()), &node.sources);
+                    let (left, right) = (from(), buffer(node.inputs[1]));
+                    let (binary, function) = (*binary, *function);
+                    steps.push(Step::Binary { binary, left, right, function, to });
+                }
+                Op::BinaryLevels(binary) => {
+                    say(format!("int8 {} of two values", binary.binary.name()), &node.sources);
+                    let (left, right) = (from(), buffer(node.inputs[1]));
+                    steps.push(Step::BinaryLevels { binary: *binary, left, right, to });
+                }
+                Op::Softmax(among) => {
                     say("float32 softmax".into(), &node.sources);
-                    steps.push(Step::Softmax { from, to });
+                    steps.push(Step::Softmax { among: *among, from: from(), to });
+                }
+                Op::Norm { over, epsilon, scale, shift } => {
+                    say(format!("float32 norm of {}", norm_name(*over)), &node.sources);
+                    let norm = Norm::new(*over, *epsilon, (scale.clone(), shift.clone()), &to.plane);
+                    let norm = norm.map_err(|mismatch| (named(node), mismatch.to_string()))?;
+                    steps.push(Step::Norm { norm: Box::new(norm), from: from(), to });
+                }
+                Op::Pool { pooling, y, x } => {
+                    let number = self.graph.values[node.output].number;
+                    let kind = if number == Number::Level { "int8" } else { "float32" };
+                    let what = if *pooling == Pooling::Max { "largest" } else { "mean" };
+                    let sides = format!("{} x {}, stride {}", y.kernel(), x.kernel(), y.stride());
+                    say(format!("{kind} {what} of windows {sides}"), &node.sources);
+                    let (pooling, axes, from) = (*pooling, (*y, *x), from());
+                    steps.push(match number {
+                        Number::Level => Step::PoolLevels { axes, from, to },
+                        Number::Float => Step::PoolFloats { pooling, axes, from, to },
+                    });
+                }
+                Op::MeanLevels(own, made) => {
+                    say("int8 mean of each channel".into(), &node.sources);
+                    let (from, pixels) = (from(), self.graph.values[node.inputs[0]].shape.image());
+                    let scale = own.scale / (made.scale * (pixels.1 * pixels.2) as f32);
+                    steps.push(Step::MeanLevels { scale, zeros: (own.zero, made.zero), from, to });
+                }
+                Op::Resize { y, x } => {
+                    say("float32 picture in another size".into(), &node.sources);
+                    let from = from();
+                    let resize = Resize::new(y.clone(), x.clone(), &from.plane, &to.plane);
+                    let resize = resize.map_err(|mismatch| (named(node), mismatch.to_string()))?;
+                    steps.push(Step::Resize { resize: Box::new(resize), from, to });
+                }
+                Op::Constant(values) => {
+                    say("constant".into(), &node.sources);
+                    let values = by_plane(&to.plane, values, 1, 0.0, |value| value);
+                    steps.push(Step::Constant { values, to });
                 }
                 Op::Move(Move::Reshape) if self.root(node.inputs[0]) == self.root(node.output) => {
                     say("the same memory".into(), &node.sources);
                 }
                 Op::Move(moved) => {
                     say("values moved".into(), &node.sources);
+                    if let Move::Pad { value, level, .. } = moved {
+                        let to = to.clone();
+                        steps.push(match self.graph.values[node.output].number {
+                            Number::Level => Step::FillLevels { level: *level, to },
+                            Number::Float => Step::FillFloats { value: *value, to },
+                        });
+                    }
                     let pairs = self.pairs(moved, node.inputs[0], node.output);
                     steps.push(self.moved(pairs, node.output, from(), to));
                 }
-                Op::Concat => {
+                Op::Concat(axis) => {
                     say("values joined".into(), &node.sources);
                     let targets: Vec<usize> = places(&to.plane).collect();
-                    let mut first = 0;
+                    let (_, rows, cols) = self.graph.values[node.output].shape.image();
+                    let mut first = [0; 3];
                     for input in &node.inputs {
                         let part = buffer(*input);
-                        let sources: Vec<usize> = places(&part.plane).collect();
-                        let joined = sources.iter().zip(&targets[first..]);
-                        let pairs = joined.map(|(from, to)| (*from as u32, *to as u32)).collect();
-                        first += sources.len();
+                        let (channels, height, width) = self.graph.values[*input].shape.image();
+                        let target = |index: usize| {
+                            let (channel, y, x) =
+                                (index / (height * width), index / width % height, index % width);
+                            targets[((first[0] + channel) * rows + first[1] + y) * cols + first[2] + x]
+                        };
+                        let pairs = places(&part.plane).enumerate();
+                        let pairs = pairs.map(|(index, from)| (from as u32, target(index) as u32)).collect();
+                        first[*axis] += [channels, height, width][*axis];
                         steps.push(self.moved(pairs, node.output, part, to.clone()));
                     }
                 }
@@ -382,7 +486,7 @@ impl Planner<'_> {
                     Exit::Levels { from: buffer(input), table: values_of(*encoding, *function) }
                 }
                 Some((Op::Function(function), node)) => {
-                    say(format!("float32 {}, on the way out", name_of(*function)), &node.sources);
+                    say(format!("float32 {}, on the way out", function.name()), &node.sources);
                     Exit::Floats { from: buffer(input), function: *function }
                 }
                 _ => Exit::Floats { from: buffer(input), function: Function::Identity },
@@ -394,7 +498,7 @@ impl Planner<'_> {
             done.push(self.done(maker, input, *output, what));
         }
         let program = Program {
-            isa: self.cpu.isa(),
+            cpu: self.cpu,
             steps,
             exits,
             levels: vec![0; level_total],
@@ -425,6 +529,10 @@ impl Planner<'_> {
             output: self.graph.values[output].shape.dims(),
             macs: match node.map(|node| &node.op) {
                 Some(Op::Other(other)) => other.prepared.macs().unwrap_or(0),
+                Some(Op::Product) => {
+                    let inner = self.graph.values[input].shape.image().2;
+                    (inner as u64).saturating_mul(self.graph.values[output].shape.values() as u64)
+                }
                 _ => kind.map_or(0, |kind| kind.macs(&self.plane(input), &self.plane(output))),
             },
             arithmetic: match node.map(|node| &node.op) {
@@ -444,6 +552,11 @@ impl Planner<'_> {
     }
 
     fn layer(&self, node: &Node) -> Result<Option<Layer>, String> {
+        if let Op::Product = node.op {
+            let [left, right, made] = [node.inputs[0], node.inputs[1], node.output].map(|id| self.plane(id));
+            let product = Product::new(self.cpu, left, right, made).map(Layer::Product);
+            return product.map(Some).map_err(|mismatch: Mismatch| mismatch.to_string());
+        }
         let Some(kind) = node.op.kind() else { return Ok(None) };
         let (input, output) = (self.plane(node.inputs[0]), self.plane(node.output));
         let layer = match &node.op {
@@ -465,9 +578,9 @@ impl Planner<'_> {
             )
             .map(Layer::Quantized),
             Op::Linear(linear) => {
-                let (weights, bias, slope) = (&linear.weights[..], &linear.bias[..], linear.slope);
+                let (weights, bias, slopes) = (&linear.weights[..], &linear.bias[..], &linear.slopes[..]);
                 let halves = self.halves;
-                FloatLayer::new(self.cpu, &FloatSpec { kind, input, output, weights, bias, slope, halves })
+                FloatLayer::new(self.cpu, &FloatSpec { kind, input, output, weights, bias, slopes, halves })
                     .map(Layer::Float)
             }
             _ => return Ok(None),
@@ -514,7 +627,7 @@ impl Planner<'_> {
         format!("{number} {what}; {}, {pixels} x {registers} registers{phases}", self.cpu.isa())
     }
 
-    /// Places in both planes of every value that is moved.
+    /// Places in both planes of every value that is moved; what a padding adds is not.
     fn pairs(&self, moved: &Move, input: Id, output: Id) -> Vec<(u32, u32)> {
         let sources: Vec<usize> = places(&self.plane(input)).collect();
         let (_, height, width) = self.graph.values[input].shape.image();
@@ -522,20 +635,25 @@ impl Planner<'_> {
         let from = |index: usize| {
             let (channel, y, x) = (index / (rows * cols), index / cols % rows, index % cols);
             let at = |channel: usize, y: usize, x: usize| (channel * height + y) * width + x;
-            match moved {
+            let from = match moved {
                 Move::Reshape => index,
                 Move::Enlarge(times) => at(channel, y / times, x / times),
                 Move::Shuffle(block) => {
                     at((channel * block + y % block) * block + x % block, y / block, x / block)
                 }
                 Move::Crop(top, left) => at(channel, y + top, x + left),
+                Move::Pad { top, left, .. } => {
+                    let inside = (*top..top + height).contains(&y) && (*left..left + width).contains(&x);
+                    return inside.then(|| at(channel, y - top, x - left));
+                }
                 Move::Gather(from) => from[index] as usize,
-            }
+            };
+            Some(from)
         };
         debug_assert_eq!(channels * rows * cols, self.plane(output).values());
         places(&self.plane(output))
             .enumerate()
-            .map(|(index, to)| (sources[from(index)] as u32, to as u32))
+            .filter_map(|(index, to)| Some((sources[from(index)?] as u32, to as u32)))
             .collect()
     }
 
@@ -598,6 +716,7 @@ impl Classes {
 enum Layer {
     Quantized(QuantizedLayer),
     Float(FloatLayer),
+    Product(Product),
 }
 
 /// What is known about planes before they have a place.
@@ -650,14 +769,12 @@ fn values_of(encoding: Encoding, function: Function) -> Box<[f32; 256]> {
     Box::new(std::array::from_fn(|level| function.exact(value(level as u8, encoding.scale, encoding.zero))))
 }
 
-fn name_of(function: Function) -> &'static str {
-    match function {
-        Function::Identity => "as it is",
-        Function::Slope(0.0) => "ReLU",
-        Function::Slope(_) => "leaky ReLU",
-        Function::Tanh => "tanh",
-        Function::Sigmoid => "sigmoid",
-        Function::Clip(..) => "clip",
+fn norm_name(over: Over) -> String {
+    match over {
+        Over::Channels(1) => "each channel".into(),
+        Over::Channels(channels) => format!("groups of {channels} channels"),
+        Over::Pixel => "each pixel".into(),
+        Over::Row => "each row".into(),
     }
 }
 

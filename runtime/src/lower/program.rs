@@ -3,12 +3,14 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use edgegen_kernels::elements::{self, Function};
-use edgegen_kernels::{FloatLayer, Isa, Plane, Pool, QuantizedLayer};
+use edgegen_kernels::elements::{self, Binary, Function};
+use edgegen_kernels::norms::{self, Among, Norm};
+use edgegen_kernels::windows::{self, Pooling, Resize};
+use edgegen_kernels::{Axis, Cpu, FloatLayer, Plane, Pool, Product, QuantizedLayer};
 
 use super::Reason;
 use super::engine::{Running, Slot};
-use super::graph::Encoding;
+use super::graph::{BinaryLevels, Encoding};
 use crate::kinds::Range as PictureRange;
 
 /// A plane in the arena of its type.
@@ -81,15 +83,80 @@ pub(super) enum Step {
         from: Buffer,
         to: Buffer,
     },
-    Add {
+    Slopes {
+        slopes: Vec<f32>,
+        from: Buffer,
+        to: Buffer,
+    },
+    TranslateChannels {
+        tables: Vec<[u8; 256]>,
+        from: Buffer,
+        to: Buffer,
+    },
+    Binary {
+        binary: Binary,
         left: Buffer,
         right: Buffer,
         function: Function,
         to: Buffer,
     },
-    /// Of a vector's values, which lie in their plane as they are.
+    BinaryLevels {
+        binary: BinaryLevels,
+        left: Buffer,
+        right: Buffer,
+        to: Buffer,
+    },
     Softmax {
+        among: Among,
         from: Buffer,
+        to: Buffer,
+    },
+    Norm {
+        norm: Box<Norm>,
+        from: Buffer,
+        to: Buffer,
+    },
+    PoolFloats {
+        pooling: Pooling,
+        axes: (Axis, Axis),
+        from: Buffer,
+        to: Buffer,
+    },
+    /// The largest level.
+    PoolLevels {
+        axes: (Axis, Axis),
+        from: Buffer,
+        to: Buffer,
+    },
+    MeanLevels {
+        scale: f32,
+        zeros: (u8, u8),
+        from: Buffer,
+        to: Buffer,
+    },
+    Resize {
+        resize: Box<Resize>,
+        from: Buffer,
+        to: Buffer,
+    },
+    Product {
+        product: Box<Product>,
+        left: Buffer,
+        right: Buffer,
+        to: Buffer,
+    },
+    /// As it lies in the plane.
+    Constant {
+        values: Vec<f32>,
+        to: Buffer,
+    },
+    /// What lies in a plane beside what is moved there.
+    FillLevels {
+        level: u8,
+        to: Buffer,
+    },
+    FillFloats {
+        value: f32,
         to: Buffer,
     },
     /// Another engine's, of values in CHW order; several outputs go one behind the other.
@@ -123,7 +190,7 @@ const WORTH_SHARING: u64 = 200_000;
 
 /// A network that is ready to draw one picture after the other. Copies share weights, not threads.
 pub(crate) struct Program {
-    pub(super) isa: Isa,
+    pub(super) cpu: Cpu,
     pub(super) steps: Vec<Step>,
     pub(super) exits: Vec<Exit>,
     pub(super) levels: Vec<u8>,
@@ -137,7 +204,7 @@ pub(crate) struct Program {
 impl Clone for Program {
     fn clone(&self) -> Self {
         Self {
-            isa: self.isa,
+            cpu: self.cpu,
             steps: self.steps.clone(),
             exits: self.exits.clone(),
             levels: self.levels.clone(),
@@ -159,6 +226,18 @@ fn split<'a, T>(arena: &'a mut [T], from: &Buffer, to: &Buffer) -> (&'a [T], &'a
         let (low, high) = arena.split_at_mut(from.start);
         (&high[..from.end - from.start], &mut low[to])
     }
+}
+
+/// Two ranges of an arena to read, which may be the same, and another to write.
+fn both<'a, T>(arena: &'a mut [T], from: [&Buffer; 2], to: &Buffer) -> ([&'a [T]; 2], &'a mut [T]) {
+    let (low, rest) = arena.split_at_mut(to.memory.start);
+    let (target, high) = rest.split_at_mut(to.memory.end - to.memory.start);
+    let (low, high): (&[T], &[T]) = (low, high);
+    let source = |buffer: &Buffer| match buffer.memory.start < to.memory.start {
+        true => &low[buffer.memory.clone()],
+        false => &high[buffer.memory.start - to.memory.end..buffer.memory.end - to.memory.end],
+    };
+    (from.map(source), target)
 }
 
 impl Program {
@@ -199,7 +278,7 @@ impl Program {
             match exit {
                 Exit::Levels { from, table } => {
                     elements::look_up(
-                        self.isa,
+                        self.cpu,
                         &from.plane,
                         &self.levels[from.memory.clone()],
                         table,
@@ -208,7 +287,7 @@ impl Program {
                 }
                 Exit::Floats { from, function } => {
                     elements::leave(&from.plane, &self.floats[from.memory.clone()], output);
-                    function.apply(output);
+                    elements::apply(self.cpu, *function, output);
                 }
             }
             after(self.steps.len() + index);
@@ -253,21 +332,22 @@ impl Program {
     ) -> Result<(), Reason> {
         self.steps(input, class, &mut |_| ())?;
         if let Some(Exit::Levels { from, .. }) = self.exits.first() {
-            elements::look_up_bytes(self.isa, &from.plane, &self.levels[from.memory.clone()], table, hwc);
+            elements::look_up_bytes(self.cpu, &from.plane, &self.levels[from.memory.clone()], table, hwc);
         }
         Ok(())
     }
 
     fn steps(&mut self, input: &[f32], class: u32, after: &mut impl FnMut(usize)) -> Result<(), Reason> {
-        let Self { isa, steps, levels, floats, level_scratch, float_scratch, pool, .. } = self;
-        let isa = *isa;
+        let Self { cpu, steps, levels, floats, level_scratch, float_scratch, pool, .. } = self;
+        let cpu = *cpu;
+        let isa = cpu.isa();
         let border =
             |memory: &mut [u8], to: &Buffer| to.plane.fill_border(memory, elements::flipped(isa, to.zero));
         for (index, step) in steps.iter_mut().enumerate() {
             match step {
                 Step::EnterLevels { encoding, to } => {
                     let memory = &mut levels[to.memory.clone()];
-                    elements::quantize(isa, input, encoding.scale, encoding.zero, &to.plane, memory);
+                    elements::quantize(cpu, input, encoding.scale, encoding.zero, &to.plane, memory);
                     border(memory, to);
                 }
                 Step::EnterFloats { to } => {
@@ -303,42 +383,99 @@ impl Program {
                 }
                 Step::Translate { table, from, to } => {
                     let (x, y) = split(levels, from, to);
-                    elements::translate(isa, (&from.plane, x), table, (&to.plane, y));
+                    elements::translate(cpu, (&from.plane, x), table, (&to.plane, y));
                     border(y, to);
                 }
                 Step::LookUp { table, from, to } => {
                     let (x, y) = (&levels[from.memory.clone()], &mut floats[to.memory.clone()]);
-                    elements::look_up_plane(isa, (&from.plane, x), table, (&to.plane, y));
+                    elements::look_up_plane(cpu, (&from.plane, x), table, (&to.plane, y));
                     to.plane.fill_border(y, 0.0);
                 }
                 Step::Quantize { encoding, from, to } => {
                     let (x, y) = (&floats[from.memory.clone()], &mut levels[to.memory.clone()]);
                     let source = (&from.plane, x);
-                    elements::quantize_plane(isa, source, encoding.scale, encoding.zero, (&to.plane, y));
+                    elements::quantize_plane(cpu, source, encoding.scale, encoding.zero, (&to.plane, y));
                     border(y, to);
                 }
                 Step::Function { function, from, to } => {
                     let (x, y) = split(floats, from, to);
-                    elements::map(*function, (&from.plane, x), (&to.plane, y));
+                    elements::map(cpu, *function, (&from.plane, x), (&to.plane, y));
                     to.plane.fill_border(y, 0.0);
                 }
                 Step::Affine { scale, shift, from, to } => {
                     let (x, y) = split(floats, from, to);
-                    elements::affine((&from.plane, x), scale, shift, (&to.plane, y));
+                    elements::affine(cpu, (&from.plane, x), scale, shift, (&to.plane, y));
                     to.plane.fill_border(y, 0.0);
                 }
-                Step::Add { left, right, function, to } => {
-                    let (x, y) = split(floats, left, to);
-                    elements::map(Function::Identity, (&left.plane, x), (&to.plane, y));
-                    let (x, y) = split(floats, right, to);
-                    elements::add((&right.plane, x), *function, (&to.plane, y));
-                    to.plane.fill_border(y, 0.0);
-                }
-                Step::Softmax { from, to } => {
+                Step::Slopes { slopes, from, to } => {
                     let (x, y) = split(floats, from, to);
-                    let values = to.plane.values();
-                    elements::softmax(&x[..values], &mut y[..values]);
+                    elements::slopes(cpu, slopes, (&from.plane, x), (&to.plane, y));
+                    to.plane.fill_border(y, 0.0);
                 }
+                Step::TranslateChannels { tables, from, to } => {
+                    let (x, y) = split(levels, from, to);
+                    elements::translate_channels(cpu, (&from.plane, x), tables, (&to.plane, y));
+                    border(y, to);
+                }
+                Step::Binary { binary, left, right, function, to } => {
+                    let ([left_values, right_values], y) = both(floats, [left, right], to);
+                    let operands = ((&left.plane, left_values), (&right.plane, right_values));
+                    elements::binary(cpu, *binary, operands, *function, (&to.plane, y));
+                    to.plane.fill_border(y, 0.0);
+                }
+                Step::BinaryLevels { binary, left, right, to } => {
+                    let ([left_levels, right_levels], y) = both(levels, [left, right], to);
+                    let BinaryLevels { binary, left: one, right: other, to: made, low, high } = *binary;
+                    let operands =
+                        ((&left.plane, left_levels, one.into()), (&right.plane, right_levels, other.into()));
+                    elements::binary_levels(cpu, binary, operands, (made.into(), low, high), (&to.plane, y));
+                    border(y, to);
+                }
+                Step::Softmax { among, from, to } => {
+                    let (x, y) = split(floats, from, to);
+                    norms::softmax(cpu, *among, (&from.plane, x), (&to.plane, y));
+                    to.plane.fill_border(y, 0.0);
+                }
+                Step::Norm { norm, from, to } => {
+                    let (x, y) = split(floats, from, to);
+                    norm.run(cpu, (&from.plane, x), (&to.plane, y));
+                    to.plane.fill_border(y, 0.0);
+                }
+                Step::PoolFloats { pooling, axes, from, to } => {
+                    let (x, y) = split(floats, from, to);
+                    match pooling {
+                        Pooling::Max => windows::largest(cpu, *axes, (&from.plane, x), (&to.plane, y)),
+                        mean => windows::mean(cpu, *mean, *axes, (&from.plane, x), (&to.plane, y)),
+                    }
+                    to.plane.fill_border(y, 0.0);
+                }
+                Step::PoolLevels { axes, from, to } => {
+                    let (x, y) = split(levels, from, to);
+                    windows::largest_levels(cpu, *axes, (&from.plane, x), (&to.plane, y));
+                    border(y, to);
+                }
+                Step::MeanLevels { scale, zeros, from, to } => {
+                    let (x, y) = split(levels, from, to);
+                    windows::mean_levels(cpu, (*scale, zeros.0, zeros.1), (&from.plane, x), (&to.plane, y));
+                    border(y, to);
+                }
+                Step::Resize { resize, from, to } => {
+                    let (x, y) = split(floats, from, to);
+                    resize.run(cpu, (&from.plane, x), (&to.plane, y));
+                    to.plane.fill_border(y, 0.0);
+                }
+                Step::Product { product, left, right, to } => {
+                    let ([left, right], y) = both(floats, [left, right], to);
+                    product.run(left, right, y);
+                    to.plane.fill_border(y, 0.0);
+                }
+                Step::Constant { values, to } => {
+                    floats[to.memory.clone()][..values.len()].copy_from_slice(values)
+                }
+                Step::FillLevels { level, to } => {
+                    levels[to.memory.clone()].fill(elements::flipped(isa, *level));
+                }
+                Step::FillFloats { value, to } => floats[to.memory.clone()].fill(*value),
                 Step::Other { running, from, to } => {
                     let floats = std::cell::RefCell::new(&mut *floats);
                     let mut first = 0;

@@ -126,6 +126,12 @@ pub(super) fn read<'a>(source: &Source<'a>, others: Option<Others<'a>>) -> Resul
 
 impl<'a> Reader<'a> {
     fn node(&mut self, node: &'a NodeProto) -> Result<(), Reason> {
+        if node.is_onnx() && node.op_type == "Split" && self.value(node, 0).is_ok() {
+            for (output, (id, shape)) in node.output.iter().zip(ops::split(self, node)?) {
+                self.known.insert(output, Known::Value(id, shape));
+            }
+            return Ok(());
+        }
         let mut outputs = node.output.iter().filter(|name| self.read.contains(name.as_str()));
         let output = match (outputs.next(), outputs.next()) {
             // an output that somebody reads, and it is the first

@@ -53,6 +53,30 @@ impl Window {
         Ok(window)
     }
 
+    /// Of a pool over a picture of these sides, with the kernel that its attributes tell.
+    pub(super) fn of_pool(node: &NodeProto, size: &[usize]) -> Result<Self, Reason> {
+        let attributes = Attributes(node);
+        let kernel = sizes("kernel_shape", attributes.ints("kernel_shape"), size.len(), MAX_IMAGE_SIDE)?;
+        let mut window = Self::of_conv(node, &kernel, size)?;
+        if attributes.int("ceil_mode", 0) != 0 && attributes.text("auto_pad", "NOTSET") == "NOTSET" {
+            for (axis, &inputs) in size.iter().enumerate() {
+                let (stride, reach) = (window.strides[axis], window.reach(axis)?);
+                let padded = inputs + window.before[axis] + window.behind[axis];
+                let made = (padded - reach).div_ceil(stride) + 1;
+                // a window that would start behind the picture is none
+                let starts = (made - 1) * stride < inputs + window.before[axis];
+                window.made[axis] = if starts { made } else { made - 1 };
+            }
+        }
+        for (axis, &inputs) in size.iter().enumerate() {
+            let last = (window.made[axis] - 1) * window.strides[axis];
+            if window.before[axis] >= window.reach(axis)? || last >= inputs + window.before[axis] {
+                return Err("a pool with windows that see nothing of the picture".into());
+            }
+        }
+        Ok(window)
+    }
+
     /// Of a ConvTranspose. Padding that follows from `output_shape` or `auto_pad` is as onnxruntime has it: never below 0.
     pub(super) fn of_transposed(node: &NodeProto, kernel: &[usize], size: &[usize]) -> Result<Self, Reason> {
         let (mut window, pads) = Self::spelled(node, kernel, size)?;

@@ -48,12 +48,23 @@ pub(crate) const BATCH_NORM: Known = &[
     ("training_mode", Type::Int),
 ];
 
+/// Those of pools, the mean's and the maximum's.
+pub(crate) const POOL: Known = &[
+    ("auto_pad", Type::Text),
+    ("ceil_mode", Type::Int),
+    ("count_include_pad", Type::Int),
+    ("dilations", Type::Ints),
+    ("kernel_shape", Type::Ints),
+    ("pads", Type::Ints),
+    ("storage_order", Type::Int),
+    ("strides", Type::Ints),
+];
+
 /// Those of a Resize.
 pub(crate) const RESIZE: Known = &[
     ("antialias", Type::Int),
     ("axes", Type::Ints),
     ("coordinate_transformation_mode", Type::Text),
-    // of other modes than that which has a kernel
     ("cubic_coeff_a", Type::Float),
     ("exclude_outside", Type::Int),
     ("extrapolation_value", Type::Float),

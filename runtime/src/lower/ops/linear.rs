@@ -2,6 +2,7 @@
 
 use edgegen_kernels::{Axis, Kind, Times};
 
+use super::matrices;
 use crate::lower::Reason;
 use crate::lower::graph::{Id, Linear, Number, Op, Shape};
 use crate::lower::reader::{Made, Reader};
@@ -59,9 +60,13 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Gemm and MatMul: vectors times a constant matrix.
+/// Gemm and MatMul: vectors times a constant matrix, or matrices.
 pub(super) fn dense<'a>(reader: &mut Reader<'a>, node: &'a NodeProto) -> Result<Made, Reason> {
     let attributes = Attributes(node);
+    let matrix = |index: usize| matches!(reader.value(node, index), Ok((_, Shape::Matrix(..))));
+    if node.op_type == "MatMul" && (matrix(0) || matrix(1)) {
+        return matrices::product(reader, node);
+    }
     let (from, shape) = reader.float_value(node, 0)?;
     let turned = node.op_type == "Gemm" && attributes.int("transB", 0) == 1;
     let (dims, floats, levels) = reader.weights(node, 1, if turned { 0 } else { 1 })?;
@@ -80,7 +85,7 @@ pub(super) fn dense<'a>(reader: &mut Reader<'a>, node: &'a NodeProto) -> Result<
     };
     let beta = attributes.float("beta", 1.0);
     let bias = reader.bias(node, 2, outputs)?.into_iter().map(|bias| bias * beta).collect();
-    let linear = Linear { kind: Kind::Dense, weights, levels, bias, slope: 1.0 };
+    let linear = Linear { kind: Kind::Dense, weights, levels, bias, slopes: vec![1.0] };
     let shape = Shape::Vector(outputs);
     Ok((reader.linear(linear, from, shape), shape))
 }
@@ -134,7 +139,7 @@ pub(super) fn conv<'a>(reader: &mut Reader<'a>, node: &'a NodeProto) -> Result<M
     let (dims, weights, levels) = reader.weights(node, 1, 0)?;
     let (kind, shape) = conv_kind(node, shape, &dims)?;
     let bias = reader.bias(node, 2, dims[0])?;
-    let linear = Linear { kind, weights, levels, bias, slope: 1.0 };
+    let linear = Linear { kind, weights, levels, bias, slopes: vec![1.0] };
     Ok((reader.linear(linear, from, shape), shape))
 }
 
@@ -183,10 +188,10 @@ pub(super) fn transposed<'a>(reader: &mut Reader<'a>, node: &'a NodeProto) -> Re
                 (levels, if scales.len() == 1 { scales } else { each(&scales) })
             }),
             bias: each(&bias),
-            slope: 1.0,
+            slopes: vec![1.0],
         }
     } else {
-        Linear { kind: Kind::Transposed { y, x, groups }, weights, levels, bias, slope: 1.0 }
+        Linear { kind: Kind::Transposed { y, x, groups }, weights, levels, bias, slopes: vec![1.0] }
     };
     Ok((reader.linear(linear, from, made), made))
 }

@@ -1,19 +1,18 @@
 //! What puts values elsewhere, or joins them.
 
-use crate::limits;
 use crate::lower::Reason;
 use crate::lower::fold::{Cut, distinct, reshaped, squeezed, unsqueezed};
 use crate::lower::graph::{Id, Move, Number, Op, Shape};
 use crate::lower::reader::{Known, Made, Reader};
 use crate::onnx::NodeProto;
-use crate::onnx::attributes::Attributes;
+use crate::onnx::attributes::{Attributes, Type};
 use crate::onnx::tensor::{Numbers, axis_of};
 
-/// Largest whole factor of a Resize, and block of a DepthToSpace.
+/// Largest block of a DepthToSpace.
 const MOST_TIMES: usize = 64;
 
 impl<'a> Reader<'a> {
-    fn moved(&mut self, from: Id, moved: Move, shape: Shape) -> Id {
+    pub(super) fn moved(&mut self, from: Id, moved: Move, shape: Shape) -> Id {
         match self.graph.values[from].number {
             Number::Float => self.push(Op::Move(moved), vec![from], shape, Number::Float),
             Number::Level => {
@@ -24,7 +23,11 @@ impl<'a> Reader<'a> {
     }
 
     /// A move to `shape`, by the place in CHW order that each pixel comes from.
-    fn gather(&mut self, shape: Shape, from: impl Fn(usize, usize, usize) -> usize) -> Result<Move, Reason> {
+    pub(super) fn gather(
+        &mut self,
+        shape: Shape,
+        from: impl Fn(usize, usize, usize) -> usize,
+    ) -> Result<Move, Reason> {
         let (channels, height, width) = shape.image();
         self.budget.take_product(&[channels, height, width, size_of::<u32>()])?;
         let mut places = Vec::with_capacity(shape.values());
@@ -36,7 +39,26 @@ impl<'a> Reader<'a> {
         Ok(Move::Gather(places))
     }
 
-    fn list(&self, node: &'a NodeProto, index: usize) -> Result<Vec<i64>, Reason> {
+    /// A part of a value: `place` tells the place of each output along each axis of its shape.
+    fn window(
+        &mut self,
+        from: Id,
+        shape: Shape,
+        made: Shape,
+        place: impl Fn(usize, usize) -> usize,
+    ) -> Result<Id, Reason> {
+        let (_, height, width) = shape.image();
+        let moved = match shape {
+            Shape::Vector(_) => self.gather(made, |c, _, _| place(c, 0))?,
+            Shape::Matrix(..) => self.gather(made, |c, _, x| place(c, 0) * width + place(x, 1))?,
+            Shape::Image(..) => {
+                self.gather(made, |c, y, x| (place(c, 0) * height + place(y, 1)) * width + place(x, 2))?
+            }
+        };
+        Ok(self.moved(from, moved, made))
+    }
+
+    pub(super) fn list(&self, node: &'a NodeProto, index: usize) -> Result<Vec<i64>, Reason> {
         let list = self.given(node, index)?.integers();
         Ok(list.ok_or_else(|| format!("input {:?} is not of integers", node.input[index]))?.to_vec())
     }
@@ -80,63 +102,6 @@ pub(super) fn reshape<'a>(reader: &mut Reader<'a>, node: &'a NodeProto) -> Resul
     }
 }
 
-/// By the same whole factor, nearest neighbours.
-pub(super) fn resize<'a>(reader: &mut Reader<'a>, node: &'a NodeProto) -> Result<Made, Reason> {
-    let (from, shape) = reader.value(node, 0)?;
-    let Shape::Image(channels, height, width) = shape else {
-        return Err("a Resize of something that is no picture".into());
-    };
-    let attributes = Attributes(node);
-    let plain = attributes.int("antialias", 0) == 0
-        && attributes.find("axes").is_none()
-        && attributes.text("keep_aspect_ratio_policy", "stretch") == "stretch";
-    if !plain {
-        return Err("a Resize with antialias, axes or keep_aspect_ratio_policy has no kernel here".into());
-    }
-    let by = |ratio: f64| {
-        let whole = ratio.round();
-        (ratio == whole && (1.0..=MOST_TIMES as f64).contains(&whole)).then_some(whole as usize)
-    };
-    let times = match (reader.named(node, 2), reader.named(node, 3)) {
-        (Some(_), None) => match reader.floats(node, 2)?[..] {
-            [1.0, 1.0, y, x] if y == x => by(f64::from(y)),
-            _ => None,
-        },
-        (_, Some(_)) => match reader.list(node, 3)?[..] {
-            [_, c, y, x] if c == channels as i64 => {
-                let (y, x) = (y as f64 / height as f64, x as f64 / width as f64);
-                by(y).filter(|_| y == x)
-            }
-            _ => None,
-        },
-        _ => None,
-    };
-    let times =
-        times.ok_or("a Resize by other than the same whole factor of both sides has no kernel here")?;
-    let coordinates = attributes.text("coordinate_transformation_mode", "half_pixel");
-    let rounding = attributes.text("nearest_mode", "round_prefer_floor");
-    let nearest = attributes.text("mode", "nearest") == "nearest";
-    let floors = match (coordinates, rounding) {
-        ("asymmetric", "floor") => true,
-        ("asymmetric", "round_prefer_floor") => times <= 2,
-        (
-            "half_pixel" | "pytorch_half_pixel" | "half_pixel_symmetric",
-            "round_prefer_floor" | "round_prefer_ceil",
-        ) => true,
-        _ => false,
-    };
-    if !nearest || !floors {
-        return Err(format!(
-            "a Resize other than nearest neighbour ({coordinates}, {rounding}) has no kernel here"
-        ));
-    }
-    let made = Shape::Image(channels, height * times, width * times);
-    if height.max(width) * times > limits::MAX_IMAGE_SIDE {
-        return Err("a Resize to too large a picture".into());
-    }
-    Ok((reader.moved(from, Move::Enlarge(times), made), made))
-}
-
 pub(super) fn depth_to_space<'a>(reader: &mut Reader<'a>, node: &'a NodeProto) -> Result<Made, Reason> {
     let (from, shape) = reader.value(node, 0)?;
     let attributes = Attributes(node);
@@ -162,6 +127,25 @@ pub(super) fn depth_to_space<'a>(reader: &mut Reader<'a>, node: &'a NodeProto) -
     Ok((reader.moved(from, moved, made), made))
 }
 
+pub(super) fn space_to_depth<'a>(reader: &mut Reader<'a>, node: &'a NodeProto) -> Result<Made, Reason> {
+    let (from, shape) = reader.value(node, 0)?;
+    let Shape::Image(channels, height, width) = shape else {
+        return Err("a SpaceToDepth of something that is no picture".into());
+    };
+    let block = usize::try_from(Attributes(node).int("blocksize", 0)).ok();
+    let block = block
+        .filter(|block| {
+            (1..=MOST_TIMES).contains(block) && height.is_multiple_of(*block) && width.is_multiple_of(*block)
+        })
+        .ok_or("a block size that its sides are no multiple of")?;
+    let made = Shape::Image(channels * block * block, height / block, width / block);
+    let moved = reader.gather(made, |channel, y, x| {
+        let (part, of) = (channel / channels, channel % channels);
+        (of * height + y * block + part / block) * width + x * block + part % block
+    })?;
+    Ok((reader.moved(from, moved, made), made))
+}
+
 pub(super) fn slice<'a>(reader: &mut Reader<'a>, node: &'a NodeProto) -> Result<Made, Reason> {
     let (from, shape) = reader.value(node, 0)?;
     let (starts, ends) = (reader.list(node, 1)?, reader.list(node, 2)?);
@@ -184,35 +168,44 @@ pub(super) fn slice<'a>(reader: &mut Reader<'a>, node: &'a NodeProto) -> Result<
         return Err("a Slice that leaves nothing".into());
     }
     let made = Shape::of(&cut.dims).ok_or("a Slice of another rank")?;
-    let moved = match dims[..] {
+    match dims[..] {
         [channels, ..] if dims.len() == 3 && cut.is_window() && cut.dims[0] == channels => {
-            Move::Crop(cut.place(1, 0), cut.place(2, 0))
+            let moved = Move::Crop(cut.place(1, 0), cut.place(2, 0));
+            Ok((reader.moved(from, moved, made), made))
         }
-        [_, height, width] => reader
-            .gather(made, |c, y, x| (cut.place(0, c) * height + cut.place(1, y)) * width + cut.place(2, x))?,
-        _ => reader.gather(made, |c, _, _| cut.place(0, c))?,
-    };
-    Ok((reader.moved(from, moved, made), made))
+        _ => Ok((reader.window(from, shape, made, |at, axis| cut.place(axis, at))?, made)),
+    }
 }
 
 pub(super) fn transpose<'a>(reader: &mut Reader<'a>, node: &'a NodeProto) -> Result<Made, Reason> {
     let (from, shape) = reader.value(node, 0)?;
-    let (Shape::Image(..), [0, axes @ ..]) = (shape, Attributes(node).ints("perm")) else {
-        return Err("a Transpose that moves the batch, or of something that is no picture".into());
-    };
     let dims = shape.dims();
+    let [0, axes @ ..] = Attributes(node).ints("perm") else {
+        return Err("a Transpose that moves the batch has no kernel here".into());
+    };
     let order = distinct(axes, dims.len() + 1)?;
     if order.len() != dims.len() || order.contains(&0) {
         return Err("a Transpose of axes that there are not".into());
     }
     let order: Vec<usize> = order.into_iter().map(|axis| axis - 1).collect();
-    let made = Shape::Image(dims[order[0]], dims[order[1]], dims[order[2]]);
-    let moved = reader.gather(made, |i, j, k| {
-        let mut at = [0; 3];
-        [at[order[0]], at[order[1]], at[order[2]]] = [i, j, k];
-        (at[0] * dims[1] + at[1]) * dims[2] + at[2]
-    })?;
-    Ok((reader.moved(from, moved, made), made))
+    let moved = match (&dims[..], &order[..]) {
+        (_, [0] | [0, 1] | [0, 1, 2]) => return Ok((from, shape)),
+        ([rows, columns], _) => {
+            let made = Shape::Matrix(*columns, *rows);
+            (reader.gather(made, |row, _, column| column * columns + row)?, made)
+        }
+        ([_, height, width], &[a, b, c]) => {
+            let made = Shape::Image(dims[a], dims[b], dims[c]);
+            let place = |i, j, k| {
+                let mut at = [0; 3];
+                [at[a], at[b], at[c]] = [i, j, k];
+                (at[0] * height + at[1]) * width + at[2]
+            };
+            (reader.gather(made, place)?, made)
+        }
+        _ => return Err("a Transpose of another rank has no kernel here".into()),
+    };
+    Ok((reader.moved(from, moved.0, moved.1), moved.1))
 }
 
 /// The row of a table that belongs to the picture's class.
@@ -238,41 +231,87 @@ pub(super) fn class_row<'a>(reader: &mut Reader<'a>, node: &'a NodeProto) -> Res
 pub(super) fn concat<'a>(reader: &mut Reader<'a>, node: &'a NodeProto) -> Result<Made, Reason> {
     let parts =
         (0..node.input.len()).map(|index| reader.value(node, index)).collect::<Result<Vec<_>, _>>()?;
-    axis_of_channels(node, Some(1), &parts)?;
-    joined(reader, parts)
+    let axis = axis_of_parts(node, Some(1), &parts)?;
+    joined(reader, parts, axis)
 }
 
-/// Whether parts are joined along their channels.
-pub(super) fn axis_of_channels(node: &NodeProto, default: Option<i64>, parts: &[Made]) -> Result<(), Reason> {
+/// The axis of a picture's value along which parts are joined.
+pub(super) fn axis_of_parts(node: &NodeProto, default: Option<i64>, parts: &[Made]) -> Result<usize, Reason> {
     let axis = Attributes(node).find("axis").map(|attribute| attribute.i).or(default);
     let rank = parts.first().map_or(0, |(_, shape)| shape.dims().len() + 1);
     match axis.and_then(|axis| axis_of(axis, rank)) {
-        Some(1) => Ok(()),
-        _ => Err("a Concat of another axis than that of channels has no kernel here".into()),
+        Some(0) => Err("a Concat of pictures has no kernel here".into()),
+        Some(axis) => Ok(axis - 1),
+        None => Err(format!("a Concat along an axis that {rank} axes do not have")),
     }
 }
 
-pub(super) fn joined(reader: &mut Reader<'_>, parts: Vec<Made>) -> Result<Made, Reason> {
+/// Parts, one behind the other along an axis of their shapes.
+pub(super) fn joined(reader: &mut Reader<'_>, parts: Vec<Made>, axis: usize) -> Result<Made, Reason> {
     let Some((first, shape)) = parts.first().copied() else { return Err("a Concat of nothing".into()) };
     let (number, kind) = (reader.graph.values[first].number, reader.level_type(first));
+    let others = |shape: Shape| {
+        let mut dims = shape.dims();
+        dims.remove(axis);
+        dims
+    };
     let same = |(id, other): &Made| {
         reader.graph.values[*id].number == number
             && (number == Number::Float || reader.level_type(*id) == kind)
-            && other.dims()[1..] == shape.dims()[1..]
             && other.dims().len() == shape.dims().len()
+            && others(*other) == others(shape)
     };
     if !parts.iter().all(same) {
         return Err("a Concat of values of different sizes or types".into());
     }
-    let channels = parts.iter().try_fold(0usize, |sum, (_, shape)| sum.checked_add(shape.channels()));
-    let channels = channels.ok_or("a Concat of too much")?;
-    let made = match shape {
-        Shape::Vector(_) => Shape::Vector(channels),
-        Shape::Image(_, height, width) => Shape::Image(channels, height, width),
-    };
+    let total = parts.iter().try_fold(0usize, |sum, (_, shape)| sum.checked_add(shape.dims()[axis]));
+    let mut dims = shape.dims();
+    dims[axis] = total.ok_or("a Concat of too much")?;
+    let made = Shape::of(&dims).ok_or("a Concat of another rank")?;
+    // a matrix's columns are the last axis of a plane
+    let axis = if matches!(shape, Shape::Matrix(..)) { 2 * axis } else { axis };
     let ids = parts.iter().map(|(id, _)| *id).collect();
     Ok(match number {
-        Number::Float => (reader.push(Op::Concat, ids, made, Number::Float), made),
-        Number::Level => (reader.push_levels(Op::Concat, ids, made, kind), made),
+        Number::Float => (reader.push(Op::Concat(axis), ids, made, Number::Float), made),
+        Number::Level => (reader.push_levels(Op::Concat(axis), ids, made, kind), made),
     })
+}
+
+/// Parts of a value along an axis, for each output of a Split that is read.
+pub(super) fn split<'a>(reader: &mut Reader<'a>, node: &'a NodeProto) -> Result<Vec<Made>, Reason> {
+    let attributes = Attributes(node);
+    attributes.check(&[("axis", Type::Int), ("num_outputs", Type::Int), ("split", Type::Ints)])?;
+    let (from, shape) = reader.value(node, 0)?;
+    let dims = shape.dims();
+    let axis = match axis_of(attributes.int("axis", 0), dims.len() + 1) {
+        Some(0) | None => return Err("a Split of pictures has no kernel here".into()),
+        Some(axis) => axis - 1,
+    };
+    let count = node.output.len();
+    let sizes: Vec<i64> = match reader.named(node, 1) {
+        Some(_) => reader.list(node, 1)?,
+        None if !attributes.ints("split").is_empty() => attributes.ints("split").to_vec(),
+        None => {
+            // the last part may be smaller
+            let each = dims[axis].div_ceil(count);
+            let size = |part: usize| dims[axis].saturating_sub(part * each).min(each) as i64;
+            (0..count).map(size).collect()
+        }
+    };
+    let total: Option<i64> = sizes.iter().try_fold(0i64, |sum, size| sum.checked_add(*size));
+    if sizes.len() != count || sizes.iter().any(|size| *size < 1) || total != Some(dims[axis] as i64) {
+        return Err(format!("parts of {sizes:?} along an axis of {}", dims[axis]));
+    }
+    let mut made = Vec::new();
+    let mut first = 0;
+    for size in sizes {
+        let size = size as usize;
+        let cut = |at: usize, of: usize| if of == axis { first + at } else { at };
+        let mut dims = dims.clone();
+        dims[axis] = size;
+        let part = Shape::of(&dims).ok_or("a Split of another rank")?;
+        made.push((reader.window(from, shape, part, cut)?, part));
+        first += size;
+    }
+    Ok(made)
 }

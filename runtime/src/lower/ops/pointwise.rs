@@ -1,7 +1,8 @@
 //! What is done to single values, to channels, and to the values of a vector.
 
-use edgegen_kernels::elements::Function;
+use edgegen_kernels::elements::{Binary, Function};
 
+use crate::lower::fold::{spread, spread_places};
 use crate::lower::graph::{Number, Op, Shape};
 use crate::lower::reader::{Made, Reader};
 use crate::lower::{Reason, foreign};
@@ -10,13 +11,18 @@ use crate::onnx::attributes::Attributes;
 use crate::onnx::tensor::{Constant, is_floats};
 
 impl<'a> Reader<'a> {
-    fn function(&mut self, node: &'a NodeProto, function: Function) -> Result<Made, Reason> {
-        let (from, shape) = self.float_value(node, 0)?;
+    fn function(&mut self, node: &'a NodeProto, index: usize, function: Function) -> Result<Made, Reason> {
+        let (from, shape) = self.float_value(node, index)?;
         Ok((self.push(Op::Function(function), vec![from], shape, Number::Float), shape))
     }
 
     /// value · scale + shift, finite.
-    fn affine(&mut self, (from, shape): Made, scale: Vec<f32>, shift: Vec<f32>) -> Result<Made, Reason> {
+    pub(super) fn affine(
+        &mut self,
+        (from, shape): Made,
+        scale: Vec<f32>,
+        shift: Vec<f32>,
+    ) -> Result<Made, Reason> {
         if let Some(value) = scale.iter().chain(&shift).find(|value| !value.is_finite()) {
             return Err(format!("a factor or summand is {value}"));
         }
@@ -24,31 +30,10 @@ impl<'a> Reader<'a> {
     }
 }
 
-pub(super) fn relu<'a>(reader: &mut Reader<'a>, node: &'a NodeProto) -> Result<Made, Reason> {
-    reader.function(node, Function::Slope(0.0))
-}
-
-pub(super) fn tanh<'a>(reader: &mut Reader<'a>, node: &'a NodeProto) -> Result<Made, Reason> {
-    reader.function(node, Function::Tanh)
-}
-
-pub(super) fn sigmoid<'a>(reader: &mut Reader<'a>, node: &'a NodeProto) -> Result<Made, Reason> {
-    reader.function(node, Function::Sigmoid)
-}
-
-pub(super) fn leaky_relu<'a>(reader: &mut Reader<'a>, node: &'a NodeProto) -> Result<Made, Reason> {
-    let function = slope(node)?;
-    reader.function(node, function)
-}
-
-/// A leaky ReLU, whose kernel takes the larger of x and slope · x.
+/// A leaky ReLU.
 pub(super) fn slope(node: &NodeProto) -> Result<Function, Reason> {
     let alpha = Attributes(node).float("alpha", 0.01);
-    if (0.0..=1.0).contains(&alpha) {
-        Ok(Function::Slope(alpha))
-    } else {
-        Err(format!("a leaky ReLU with a slope of {alpha} has no kernel here"))
-    }
+    alpha.is_finite().then_some(Function::Slope(alpha)).ok_or_else(|| format!("a slope of {alpha}"))
 }
 
 pub(super) fn clip<'a>(reader: &mut Reader<'a>, node: &'a NodeProto) -> Result<Made, Reason> {
@@ -62,7 +47,7 @@ pub(super) fn clip<'a>(reader: &mut Reader<'a>, node: &'a NodeProto) -> Result<M
             .ok_or("a bound that is no float32 constant"),
     };
     let function = Function::Clip(bound(1, f32::MIN)?, bound(2, f32::MAX)?);
-    reader.function(node, function)
+    reader.function(node, 0, function)
 }
 
 /// To a type of floats: values are float32 whatever the file computes in.
@@ -77,15 +62,6 @@ pub(super) fn cast<'a>(reader: &mut Reader<'a>, node: &'a NodeProto) -> Result<M
 pub(super) fn dropout<'a>(reader: &mut Reader<'a>, node: &'a NodeProto) -> Result<Made, Reason> {
     foreign::drops_nothing(node, &reader.constants)?;
     reader.value(node, 0)
-}
-
-/// Before opset 13 over all axes from its own on, of which a vector has one.
-pub(super) fn softmax<'a>(reader: &mut Reader<'a>, node: &'a NodeProto) -> Result<Made, Reason> {
-    let (from, shape) = reader.float_value(node, 0)?;
-    if !matches!((shape, Attributes(node).int("axis", -1)), (Shape::Vector(_), -1 | 1)) {
-        return Err("operator Softmax has no kernel here for what is no vector".into());
-    }
-    Ok((reader.push(Op::Softmax, vec![from], shape, Number::Float), shape))
 }
 
 pub(super) fn batch_norm<'a>(reader: &mut Reader<'a>, node: &'a NodeProto) -> Result<Made, Reason> {
@@ -109,56 +85,164 @@ pub(super) fn batch_norm<'a>(reader: &mut Reader<'a>, node: &'a NodeProto) -> Re
     reader.affine(value, scale, shift)
 }
 
-/// A value and a constant of each channel, or the sum of two values of the same shape.
+/// What is made of two values.
+fn binary_of(kind: &str) -> Option<Binary> {
+    Some(match kind {
+        "Add" | "Sum" => Binary::Add,
+        "Sub" => Binary::Sub,
+        "Mul" => Binary::Mul,
+        "Div" => Binary::Div,
+        "Min" => Binary::Min,
+        "Max" => Binary::Max,
+        _ => return None,
+    })
+}
+
+impl<'a> Reader<'a> {
+    /// Of two values, of which one may be the same for all rows, columns or channels of the other.
+    pub(super) fn binary(&mut self, binary: Binary, left: Made, right: Made) -> Result<Made, Reason> {
+        let (one, other) = (left.1.dims(), right.1.dims());
+        let dims = if one.len() == other.len() { spread(&one, &other)? } else { Vec::new() };
+        let made = Shape::of(&dims).ok_or_else(|| {
+            format!(
+                "a {} of values of {} and {} axes has no kernel here",
+                binary.name(),
+                one.len(),
+                other.len()
+            )
+        })?;
+        let op = Op::Binary(binary, Function::Identity);
+        Ok((self.push(op, vec![left.0, right.0], made, Number::Float), made))
+    }
+
+    /// A constant at an input, spread over a value's shape: one number for each channel where that is enough, or for each value.
+    fn spread_over(&mut self, node: &'a NodeProto, index: usize, shape: Shape) -> Result<Vec<f32>, Reason> {
+        let values = self.floats(node, index)?;
+        let dims = self.given(node, index)?.dims.clone();
+        let full: Vec<usize> = std::iter::once(1).chain(shape.dims()).collect();
+        if spread(&dims, &full)? != full {
+            return Err(format!("a constant of shape {dims:?}, and a value of shape {full:?}"));
+        }
+        self.budget.take_product(&[shape.values(), size_of::<f32>() + size_of::<usize>()])?;
+        let values: Vec<f32> = spread_places(&dims, &full)?.into_iter().map(|place| values[place]).collect();
+        let each = shape.values() / shape.channels();
+        let by_channel = values.chunks_exact(each).all(|of| of.iter().all(|value| *value == of[0]));
+        Ok(if by_channel { values.into_iter().step_by(each).collect() } else { values })
+    }
+}
+
+/// Two values, or a value and a constant.
 pub(super) fn arithmetic<'a>(reader: &mut Reader<'a>, node: &'a NodeProto) -> Result<Made, Reason> {
     let kind = node.op_type.as_str();
+    if node.input.len() != 2 {
+        return Err(format!("{kind} of {} values has no kernel here", node.input.len()));
+    }
     let (left, right) = (reader.value(node, 0), reader.value(node, 1));
     let (value, at) = match (left, right) {
         (Ok(left), Ok(right)) => {
             reader.expect(left.0, Number::Float)?;
             reader.expect(right.0, Number::Float)?;
-            if kind != "Add" || left.1 != right.1 {
-                return Err(format!(
-                    "{kind} of two values has no kernel here but for sums of the same shape"
-                ));
-            }
-            return Ok((reader.push(Op::Add, vec![left.0, right.0], left.1, Number::Float), left.1));
+            let Some(binary) = binary_of(kind) else {
+                return Err(format!("{kind} of two values has no kernel here"));
+            };
+            return reader.binary(binary, left, right);
         }
         (Ok(value), Err(_)) => (value, 1),
         (Err(_), Ok(value)) => (value, 0),
         (Err(reason), Err(_)) => return Err(reason),
     };
     reader.expect(value.0, Number::Float)?;
-    let dims = reader.given(node, at)?.dims.clone();
-    let values = reader.floats(node, at)?;
-    let shape = value.1;
-    let channels = shape.channels();
-    // (C), (1, C), (C, 1, 1), (1, C, 1, 1), or one value; of no more axes than the value has, which would get them
-    let rank = shape.dims().len() + 1;
-    let trailing = shape.dims().len() - 1;
-    let by_channel = values.len() == channels
-        && dims.len() > trailing
-        && dims[dims.len() - trailing..].iter().all(|size| *size == 1)
-        && dims[dims.len() - trailing - 1] == channels;
-    let operand: Vec<f32> = match values[..] {
-        [one] if dims.len() <= rank => vec![one; channels],
-        _ if by_channel && dims.len() <= rank => values,
-        _ => {
-            return Err(format!(
-                "{kind} with a constant of another shape than its channels has no kernel here"
-            ));
-        }
-    };
-    let ones = vec![1.0; channels];
-    let zeros = vec![0.0; channels];
+    let operand = reader.spread_over(node, at, value.1)?;
+    let uniform = operand.iter().all(|value| *value == operand[0]).then_some(operand[0]);
+    let ones = vec![1.0; operand.len()];
+    let zeros = vec![0.0; operand.len()];
     let negated = |values: &[f32]| values.iter().map(|value| -value).collect::<Vec<_>>();
-    let (scale, shift) = match (kind, at) {
-        ("Add", _) => (ones, operand),
-        ("Sub", 1) => (ones, negated(&operand)),
-        ("Sub", _) => (negated(&ones), operand),
-        ("Mul", _) => (operand, zeros),
-        ("Div", 1) => (operand.iter().map(|value| 1.0 / value).collect(), zeros),
-        _ => return Err("a constant divided by values has no kernel here".into()),
+    let (scale, shift) = match (kind, at, uniform) {
+        ("Add" | "Sum", ..) => (ones, operand),
+        ("Sub", 1, _) => (ones, negated(&operand)),
+        ("Sub", ..) => (negated(&ones), operand),
+        ("Mul", ..) => (operand, zeros),
+        ("Div", 1, _) => (operand.iter().map(|value| 1.0 / value).collect(), zeros),
+        ("Div", ..) => {
+            let inverse =
+                reader.push(Op::Function(Function::Reciprocal), vec![value.0], value.1, Number::Float);
+            return reader.affine((inverse, value.1), operand, zeros);
+        }
+        ("Min", _, Some(most)) => {
+            return reader.function(node, 1 - at, Function::Clip(f32::NEG_INFINITY, most));
+        }
+        ("Max", _, Some(least)) => {
+            return reader.function(node, 1 - at, Function::Clip(least, f32::INFINITY));
+        }
+        ("Pow", 1, Some(power)) => return reader.function(node, 0, Function::Power(power)),
+        _ => return Err(format!("{kind} with such a constant has no kernel here")),
     };
     reader.affine(value, scale, shift)
+}
+
+/// A leaky ReLU whose slopes are constants, one a channel or one for all.
+pub(super) fn prelu<'a>(reader: &mut Reader<'a>, node: &'a NodeProto) -> Result<Made, Reason> {
+    let (from, shape) = reader.float_value(node, 0)?;
+    let slopes = reader.spread_over(node, 1, shape)?;
+    if slopes.iter().all(|slope| *slope == slopes[0]) {
+        return reader.function(node, 0, Function::Slope(slopes[0]));
+    }
+    if slopes.len() != shape.channels() {
+        return Err("a PRelu with slopes of other than channels has no kernel here".into());
+    }
+    Ok((reader.push(Op::Slopes(slopes), vec![from], shape, Number::Float), shape))
+}
+
+/// Functions of one value, by their operator and its attributes.
+pub(super) fn function<'a>(reader: &mut Reader<'a>, node: &'a NodeProto) -> Result<Made, Reason> {
+    let attributes = Attributes(node);
+    let alpha = |default: f32| attributes.float("alpha", default);
+    let function = match node.op_type.as_str() {
+        "Abs" => Function::Abs,
+        "Ceil" => Function::Ceil,
+        "Celu" => Function::Elu(alpha(1.0), alpha(1.0), 1.0),
+        "Cos" => Function::Cos,
+        "Elu" => Function::Elu(alpha(1.0), 1.0, 1.0),
+        "Erf" => Function::Erf,
+        "Exp" => Function::Exp,
+        "Floor" => Function::Floor,
+        "Gelu" => match attributes.text("approximate", "none") {
+            "none" => Function::Gelu,
+            "tanh" => Function::GeluTanh,
+            other => return Err(format!("approximate is {other:?}, which is not known here")),
+        },
+        "HardSigmoid" => Function::HardSigmoid(alpha(0.2), attributes.float("beta", 0.5)),
+        "HardSwish" => Function::HardSwish,
+        "LeakyRelu" => Function::Slope(alpha(0.01)),
+        "Log" => Function::Log,
+        "Mish" => Function::Mish,
+        "Neg" => {
+            let value = reader.float_value(node, 0)?;
+            let channels = value.1.channels();
+            return reader.affine(value, vec![-1.0; channels], vec![0.0; channels]);
+        }
+        "QuickGelu" => Function::Silu(alpha(1.702)),
+        "Reciprocal" => Function::Reciprocal,
+        "Relu" => Function::Slope(0.0),
+        "Round" => Function::Round,
+        "Selu" => {
+            let (alpha, gamma) = (alpha(1.673_263_2), attributes.float("gamma", 1.050_701));
+            Function::Elu(alpha, 1.0, gamma)
+        }
+        "Sigmoid" => Function::Sigmoid,
+        "Sign" => Function::Sign,
+        "Sin" => Function::Sin,
+        "Softplus" => Function::Softplus,
+        "Softsign" => Function::Softsign,
+        "Sqrt" => Function::Sqrt,
+        "Swish" => Function::Silu(alpha(1.0)),
+        "Tanh" => Function::Tanh,
+        "ThresholdedRelu" => Function::Threshold(alpha(1.0)),
+        other => return Err(format!("operator {other} has no kernel here")),
+    };
+    let numbers = [alpha(0.0), attributes.float("beta", 0.0), attributes.float("gamma", 0.0)];
+    if let Some(number) = numbers.iter().find(|number| !number.is_finite()) {
+        return Err(format!("one of its attributes is {number}"));
+    }
+    reader.function(node, 0, function)
 }

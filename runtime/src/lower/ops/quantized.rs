@@ -2,10 +2,10 @@
 //! of their zero point, or what the operator says without one; a zero point that is left out is 0 of that type.
 
 use edgegen_kernels::Kind;
-use edgegen_kernels::elements::Function;
+use edgegen_kernels::elements::{Binary, Function};
 
 use super::linear::{Levels, conv_kind, turn};
-use super::moves::{axis_of_channels, joined};
+use super::moves::{axis_of_parts, joined};
 use super::pointwise::slope;
 use crate::lower::fold::makes_floats;
 use crate::lower::graph::{Encoding, Id, Number, Op, Quantized, Shape, requantised};
@@ -14,6 +14,9 @@ use crate::lower::{Reason, check_scales, foreign};
 use crate::onnx::attributes::Attributes;
 use crate::onnx::tensor::{Numbers, number};
 use crate::onnx::{DataType, NodeProto};
+
+/// Levels that are added up in 32 bits.
+const MOST_PIXELS: usize = 1 << 22;
 
 impl<'a> Reader<'a> {
     /// Levels at an input with scale and zero point behind, as float32.
@@ -97,6 +100,35 @@ impl<'a> Reader<'a> {
     /// float32 to levels of an encoding.
     fn requantise(&mut self, value: Made, (encoding, kind): (Encoding, DataType)) -> Made {
         (self.push_levels(Op::Quantize(encoding), vec![value.0], value.1, kind), value.1)
+    }
+
+    /// A pool of levels, with scale and zero point of what it makes at input 3, as one of their values.
+    pub(super) fn pooled_levels(
+        &mut self,
+        node: &'a NodeProto,
+        pool: impl Fn(&mut Self, Made) -> Result<Made, Reason>,
+    ) -> Result<Made, Reason> {
+        let kind = self.level_type(self.value(node, 0)?.0);
+        let value = self.dequantized(node, 0)?;
+        let made = pool(self, value)?;
+        let encoding = self.encoding(node, 3, kind)?;
+        Ok(self.requantise(made, (encoding, kind)))
+    }
+
+    /// The mean of each channel of levels, whose scale and zero point are behind, as are those of what it makes.
+    pub(super) fn mean_of_levels(&mut self, node: &'a NodeProto) -> Result<Made, Reason> {
+        let (from, shape) = self.value(node, 0)?;
+        self.expect(from, Number::Level)?;
+        let Shape::Image(channels, height, width) = shape else {
+            return Err("a pool of something that is no picture".into());
+        };
+        let kind = self.level_type(from);
+        let (own, made) = (self.encoding(node, 1, kind)?, self.encoding(node, 3, kind)?);
+        if !(own.scale / (made.scale * (height * width) as f32)).is_finite() || height * width > MOST_PIXELS {
+            return Err("a mean of too many levels".into());
+        }
+        let shape = Shape::Image(channels, 1, 1);
+        Ok((self.push_levels(Op::MeanLevels(own, made), vec![from], shape, kind), shape))
     }
 
     /// What a function makes of levels; scale and zero point of what it makes are at input 3.
@@ -187,15 +219,20 @@ fn product<'a>(
 }
 
 pub(super) fn add<'a>(reader: &mut Reader<'a>, node: &'a NodeProto) -> Result<Made, Reason> {
-    let (a, b) = (reader.value(node, 0)?, reader.value(node, 3)?);
-    if a.1 != b.1 {
-        return Err("a sum of pictures of different shapes has no kernel here".into());
-    }
-    let kind = reader.level_type(a.0);
+    binary(reader, node, Binary::Add)
+}
+
+pub(super) fn mul<'a>(reader: &mut Reader<'a>, node: &'a NodeProto) -> Result<Made, Reason> {
+    binary(reader, node, Binary::Mul)
+}
+
+/// Two values, each with scale and zero point behind, and those of the result.
+fn binary<'a>(reader: &mut Reader<'a>, node: &'a NodeProto, binary: Binary) -> Result<Made, Reason> {
+    let kind = reader.level_type(reader.value(node, 0)?.0);
     let (left, right) = (reader.dequantized(node, 0)?, reader.dequantized(node, 3)?);
-    let sum = reader.push(Op::Add, vec![left.0, right.0], a.1, Number::Float);
+    let made = reader.binary(binary, left, right)?;
     let encoding = reader.encoding(node, 6, kind)?;
-    Ok(reader.requantise((sum, a.1), (encoding, kind)))
+    Ok(reader.requantise(made, (encoding, kind)))
 }
 
 pub(super) fn sigmoid<'a>(reader: &mut Reader<'a>, node: &'a NodeProto) -> Result<Made, Reason> {
@@ -218,6 +255,6 @@ pub(super) fn concat<'a>(reader: &mut Reader<'a>, node: &'a NodeProto) -> Result
         let value = reader.dequantized(node, first)?;
         parts.push(reader.requantise(value, encoding));
     }
-    axis_of_channels(node, None, &parts)?;
-    joined(reader, parts)
+    let axis = axis_of_parts(node, None, &parts)?;
+    joined(reader, parts, axis)
 }
