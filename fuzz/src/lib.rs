@@ -5,7 +5,7 @@ pub mod graphs;
 pub mod kernels;
 
 use arbitrary::{Arbitrary, Unstructured};
-use edgegen_runtime::model::{EngineChoice, Model, OpenOptions, Range};
+use edgegen_runtime::model::{EngineChoice, Model, OpenOptions, Part, Range};
 
 /// The targets, by name.
 pub const TARGETS: [&str; 4] = ["bytes", "graphs", "kernels", "files"];
@@ -50,6 +50,11 @@ pub fn drawn(bytes: &[u8], engine: EngineChoice) -> Option<Vec<f32>> {
     // large networks are slow under a sanitizer and take no other path than small ones
     if model.facts().macs.is_none_or(|macs| macs > 10_000_000) || model.facts().image.values() > 1 << 18 {
         return None;
+    }
+    if model.facts().part == Part::Transform {
+        let mut network = model.into_transformer(1).ok()?;
+        let picture = vec![0.5; network.source_shape().values()];
+        return network.run(&picture).ok().map(<[f32]>::to_vec);
     }
     if !model.facts().part.draws() {
         let mut encoder = model.into_encoder(1).ok()?;

@@ -56,6 +56,8 @@ words! {
         Decoder = "decoder",
         /// Latent → picture, of a GAN.
         Generator = "generator",
+        /// Picture → picture.
+        Transform = "transform",
         /// Picture → features and one logit a class.
         Classifier = "classifier",
         /// Picture → feature maps.

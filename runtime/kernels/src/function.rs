@@ -117,7 +117,7 @@ impl Function {
             Self::Gelu => each(values, |x| 0.5 * x * (1.0 + erf(x * core::f32::consts::FRAC_1_SQRT_2))),
             Self::GeluTanh => each(values, |x| {
                 // (1 + tanh(u)) / 2 = 1 / (1 + e^−2u), and 2 · √(2/π)
-                x / (1.0 + exp(-1.595_769_1 * (x + 0.044_715 * x * x * x)))
+                x / (1.0 + exp(-2.0 * 0.797_884_6 * (x + 0.044_715 * x * x * x)))
             }),
             Self::Softplus => each(values, softplus),
             Self::Softsign => each(values, |x| x / (1.0 + x.abs())),

@@ -1,7 +1,7 @@
 //! An encoder that is ready to run.
 
 use crate::model::limits::check_count;
-use crate::model::{Facts, ImageShape, Model, Network, Range, Spelling};
+use crate::model::{Facts, ImageShape, Model, Network, Part, Range, Spelling};
 use crate::{Error, Result};
 
 impl Model {
@@ -11,8 +11,9 @@ impl Model {
     /// If the model is not an encoder, if `batch` is 0 or too large, or if the graph cannot be
     /// lowered.
     pub fn into_encoder(self, batch: usize) -> Result<Encoder> {
-        if self.facts().part.draws() {
-            let problem = format!("this is a {}: it turns latents into pictures", self.facts().part);
+        if self.facts().part != Part::Encoder {
+            let what = if self.facts().part.draws() { "latents" } else { "pictures" };
+            let problem = format!("this is a {}: it turns {what} into pictures", self.facts().part);
             return Err(Error::unsupported(self.name(), problem));
         }
         let spelling = self.spelling();

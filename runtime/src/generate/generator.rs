@@ -3,7 +3,7 @@
 use super::latents::check_finite;
 use super::{Frame, Latents, Raster};
 use crate::model::limits::{MAX_IMAGE_SIDE, check_count};
-use crate::model::{Facts, ImageShape, Model, Network, PixelFormat, Range, Spelling};
+use crate::model::{Facts, ImageShape, Model, Network, Part, PixelFormat, Range, Spelling};
 use crate::{Error, Result};
 
 /// The number of a class among `names`, by its name or number.
@@ -27,13 +27,14 @@ impl Model {
     /// fixes.
     ///
     /// # Errors
-    /// If the model is an encoder, if `batch` is 0 or too large, or if the graph cannot be lowered.
+    /// If the model does not draw, if `batch` is 0 or too large, or if the graph cannot be lowered.
     pub fn into_generator(self, batch: usize) -> Result<Generator> {
         if !self.facts().part.draws() {
-            return Err(Error::unsupported(
-                self.name(),
-                "this is an encoder: it turns pictures into latents",
-            ));
+            let problem = match self.facts().part {
+                Part::Transform => "it turns pictures into pictures: use edgegen transform",
+                _ => "this is an encoder: it turns pictures into latents",
+            };
+            return Err(Error::unsupported(self.name(), problem));
         }
         let spelling = self.spelling();
         let (name, facts, network, batch) = self.into_network(batch)?;

@@ -1,4 +1,4 @@
-//! Latents in, pictures out ([`Generator`]); and the way back ([`Encoder`]).
+//! Latents in, pictures out ([`Generator`]); the way back ([`Encoder`]); and pictures in and out ([`Transformer`]).
 //!
 //! Networks read and write float32 in NCHW order; pictures for people and panels are [`Frame`]s,
 //! u8 in NHWC order. [`to_pixels`] and [`from_pixels`] lead from one to the other.
@@ -7,9 +7,11 @@ mod encoder;
 mod frame;
 mod generator;
 mod latents;
+mod transformer;
 
 pub use crate::raster::{Raster, from_pixels, to_pixels};
 pub use encoder::{Encoder, Posterior};
 pub use frame::Frame;
 pub use generator::{Generator, class_named};
 pub use latents::Latents;
+pub use transformer::Transformer;

@@ -17,13 +17,16 @@ use std::fmt::Display;
 /// What an opened model is: from its metadata where it has any, else from its graph.
 #[derive(Clone, Debug)]
 pub struct Facts {
-    /// Which network it is. A foreign file that draws pictures counts as a generator.
+    /// Which network it is. A foreign file that draws pictures counts as a generator, one that turns pictures into something
+    /// else than mean and log-variance as a transformation.
     pub part: Part,
-    /// Values of a latent.
+    /// Values of a latent; 0 where there is none.
     pub latent_dim: usize,
+    /// Size of a picture that a transformation reads.
+    pub source: Option<ImageShape>,
     /// Size of a picture; of an output that is none, its values in one row.
     pub image: ImageShape,
-    /// How a picture's values lie in the output of a network that draws.
+    /// How a picture's values lie in the output of a network that makes pictures.
     pub raster: Option<Raster>,
     /// Range of the network's pictures, if the file or its opener tells it: raw values do without.
     pub range: Option<Range>,
@@ -221,11 +224,13 @@ impl Evidence<'_> {
     pub(super) fn settle(self) -> Result<Facts> {
         let (file, selection) = (self.file, self.selection);
         let part = self.part();
-        if let (Part::Encoder, Some(class)) = (part, &selection.class) {
-            let problem = format!("an encoder that is told classes ({:?}) is not supported", class.name);
+        if let (Part::Encoder | Part::Transform, Some(class)) = (part, &selection.class) {
+            let problem =
+                format!("a network of pictures that is told classes ({:?}) is not supported", class.name);
             return Err(Error::unsupported(file, problem));
         }
-        let (latent_dim, image, raster) = if part.draws() {
+        let makes_pictures = part.draws() || part == Part::Transform;
+        let (latent_dim, image, raster) = if makes_pictures {
             let raster = Raster::of(&self.output_row(0)?);
             let width = raster.values();
             if !(1..=limits::MAX_RUN_VALUES).contains(&width) {
@@ -236,29 +241,34 @@ impl Evidence<'_> {
                 ));
             }
             let image = raster.image().unwrap_or(ImageShape { channels: 1, height: 1, width });
-            (self.input.row[0], image, Some(raster))
+            (if part.draws() { self.input.row[0] } else { 0 }, image, Some(raster))
         } else {
             (self.posterior_dim()?, image_shape(&self.input.row, &selection.input.name, file)?, None)
         };
-        if latent_dim == 0 || latent_dim > limits::MAX_LATENT_DIM {
+        let read = image_shape(&self.input.row, &selection.input.name, file);
+        let source = (part == Part::Transform).then_some(read).transpose()?;
+        if source.is_none() && (latent_dim == 0 || latent_dim > limits::MAX_LATENT_DIM) {
             let most = limits::MAX_LATENT_DIM;
             let problem = format!("a latent of {latent_dim} values is not supported: 1 to {most} are");
             return Err(Error::unsupported(file, problem));
         }
         let pixel_format = PixelFormat::from_channels(image.channels)
             .ok_or_else(|| Error::unsupported(file, "pictures have 1 or 3 channels"))?;
-        self.agree(keys::LATENT_DIM, self.metadata.latent_dim, latent_dim)?;
+        if source.is_none() {
+            self.agree(keys::LATENT_DIM, self.metadata.latent_dim, latent_dim)?;
+        }
         self.agree(keys::PIXEL_FORMAT, self.metadata.pixel_format, pixel_format)?;
 
         let graph = self.proto.graph.as_ref().ok_or_else(|| Error::malformed(file, "it holds no graph"))?;
-        let last_node = part.draws().then(|| graph::range_of_last_node(graph, &selection.outputs[0].name));
-        let pixels = part.draws() && selection.outputs[0].is_uint8();
+        let last_node = makes_pictures.then(|| graph::range_of_last_node(graph, &selection.outputs[0].name));
+        let pixels = makes_pictures && selection.outputs[0].is_uint8();
         let range = self.options.range.or(self.metadata.range).or(last_node.flatten());
         let range = range.or(pixels.then_some(Range::Bytes));
         let macs = self.macs.map(|macs| macs / self.batch as u64);
         Ok(Facts {
             part,
             latent_dim,
+            source,
             image,
             raster,
             range,
@@ -286,6 +296,8 @@ impl Evidence<'_> {
         match self.metadata.part {
             Some(part) => part,
             None if self.input.is_latent => Part::Generator,
+            // mean and log-variance are two
+            None if self.selection.outputs.len() == 1 => Part::Transform,
             None => Part::Encoder,
         }
     }

@@ -187,7 +187,8 @@ impl Model {
         }
         let batch = fixed_batch.unwrap_or(batch);
         let drawn = facts.raster.as_ref().map_or(0, Raster::values);
-        limits::check_count(batch, facts.image.values().max(drawn).max(facts.latent_dim))?;
+        let read = facts.source.map_or(facts.latent_dim, ImageShape::values);
+        limits::check_count(batch, facts.image.values().max(drawn).max(read))?;
         let network = Network::start(runner, batch, machine);
         let network = network.map_err(|reason| Error::unsupported(&name, reason))?;
         Ok((name, facts, network, batch))

@@ -43,6 +43,7 @@ fn to_json(name: &str, facts: &Facts) -> Value {
         "model": name,
         "part": facts.part,
         "latent_dim": facts.latent_dim,
+        "source": facts.source,
         "image": facts.image,
         "range": facts.range,
         "pixel_format": facts.pixel_format,
@@ -70,7 +71,10 @@ fn to_text(name: &str, facts: &Facts) -> String {
     let metadata = &facts.metadata;
     let kind = metadata.kind.map_or("of another program".to_string(), |kind| format!("of a {kind}"));
     line("part", format!("{} {kind}", facts.part));
-    line("latent", format!("{} values", facts.latent_dim));
+    match facts.source {
+        Some(source) => line("reads", format!("{source} (channels x height x width)")),
+        None => line("latent", format!("{} values", facts.latent_dim)),
+    }
     let none = facts.raster.as_ref().filter(|raster| raster.image().is_none());
     line(
         "picture",

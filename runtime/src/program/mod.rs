@@ -11,6 +11,7 @@ mod output;
 mod profile;
 mod reconstruct;
 mod subject;
+mod transform;
 mod walk;
 
 use anyhow::{Context, Result};
@@ -37,6 +38,8 @@ enum Command {
     Generate(generate::Generate),
     /// Encode pictures and decode them again
     Reconstruct(reconstruct::Reconstruct),
+    /// Turn pictures into pictures: clean, enlarge, translate
+    Transform(transform::Transform),
     /// Walk from one latent to another
     Walk(walk::Walk),
     /// Show what each place of a latent of two values draws
@@ -64,6 +67,7 @@ pub(crate) fn run(start: Instant) -> Result<()> {
         Command::Info(command) => command.run(),
         Command::Generate(command) => command.run(),
         Command::Reconstruct(command) => command.run(),
+        Command::Transform(command) => command.run(),
         Command::Walk(command) => command.run(),
         Command::Map(command) => command.run(),
         Command::Bench(command) => command.run(start),

@@ -27,7 +27,7 @@ pub enum Measure {
 impl Measure {
     /// That of a part.
     pub fn of(part: Part, image: ImageShape, range: Range) -> Self {
-        match (part.draws(), range) {
+        match (part.draws() || part == Part::Transform, range) {
             (true, Range::Unit) => Self::Pictures { values: image.values(), peak: 1.0 },
             (true, Range::Signed) => Self::Pictures { values: image.values(), peak: 2.0 },
             (true, Range::Bytes) => Self::Pictures { values: image.values(), peak: 255.0 },

@@ -146,8 +146,10 @@ pub struct Source {
     name: String,
     bytes: Vec<u8>,
     part: Part,
-    /// Of the pictures that it draws or takes.
+    /// Of the pictures that it makes, or else takes.
     image: ImageShape,
+    /// Of the pictures that it takes, or else draws.
+    taken: ImageShape,
     range: Range,
     /// How the file itself is opened.
     options: OpenOptions,
@@ -175,8 +177,8 @@ impl Source {
         let values = facts.raster.as_ref().map_or(facts.image.values(), Raster::values);
         let apart = ImageShape { channels: 1, height: 1, width: values };
         let image = if values == facts.image.values() { facts.image } else { apart };
-        let part = facts.part;
-        Ok(Self { name: name.into(), bytes, part, image, range, options: options.clone(), graph })
+        let (part, taken) = (facts.part, facts.source.unwrap_or(image));
+        Ok(Self { name: name.into(), bytes, part, image, taken, range, options: options.clone(), graph })
     }
 
     /// Opens edgegen's classifier, which is no model to the runtime.
@@ -196,7 +198,8 @@ impl Source {
         };
         let graph = import::graph(&bytes, name, &ports)?;
         let options = OpenOptions::default();
-        Ok(Self { name: name.into(), bytes, part: Part::Classifier, image, range, options, graph })
+        let (name, part, taken) = (name.into(), Part::Classifier, image);
+        Ok(Self { name, bytes, part, image, taken, range, options, graph })
     }
 
     /// Which network it is.
@@ -204,9 +207,9 @@ impl Source {
         self.part
     }
 
-    /// Size of the pictures that it draws or takes.
-    pub fn image(&self) -> ImageShape {
-        self.image
+    /// Size of the pictures that it takes, or else draws.
+    pub fn taken(&self) -> ImageShape {
+        self.taken
     }
 
     /// Latents to calibrate and to compare on, with classes in turn; `None` for what takes pictures.
@@ -234,13 +237,13 @@ impl Source {
         let Some(dataset) = dataset else {
             return Err(Error::Export(format!(
                 "{}: what takes pictures is calibrated on pictures, of {}; give them with --data",
-                self.name, self.image
+                self.name, self.taken
             )));
         };
-        if dataset.shape != self.image {
+        if dataset.shape != self.taken {
             return Err(Error::Export(format!(
                 "{}: it takes pictures of {}; those of {} are {}",
-                self.name, self.image, dataset.name, dataset.shape
+                self.name, self.taken, dataset.name, dataset.shape
             )));
         }
         let seen = Seen::of_file(&self.graph.metadata);
@@ -430,6 +433,7 @@ impl Source {
                     };
                     self.graph.outputs.iter().map(output).collect::<Result<_>>()?
                 }
+                Part::Transform => vec![open()?.into_transformer(1)?.run(rows)?.to_vec()],
                 Part::Decoder | Part::Generator | Part::Features => {
                     let mut generator = open()?.into_generator(1)?;
                     vec![generator.run(rows, classes.unwrap_or_default())?.to_vec()]

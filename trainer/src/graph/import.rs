@@ -44,7 +44,7 @@ impl Ports {
         let shape = match (facts.part.draws(), input.shape.split(',').count()) {
             (true, 2) => Shape::Vector(facts.latent_dim),
             (true, _) => Shape::Image(facts.latent_dim, 1, 1),
-            (false, _) => Shape::of_image(facts.image),
+            (false, _) => Shape::of_image(facts.source.unwrap_or(facts.image)),
         };
         Ok(Self {
             input: (input.name.clone(), shape),

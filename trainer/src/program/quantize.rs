@@ -65,7 +65,7 @@ fn folder(arguments: &Arguments, request: &Request) -> Result<()> {
         Some(path) => {
             let part = model.manifest.parts.first().copied().context("the folder holds no network")?;
             let bytes = model.read_part(part, Some(Precision::Fp32))?;
-            let image = Source::open(bytes, &part.to_string(), &OpenOptions::default())?.image();
+            let image = Source::open(bytes, &part.to_string(), &OpenOptions::default())?.taken();
             Some(load(path, image, arguments.fit)?)
         }
         None => None,
@@ -100,7 +100,7 @@ fn file(arguments: &Arguments, request: &Request) -> Result<()> {
     let inputs = match source.latents(request) {
         Some(inputs) => inputs,
         None => {
-            let dataset = arguments.data.as_ref().map(|path| load(path, source.image(), arguments.fit));
+            let dataset = arguments.data.as_ref().map(|path| load(path, source.taken(), arguments.fit));
             source.pictures(dataset.transpose()?.as_ref(), request)?
         }
     };
