@@ -1,6 +1,6 @@
 """make.py [NETWORK...]: makes the files of this folder: small networks as PyTorch's two exporters write them, and as
-onnxruntime.quantization quantises them. Needs torch, onnxscript, onnx and onnxruntime (versions are printed); the
-product and its tests do not. Weights are random: what counts is the form."""
+onnxruntime.quantization quantises them and onnxconverter-common halves them. Needs torch, onnxscript, onnx, onnxruntime and
+onnxconverter-common (versions are printed); the product and its tests do not. Weights are random: what counts is the form."""
 
 import os
 import sys
@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import torch
+from onnxconverter_common import float16
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 from torch import nn
@@ -55,6 +56,80 @@ class Attention(nn.Module):
         query, key, value = (part(x).flatten(2) for part in (self.query, self.key, self.value))
         weights = torch.softmax(query.transpose(1, 2) @ key, dim=-1)
         return x + (value @ weights.transpose(1, 2)).reshape(x.shape)
+
+
+class UNet(nn.Module):
+    """pix2pix's generator, smaller: instance norms, skips."""
+
+    def __init__(self, c=6):
+        super().__init__()
+
+        def down(inputs, outputs, norm=True):
+            norms = [nn.InstanceNorm2d(outputs, affine=True)] if norm else []
+            return nn.Sequential(nn.LeakyReLU(0.2), nn.Conv2d(inputs, outputs, 4, 2, 1), *norms)
+
+        def raised(inputs, outputs):
+            return nn.Sequential(nn.ReLU(), up(inputs, outputs, 4, 2, 1), nn.InstanceNorm2d(outputs, affine=True))
+
+        self.first = nn.Conv2d(3, c, 4, 2, 1)
+        self.down = nn.ModuleList([down(c, 2 * c), down(2 * c, 4 * c), down(4 * c, 4 * c, False)])
+        self.up = nn.ModuleList([raised(4 * c, 4 * c), raised(8 * c, 2 * c), raised(4 * c, c)])
+        self.last = nn.Sequential(nn.ReLU(), nn.ConvTranspose2d(2 * c, 3, 4, 2, 1), nn.Tanh())
+
+    def forward(self, x):
+        seen = [self.first(x)]
+        for step in self.down:
+            seen.append(step(seen[-1]))
+        x = seen.pop()
+        for step in self.up:
+            x = torch.cat([step(x), seen.pop()], 1)
+        return self.last(x)
+
+
+class ReflectedResidual(nn.Module):
+    def __init__(self, channels):
+        super().__init__()
+
+        def conv():
+            return [
+                nn.ReflectionPad2d(1), nn.Conv2d(channels, channels, 3), nn.InstanceNorm2d(channels),
+            ]
+
+        self.body = nn.Sequential(*conv(), nn.ReLU(), *conv())
+
+    def forward(self, x):
+        return x + self.body(x)
+
+
+class Compact(nn.Module):
+    """Real-ESRGAN's compact network, smaller: PReLU, pixel shuffle, and the enlarged picture added."""
+
+    def __init__(self, c=12):
+        super().__init__()
+        body = [nn.Conv2d(3, c, 3, padding=1), nn.PReLU(c)]
+        for _ in range(3):
+            body += [nn.Conv2d(c, c, 3, padding=1), nn.PReLU(c)]
+        self.body = nn.Sequential(*body, nn.Conv2d(c, 3 * 4, 3, padding=1), nn.PixelShuffle(2))
+
+    def forward(self, x):
+        return self.body(x) + nn.functional.interpolate(x, scale_factor=2, mode="nearest")
+
+
+class Inverted(nn.Module):
+    """MobileNetV2's block: wider, depthwise, narrow again, and added."""
+
+    def __init__(self, inputs, outputs, wider=4):
+        super().__init__()
+        hidden = wider * inputs
+        self.body = nn.Sequential(
+            nn.Conv2d(inputs, hidden, 1, bias=False), nn.BatchNorm2d(hidden), nn.ReLU6(),
+            nn.Conv2d(hidden, hidden, 3, padding=1, groups=hidden, bias=False), nn.BatchNorm2d(hidden), nn.ReLU6(),
+            nn.Conv2d(hidden, outputs, 1, bias=False), nn.BatchNorm2d(outputs),
+        )
+        self.added = inputs == outputs
+
+    def forward(self, x):
+        return x + self.body(x) if self.added else self.body(x)
 
 
 class Encoder(nn.Module):
@@ -112,6 +187,35 @@ def networks():
             nn.Conv2d(16, 16, 3, padding=1, groups=16), nn.Conv2d(16, 12, 1), nn.SiLU(),
             nn.Upsample(scale_factor=2, mode="bilinear"), nn.Conv2d(12, 3, 3, padding=1), nn.Tanh(),
         ), (8,)),
+        "pix2pix32": (UNet(), (3, 32, 32)),
+        # CycleGAN's generator, smaller: reflection padding
+        "cyclegan16": (nn.Sequential(
+            nn.ReflectionPad2d(3), nn.Conv2d(3, 6, 7), nn.InstanceNorm2d(6), relu(),
+            nn.Conv2d(6, 12, 3, 2, 1), nn.InstanceNorm2d(12), relu(), ReflectedResidual(12),
+            nn.ConvTranspose2d(12, 6, 3, 2, 1, 1), nn.InstanceNorm2d(6), relu(),
+            nn.ReflectionPad2d(3), nn.Conv2d(6, 3, 7), nn.Tanh(),
+        ), (3, 16, 16)),
+        "espcn16": (nn.Sequential(
+            nn.Conv2d(1, 16, 5, padding=2), nn.Tanh(), nn.Conv2d(16, 9, 3, padding=1), nn.Tanh(),
+            nn.Conv2d(9, 9, 3, padding=1), nn.PixelShuffle(3), nn.Sigmoid(),
+        ), (1, 16, 16)),
+        "fsrcnn16": (nn.Sequential(
+            nn.Conv2d(1, 20, 5, padding=2), nn.PReLU(20), nn.Conv2d(20, 7, 1), nn.PReLU(7),
+            nn.Conv2d(7, 7, 3, padding=1), nn.PReLU(7), nn.Conv2d(7, 20, 1), nn.PReLU(20),
+            nn.ConvTranspose2d(20, 1, 9, 2, 4, 1),
+        ), (1, 16, 16)),
+        "compact16": (Compact(), (3, 16, 16)),
+        # depthwise convolutions between enlargements, 32 × 32
+        "mobile32": (nn.Sequential(
+            nn.Linear(10, 12 * 8 * 8), View(12, 8, 8), Inverted(12, 12), nn.Upsample(scale_factor=2, mode="nearest"),
+            Inverted(12, 10), nn.Hardswish(), nn.Upsample(scale_factor=2, mode="nearest"), Inverted(10, 10, 2),
+            nn.Conv2d(10, 3, 1), nn.Sigmoid(),
+        ), (10,)),
+        # MLPerf Tiny's autoencoder for anomalies, narrower
+        "anomaly64": (nn.Sequential(
+            *[layer for a, b in [(64, 24), (24, 24), (24, 8), (8, 24), (24, 24)]
+              for layer in (nn.Linear(a, b), nn.BatchNorm1d(b), relu())], nn.Linear(24, 64),
+        ), (64,)),
     }
 
 
@@ -134,16 +238,15 @@ def main():
         for module in network.modules():
             if hasattr(module, "weight") and module.weight is not None and module.weight.dim() > 1:
                 nn.init.normal_(module.weight, 0, (2.0 / module.weight[0].numel()) ** 0.5)
-            if isinstance(module, nn.BatchNorm2d):
+            if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)):
                 module.running_mean.normal_(0, 0.1)
                 module.running_var.uniform_(0.5, 2)
                 nn.init.uniform_(module.weight, 0.5, 1.5)
                 nn.init.normal_(module.bias, 0, 0.2)
         network.eval()
         example = torch.randn(2, *shape)
-        encoder = isinstance(network, Encoder)
-        outputs = ["mean", "log_variance"] if encoder else ["image"]
-        inputs = ["image" if encoder else "latent"]
+        outputs = ["mean", "log_variance"] if isinstance(network, Encoder) else ["made"]
+        inputs = ["image" if len(shape) == 3 and shape[1] > 1 else "latent"]
         old, dynamo = HERE / f"{name}.old.onnx", HERE / f"{name}.dynamo.onnx"
         torch.onnx.export(
             network, (example,), str(old), dynamo=False, opset_version=13, input_names=inputs, output_names=outputs,
@@ -161,8 +264,7 @@ def main():
                 forms = [("qdq", QuantFormat.QDQ, QuantType.QUInt8)]
                 if source == old:
                     forms.append(("qdq-s8", QuantFormat.QDQ, QuantType.QInt8))
-                # tract has none of onnxruntime's own operators
-                if source == old and name != "mixed32":
+                if source == old:
                     forms.append(("qoperator", QuantFormat.QOperator, QuantType.QUInt8))
                 for form, quant_format, activations in forms:
                     quantize_static(
@@ -170,6 +272,10 @@ def main():
                         quant_format=quant_format, activation_type=activations, weight_type=QuantType.QInt8,
                         per_channel=True,
                     )
+            # onnxconverter-common's float16: float32 outside, and float16 outside too
+            for form, outside in [("f16", True), ("f16-io", False)]:
+                half = float16.convert_float_to_float16(onnx.load(old), keep_io_types=outside)
+                onnx.save(half, str(old.with_suffix("")) + f".{form}.onnx")
     files = sorted(HERE.glob("*.onnx"))
     print(f"{len(files)} files, {sum(file.stat().st_size for file in files)} bytes")
 
