@@ -117,7 +117,7 @@ impl Problem {
         let floats: Vec<f32> = levels.iter().map(|level| f32::from(*level) / 127.0).collect();
         let mut known: Option<Vec<f32>> = None;
         for cpu in families() {
-            let spec = FloatSpec { kind, input, output, weights: &floats, bias: &[], slopes: &[slope], halves: false };
+            let spec = FloatSpec { kind, input, output, weights: &floats, bias: &[], slopes: &[slope], clip: None, halves: false };
             let Ok(layer) = FloatLayer::new(cpu, &spec) else { return };
             let x: Vec<f32> = (0..input.len() + layer.slack())
                 .map(|index| (index * seed % 17) as f32 / 8.0 - 1.0)

@@ -1,6 +1,7 @@
-"""make.py [NETWORK...]: makes the files of this folder: small networks as PyTorch's two exporters write them, and as
+"""make.py [--large FOLDER] [NETWORK...]: makes the files of this folder: small networks as PyTorch's two exporters write them, and as
 onnxruntime.quantization quantises them and onnxconverter-common halves them. Needs torch, onnxscript, onnx, onnxruntime and
-onnxconverter-common (versions are printed); the product and its tests do not. Weights are random: what counts is the form."""
+onnxconverter-common (versions are printed); the product and its tests do not. Weights are random: what counts is the form. --large: networks of the sizes that are used, for
+benches/compare.py, in float32 and int8 (QDQ)."""
 
 import os
 import sys
@@ -219,6 +220,33 @@ def networks():
     }
 
 
+def large_networks():
+    """As they are published, or used on small boards."""
+    relu = nn.ReLU
+
+    def prelu(inputs, outputs, kernel):
+        return [nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2), nn.PReLU(outputs)]
+
+    return {
+        "mixed32": networks()["mixed32"],
+        "pix2pix128": (UNet(16), (3, 128, 128)),
+        "espcn80x60": (nn.Sequential(
+            nn.Conv2d(1, 64, 5, padding=2), nn.Tanh(), nn.Conv2d(64, 32, 3, padding=1), nn.Tanh(),
+            nn.Conv2d(32, 9, 3, padding=1), nn.PixelShuffle(3), nn.Sigmoid(),
+        ), (1, 60, 80)),
+        "fsrcnn80x60": (nn.Sequential(
+            *prelu(1, 56, 5), *prelu(56, 12, 1), *prelu(12, 12, 3), *prelu(12, 12, 3), *prelu(12, 12, 3), *prelu(12, 12, 3),
+            *prelu(12, 56, 1), nn.ConvTranspose2d(56, 1, 9, 2, 4, 1),
+        ), (1, 60, 80)),
+        "compact48": (Compact(24), (3, 48, 48)),
+        "mobile64": (nn.Sequential(
+            nn.Linear(64, 64 * 8 * 8), View(64, 8, 8), Inverted(64, 64), nn.Upsample(scale_factor=2, mode="nearest"),
+            Inverted(64, 32), Inverted(32, 32), nn.Upsample(scale_factor=2, mode="nearest"), Inverted(32, 24),
+            Inverted(24, 24), nn.Upsample(scale_factor=2, mode="nearest"), Inverted(24, 16), nn.Conv2d(16, 3, 1), nn.Sigmoid(),
+        ), (64,)),
+    }
+
+
 class Reader(CalibrationDataReader):
     def __init__(self, name, shape):
         values = np.random.default_rng(1).standard_normal((64, *shape)).astype(np.float32)
@@ -231,7 +259,10 @@ class Reader(CalibrationDataReader):
 def main():
     print(f"torch {torch.__version__}, onnx {onnx.__version__}, onnxruntime {onnxruntime.__version__}")
     chosen = sys.argv[1:]
-    for name, (network, shape) in networks().items():
+    large = chosen[:1] == ["--large"]
+    folder_made = Path(chosen[1]) if large else HERE
+    chosen = chosen[2:] if large else chosen
+    for name, (network, shape) in (large_networks() if large else networks()).items():
         if chosen and name not in chosen:
             continue
         torch.manual_seed(len(name))
@@ -247,11 +278,20 @@ def main():
         example = torch.randn(2, *shape)
         outputs = ["mean", "log_variance"] if isinstance(network, Encoder) else ["made"]
         inputs = ["image" if len(shape) == 3 and shape[1] > 1 else "latent"]
-        old, dynamo = HERE / f"{name}.old.onnx", HERE / f"{name}.dynamo.onnx"
+        old, dynamo = folder_made / f"{name}.old.onnx", folder_made / f"{name}.dynamo.onnx"
         torch.onnx.export(
             network, (example,), str(old), dynamo=False, opset_version=13, input_names=inputs, output_names=outputs,
             dynamic_axes={port: {0: "N"} for port in inputs + outputs},
         )
+        if large:
+            prepared = str(folder_made / "prepared.onnx")
+            quant_pre_process(str(old), prepared, skip_symbolic_shape=True)
+            quantize_static(
+                prepared, str(folder_made / f"{name}.qdq.onnx"), Reader(inputs[0], shape), quant_format=QuantFormat.QDQ,
+                activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8, per_channel=True,
+            )
+            os.remove(prepared)
+            continue
         program = torch.onnx.export(
             network, (example,), dynamo=True, opset_version=18, input_names=inputs, output_names=outputs,
             dynamic_shapes=({0: torch.export.Dim("N", min=1, max=64)},), verbose=False,
@@ -276,7 +316,7 @@ def main():
             for form, outside in [("f16", True), ("f16-io", False)]:
                 half = float16.convert_float_to_float16(onnx.load(old), keep_io_types=outside)
                 onnx.save(half, str(old.with_suffix("")) + f".{form}.onnx")
-    files = sorted(HERE.glob("*.onnx"))
+    files = sorted(folder_made.glob("*.onnx"))
     print(f"{len(files)} files, {sum(file.stat().st_size for file in files)} bytes")
 
 

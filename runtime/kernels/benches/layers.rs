@@ -4,9 +4,11 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use edgegen_kernels::{Axis, Cpu, FloatLayer, FloatSpec, Isa, Kind, Plane, QuantizedLayer, QuantizedSpec};
+use edgegen_kernels::{
+    Axis, Cpu, FloatLayer, FloatSpec, Isa, Kind, Plane, QuantizedLayer, QuantizedSpec, Times,
+};
 
-/// Name, kind, input and output without borders.
+/// Layers of gan-64-slim, and of a MobileNetV2-style block. Name, kind, input and output without borders.
 fn layers() -> Vec<(String, Kind, Plane, Plane)> {
     let axis = Axis::new(4, 2, 1, 1).expect("small");
     let mut layers = vec![(
@@ -23,15 +25,26 @@ fn layers() -> Vec<(String, Kind, Plane, Plane)> {
             Plane::new(outputs, 2 * side, 2 * side).expect("small"),
         ));
     }
+    let axis = Axis::new(3, 1, 1, 1).expect("small");
+    for side in [16, 64] {
+        let plane = Plane::new(96, side, side).expect("small");
+        let (enlarged, block) = (Times::ONE, Times::ONE);
+        let kind = Kind::Conv { y: axis, x: axis, enlarged, block, cropped: 0, groups: 96 };
+        layers.push((format!("depthwise 96 at {side}x{side}"), kind, plane, plane));
+    }
     layers
 }
 
 fn count(kind: Kind, input: &Plane, output: &Plane) -> usize {
     match kind {
         Kind::Dense => input.values() * output.values(),
-        _ => input.channels() * output.channels() * 16,
+        Kind::Conv { .. } => input.channels() * 9,
+        Kind::Transposed { .. } => input.channels() * output.channels() * 16,
     }
 }
+
+/// float32 values of a cache line.
+const LINE: usize = 16;
 
 fn bench(criterion: &mut Criterion) {
     for cpu in Isa::ALL.into_iter().filter_map(Cpu::with) {
@@ -77,14 +90,19 @@ fn bench(criterion: &mut Criterion) {
                     weights: &weights,
                     bias: &[],
                     slopes: &[0.0],
+                    clip: None,
                     halves: false,
                 },
             );
             let layer = layer.expect("the sizes fit");
-            let x = vec![0.5f32; input.len() + layer.slack()];
-            let (mut y, mut scratch) = (vec![0.0f32; output.len()], vec![0.0; layer.scratch()]);
+            // planes start at cache lines, as the runtime has them
+            let x = vec![0.5f32; input.len() + layer.slack() + LINE];
+            let x = &x[x.as_ptr().align_offset(4 * LINE)..];
+            let (mut y, mut scratch) = (vec![0.0f32; output.len() + LINE], vec![0.0; layer.scratch()]);
+            let first = y.as_ptr().align_offset(4 * LINE);
+            let y = &mut y[first..];
             group.bench_function("float32", |b| {
-                b.iter(|| layer.run(black_box(&x), black_box(&mut y), &mut scratch))
+                b.iter(|| layer.run(black_box(x), black_box(y), &mut scratch))
             });
             group.finish();
         }

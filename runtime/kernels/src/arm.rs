@@ -343,7 +343,10 @@ unsafe fn store_floats(sums: float32x4_t, first: usize, finish: &Activate, to: *
     unsafe {
         let sums = vaddq_f32(sums, vld1q_f32(finish.bias.add(first)));
         let sloped = vmulq_f32(sums, vld1q_f32(finish.slope.add(first)));
-        let values = vbslq_f32(vcltzq_f32(sums), sloped, sums);
+        let mut values = vbslq_f32(vcltzq_f32(sums), sloped, sums);
+        if let Some((low, high)) = finish.clip {
+            values = vminnmq_f32(vmaxnmq_f32(values, vdupq_n_f32(low)), vdupq_n_f32(high));
+        }
         if first + 4 <= lanes {
             vst1q_f32(to.add(first), values);
         } else if first < lanes {

@@ -154,6 +154,11 @@ pub fn apply(cpu: Cpu, function: Function, values: &mut [f32]) {
     wide(cpu, || function.apply_here(values));
 }
 
+/// Applies a function to every value of a plane, but its border's.
+pub fn apply_rows(cpu: Cpu, function: Function, (plane, values): (&Plane, &mut [f32])) {
+    wide(cpu, || rows_mut(plane, values).for_each(|row| function.apply_here(row)));
+}
+
 /// The values of a plane into another of the same picture, each through a function.
 pub fn map(
     cpu: Cpu,
@@ -313,17 +318,21 @@ struct Both<'a, T, Out, Read, Write> {
     read: (Read, Read),
     write: Write,
     after: Function,
+    cpu: Cpu,
 }
 
 impl<T: Copy, Out, Read: Fn(T) -> f32, Write: Fn(f32) -> Out> Each for Both<'_, T, Out, Read, Write> {
     #[inline(always)]
     fn run(self, function: impl Fn(f32, f32) -> f32) {
+        // each alone, so that it is small enough to be inlined
         match self.after {
-            Function::Slope(slope) => self.loops(|a, b| {
-                let made = function(a, b);
-                if made < 0.0 { made * slope } else { made }
+            Function::Slope(slope) => wide(self.cpu, || {
+                self.loops(|a, b| {
+                    let made = function(a, b);
+                    if made < 0.0 { made * slope } else { made }
+                });
             }),
-            _ => self.loops(function),
+            _ => wide(self.cpu, || self.loops(function)),
         }
     }
 }
@@ -379,14 +388,12 @@ pub fn binary(
     after: Function,
     (to, target): (&Plane, &mut [f32]),
 ) {
-    wide(cpu, || {
-        let (left, right) = (Operand::of(left, to), Operand::of(right, to));
-        let (read, write) = (|value: f32| value, |value: f32| value);
-        binary.each(Both { left, right, to: *to, target: &mut *target, read: (read, read), write, after });
-        if !matches!(after, Function::Identity | Function::Slope(_)) {
-            rows_mut(to, target).for_each(|row| after.apply_here(row));
-        }
-    });
+    let (left, right) = (Operand::of(left, to), Operand::of(right, to));
+    let (read, write) = (|value: f32| value, |value: f32| value);
+    binary.each(Both { left, right, to: *to, target: &mut *target, read: (read, read), write, after, cpu });
+    if !matches!(after, Function::Identity | Function::Slope(_)) {
+        apply_rows(cpu, after, (to, target));
+    }
 }
 
 /// Scale and zero point of levels.
@@ -411,13 +418,11 @@ pub fn binary_levels(
     (to, target): (&Plane, &mut [u8]),
 ) {
     let isa = cpu.isa();
-    wide(cpu, || {
-        let of = |scale: Scale| move |at: u8| value(flipped(isa, at), scale.scale, scale.zero);
-        let write = |value: f32| flipped(isa, level(value, made.scale, made.zero).max(low).min(high));
-        let read = (of(left.2), of(right.2));
-        let (left, right) = (Operand::of((left.0, left.1), to), Operand::of((right.0, right.1), to));
-        binary.each(Both { left, right, to: *to, target, read, write, after: Function::Identity });
-    });
+    let of = |scale: Scale| move |at: u8| value(flipped(isa, at), scale.scale, scale.zero);
+    let write = |value: f32| flipped(isa, level(value, made.scale, made.zero).max(low).min(high));
+    let read = (of(left.2), of(right.2));
+    let (left, right) = (Operand::of((left.0, left.1), to), Operand::of((right.0, right.1), to));
+    binary.each(Both { left, right, to: *to, target, read, write, after: Function::Identity, cpu });
 }
 
 /// value · scale + shift with one of each for every place of a plane's rows, (height, width, channels).

@@ -18,6 +18,8 @@ pub(crate) struct Activate {
     pub(crate) bias: *const f32,
     /// What values below zero are multiplied by, one a lane.
     pub(crate) slope: *const f32,
+    /// What values are brought between.
+    pub(crate) clip: Option<(f32, f32)>,
 }
 
 pub(crate) type FloatFamily = Family<f32, f32, f32, Activate>;
@@ -41,6 +43,8 @@ pub struct FloatSpec<'a> {
     pub bias: &'a [f32],
     /// What values below zero are multiplied by, one an output or one for all: 1 leaves them, 0 is a ReLU.
     pub slopes: &'a [f32],
+    /// What values are brought between then; NaN becomes the lower.
+    pub clip: Option<(f32, f32)>,
     /// Whether to round weights, inputs and each sum to float16, if the CPU computes in that ([`Cpu::halves`]); planes
     /// stay in float32.
     pub halves: bool,
@@ -71,6 +75,7 @@ pub struct FloatLayer {
     /// One a packed lane.
     bias: Vec<f32>,
     slopes: Vec<f32>,
+    clip: Option<(f32, f32)>,
 }
 
 impl FloatLayer {
@@ -85,6 +90,9 @@ impl FloatLayer {
         }
         if !spec.slopes.iter().all(|slope| slope.is_finite()) {
             return Err(Mismatch("a slope is not usable"));
+        }
+        if spec.clip.is_some_and(|(low, high)| low.is_nan() || high.is_nan()) {
+            return Err(Mismatch("a bound is not a number"));
         }
         let plan = spec.kind.plan(&spec.input, &spec.output);
         let lens = (spec.input.len(), spec.output.len());
@@ -109,7 +117,8 @@ impl FloatLayer {
         };
         let slopes =
             either!(&layer, layer => layer.lanes()).iter().map(|(output, _)| slope(*output)).collect();
-        Ok(Self { layer, macs: spec.kind.macs(&spec.input, &spec.output), bias, slopes })
+        let macs = spec.kind.macs(&spec.input, &spec.output);
+        Ok(Self { layer, macs, bias, slopes, clip: spec.clip })
     }
 
     /// Useful multiply-accumulates of a run.
@@ -157,47 +166,65 @@ impl FloatLayer {
 
     /// What belongs to packed lanes from a number on.
     fn finish(&self) -> impl Fn(usize) -> Activate + Sync {
-        |lane| Activate { bias: self.bias[lane..].as_ptr(), slope: self.slopes[lane..].as_ptr() }
+        |lane| Activate {
+            bias: self.bias[lane..].as_ptr(),
+            slope: self.slopes[lane..].as_ptr(),
+            clip: self.clip,
+        }
     }
 }
 
 /// The product of two matrices, (rows, inner) · (inner, columns), that are both values: each lies in a plane whose channels are
-/// its rows and whose pixels, in one row, are its columns.
+/// its rows and whose pixels, in one row, are its columns; or, turned, the other way round.
 #[derive(Clone)]
 pub struct Product {
     layer: Layer<f32, f32, f32, Activate>,
     left: Plane,
+    turned: bool,
     macs: u64,
     bias: Vec<f32>,
     slopes: Vec<f32>,
 }
 
 impl Product {
-    /// Of planes of these sizes.
+    /// Of planes of these sizes, each with whether it lies turned.
     ///
     /// # Errors
     /// If the sizes do not fit, or a plane has several rows of pixels.
-    pub fn new(cpu: Cpu, left: Plane, right: Plane, made: Plane) -> Result<Self, Mismatch> {
+    pub fn new(
+        cpu: Cpu,
+        (left, left_turned): (Plane, bool),
+        (right, right_turned): (Plane, bool),
+        made: Plane,
+    ) -> Result<Self, Mismatch> {
+        let turned = |plane: &Plane, turned| match turned {
+            true => (plane.width, plane.channels),
+            false => (plane.channels, plane.width),
+        };
+        let ((rows, inner), (other, columns)) = (turned(&left, left_turned), turned(&right, right_turned));
         let one = crate::geometry::Axis { kernel: 1, stride: 1, padding: 0, dilation: 1 };
         let (enlarged, block) = (crate::geometry::Times::ONE, crate::geometry::Times::ONE);
         let kind = Kind::Conv { y: one, x: one, enlarged, block, cropped: 0, groups: 1 };
         let heights = left.height * right.height * made.height == 1;
-        if !heights
-            || left.width != right.channels
-            || made.channels != left.channels
-            || made.width != right.width
-        {
+        if !heights || inner != other || (made.channels, made.width) != (rows, columns) {
             return Err(Mismatch("matrices whose sizes do not fit"));
         }
-        let count =
-            left.channels.checked_mul(right.channels).ok_or(Mismatch("matrices that are too large"))?;
-        check(kind, &right, &made, (count, 0))?;
+        let count = rows.checked_mul(inner).ok_or(Mismatch("matrices that are too large"))?;
         let lens = (right.len(), made.len());
         let isa = cpu.isa();
-        let layer = Layer::pack_groups(kind.plan(&right, &made), &vec![0.0; count], lens, families(isa));
+        // a convolution whose channels are the rows; where the right lies turned, its columns are channels, and each of its
+        // pixels is a tap
+        let plan = if right_turned {
+            Kind::plan_turned(&right, &made)
+        } else {
+            check(kind, &right, &made, (count, 0))?;
+            kind.plan(&right, &made)
+        };
+        let layer = Layer::pack_groups(plan, &vec![0.0; count], lens, families(isa));
         let lanes = layer.lanes().len();
-        let macs = kind.macs(&right, &made);
-        Ok(Self { layer, left, macs, bias: vec![0.0; lanes], slopes: vec![1.0; lanes] })
+        let macs = (count as u64).saturating_mul(columns as u64);
+        let (bias, slopes) = (vec![0.0; lanes], vec![1.0; lanes]);
+        Ok(Self { layer, left, turned: left_turned, macs, bias, slopes })
     }
 
     /// Multiply-accumulates of a run.
@@ -216,9 +243,15 @@ impl Product {
     /// If a buffer is too small.
     pub fn run(&mut self, left: &[f32], right: &[f32], made: &mut [f32]) {
         let first = self.left.at(0, 0).unsigned_abs();
-        self.layer.refill(&left[first..], self.left.width, self.left.channels);
-        let finish =
-            |lane: usize| Activate { bias: self.bias[lane..].as_ptr(), slope: self.slopes[lane..].as_ptr() };
+        let Plane { channels, width, .. } = self.left;
+        match self.turned {
+            true => self.layer.refill(&left[first..], channels, 1, channels),
+            false => self.layer.refill(&left[first..], width, channels, 1),
+        }
+        let finish = |lane: usize| {
+            let (bias, slope) = (self.bias[lane..].as_ptr(), self.slopes[lane..].as_ptr());
+            Activate { bias, slope, clip: None }
+        };
         self.layer.run(right, made, &mut [], finish);
     }
 }

@@ -360,6 +360,37 @@ impl Kind {
         }
     }
 
+    /// A product with a matrix that lies turned: each of the input's pixels is a tap, and each of its channels a pixel of the
+    /// output.
+    pub(crate) fn plan_turned(input: &Plane, output: &Plane) -> Plan {
+        let inner = input.width;
+        let tap = |at: usize| Tap { offset: at * input.channels, weights: vec![vec![at]] };
+        let phase = Phase {
+            rows: 1,
+            cols: output.width,
+            x: input.at(0, 0).unsigned_abs(),
+            x_row: 0,
+            x_col: 1,
+            y: output.at(0, 0).unsigned_abs(),
+            y_row: 0,
+            y_col: output.channels,
+            taps: (0..inner).map(tap).collect(),
+            lanes: (0..output.channels).map(|output| Lane { output, part: 0 }).collect(),
+        };
+        let (outputs, w_group) = (output.channels, output.channels * inner);
+        let phases = vec![phase];
+        Plan {
+            phases,
+            merged: None,
+            outputs,
+            inputs: 1,
+            w_group,
+            w_out: inner,
+            w_in: inner,
+            depthwise: false,
+        }
+    }
+
     /// Parts of equal size that channels are cut into.
     pub fn groups(&self) -> usize {
         match self {

@@ -223,7 +223,35 @@ fn softmax_of(source: &[f32], target: &mut [f32]) {
     target.iter_mut().for_each(|value| *value *= part);
 }
 
-/// Channels at once, in blocks whose sums fit registers.
+/// Channels whose sums fit registers.
+const BLOCK: usize = 16;
+
+/// A whole block of channels: loops of a known length.
+#[inline(always)]
+fn whole_block(source: &[f32], target: &mut [f32], (count, step, made_step): (usize, usize, usize)) {
+    let read =
+        |at: usize| -> [f32; BLOCK] { core::array::from_fn(|channel| source[at * step..][..BLOCK][channel]) };
+    let mut largest = [f32::NEG_INFINITY; BLOCK];
+    for at in 0..count {
+        let values = read(at);
+        largest = core::array::from_fn(|c| if values[c] > largest[c] { values[c] } else { largest[c] });
+    }
+    let mut sums = [0.0f64; BLOCK];
+    for at in 0..count {
+        let values = read(at);
+        let powers: [f32; BLOCK] = core::array::from_fn(|channel| exp(values[channel] - largest[channel]));
+        target[at * made_step..][..BLOCK].copy_from_slice(&powers);
+        sums = core::array::from_fn(|channel| sums[channel] + f64::from(powers[channel]));
+    }
+    let parts = sums.map(|sum| (1.0 / sum) as f32);
+    for at in 0..count {
+        for (made, part) in target[at * made_step..][..BLOCK].iter_mut().zip(&parts) {
+            *made *= part;
+        }
+    }
+}
+
+/// Channels at once, in blocks.
 #[inline(always)]
 fn side_by_side(
     source: &[f32],
@@ -231,10 +259,14 @@ fn side_by_side(
     channels: usize,
     (count, step, made_step): (usize, usize, usize),
 ) {
-    const BLOCK: usize = 16;
     let mut first = 0;
     while first < channels {
         let block = BLOCK.min(channels - first);
+        if block == BLOCK {
+            whole_block(&source[first..], &mut target[first..], (count, step, made_step));
+            first += BLOCK;
+            continue;
+        }
         let mut largest = [f32::NEG_INFINITY; BLOCK];
         let mut sums = [0.0f64; BLOCK];
         for at in 0..count {
@@ -251,9 +283,10 @@ fn side_by_side(
                 *sum += f64::from(*made);
             }
         }
+        let parts = sums.map(|sum| (1.0 / sum) as f32);
         for at in 0..count {
             let made = &mut target[first + at * made_step..][..block];
-            made.iter_mut().zip(&sums).for_each(|(made, sum)| *made *= (1.0 / sum) as f32);
+            made.iter_mut().zip(&parts).for_each(|(made, part)| *made *= part);
         }
         first += block;
     }

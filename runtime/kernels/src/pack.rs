@@ -610,16 +610,22 @@ impl<In, W: Weight, Out: Copy, Finish> Layer<In, W, Out, Finish> {
         self.lanes.extend(lanes.iter().map(|lane| lane.map(|lane| lane.output)).zip(totals));
     }
 
-    /// Packs other weights: those of each input, one an output and `step` values from one input to the next. Of a layer of
-    /// one tap and one group alone.
-    pub(crate) fn refill(&mut self, weights: &[W], inputs: usize, step: usize) {
+    /// Packs other weights: `step` values apart from one input to the next, and `apart` from one output to the next. Of a layer
+    /// of one phase and one group, whose inputs are summed in order.
+    pub(crate) fn refill(&mut self, weights: &[W], inputs: usize, step: usize, apart: usize) {
         let Some(phase) = self.phases.first() else { return };
         for (number, block) in phase.blocks.iter().enumerate() {
             let end = phase.blocks.get(number + 1).map_or(self.weights.len(), |next| next.weights);
             let packed = &mut self.weights[block.weights..end];
             let width = packed.len() / inputs;
             for (input, packed) in packed.chunks_exact_mut(width).enumerate() {
-                packed[..block.lanes].copy_from_slice(&weights[input * step + block.first..][..block.lanes]);
+                let from = &weights[input * step + block.first * apart..];
+                if apart == 1 {
+                    packed[..block.lanes].copy_from_slice(&from[..block.lanes]);
+                } else {
+                    let of_lanes = packed[..block.lanes].iter_mut().zip(from.iter().step_by(apart));
+                    of_lanes.for_each(|(packed, weight)| *packed = *weight);
+                }
             }
         }
     }

@@ -175,7 +175,8 @@ impl Arithmetic for Floats {
             // SAFETY: finish covers all lanes, and `lanes` values can be written
             unsafe {
                 let value = sum + *finish.bias.add(lane);
-                *to.add(lane) = if value < 0.0 { value * *finish.slope.add(lane) } else { value };
+                let value = if value < 0.0 { value * *finish.slope.add(lane) } else { value };
+                *to.add(lane) = finish.clip.map_or(value, |(low, high)| value.max(low).min(high));
             }
         }
     }

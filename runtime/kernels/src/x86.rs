@@ -17,7 +17,7 @@ kernels!(AVX2_FLOATS: Avx2Floats, "avx2,fma", [(6, 2), (5, 2), (4, 2), (3, 3), (
 kernels!(AVX512_FLOATS: Avx512Floats, "avx2,fma,avx512f,avx512bw,avx512vl",
     [(6, 4), (4, 4), (8, 3), (1, 8), (1, 4), (2, 4), (8, 2), (4, 2), (1, 2), (16, 1), (11, 1), (8, 1), (4, 1), (1, 1)]);
 channelwise!(AVX2_DEPTHWISE_INTEGERS: Avx2Integers<false>, "avx2,fma", [(4, 2), (8, 1), (4, 1), (1, 1)]);
-channelwise!(AVX512_DEPTHWISE_INTEGERS: Avx512Integers, "avx2,fma,avx512f,avx512bw,avx512vl,avx512vnni", [(8, 2), (4, 2), (8, 1), (4, 1), (1, 1)]);
+channelwise!(AVX512_DEPTHWISE_INTEGERS: Avx512Integers, "avx2,fma,avx512f,avx512bw,avx512vl,avx512vnni", [(4, 2), (8, 1), (4, 1), (1, 1)]);
 channelwise!(AVX2_DEPTHWISE_FLOATS: Avx2Floats, "avx2,fma", [(4, 2), (8, 1), (4, 1), (1, 1)]);
 channelwise!(AVX512_DEPTHWISE_FLOATS: Avx512Floats, "avx2,fma,avx512f,avx512bw,avx512vl", [(8, 2), (4, 2), (8, 1), (4, 1), (1, 1)]);
 
@@ -298,7 +298,11 @@ impl Arithmetic for Avx2Floats {
                 let sums = _mm256_add_ps(sums, _mm256_loadu_ps(finish.bias.add(first)));
                 let sloped = _mm256_mul_ps(sums, _mm256_loadu_ps(finish.slope.add(first)));
                 // by the sign
-                let values = _mm256_blendv_ps(sums, sloped, sums);
+                let mut values = _mm256_blendv_ps(sums, sloped, sums);
+                if let Some((low, high)) = finish.clip {
+                    values = _mm256_max_ps(values, _mm256_set1_ps(low));
+                    values = _mm256_min_ps(values, _mm256_set1_ps(high));
+                }
                 if first + 8 <= lanes {
                     _mm256_storeu_ps(to.add(first), values);
                 } else {
@@ -358,7 +362,12 @@ impl Arithmetic for Avx512Floats {
             unsafe {
                 let sums = _mm512_add_ps(sums, _mm512_loadu_ps(finish.bias.add(first)));
                 let below = _mm512_cmp_ps_mask::<_CMP_LT_OQ>(sums, _mm512_setzero_ps());
-                let values = _mm512_mask_mul_ps(sums, below, sums, _mm512_loadu_ps(finish.slope.add(first)));
+                let mut values =
+                    _mm512_mask_mul_ps(sums, below, sums, _mm512_loadu_ps(finish.slope.add(first)));
+                if let Some((low, high)) = finish.clip {
+                    values = _mm512_max_ps(values, _mm512_set1_ps(low));
+                    values = _mm512_min_ps(values, _mm512_set1_ps(high));
+                }
                 _mm512_mask_storeu_ps(to.add(first), mask_of_16(lanes.saturating_sub(first)), values);
             }
         }
@@ -405,6 +414,25 @@ impl Channelwise for Avx2Integers<false> {
     }
 }
 
+/// `_mm512_permutexvar_epi32`, which the compiler would join with the shuffle behind it and cut into eight others.
+///
+/// # Safety
+/// The CPU has AVX-512.
+#[inline]
+#[target_feature(enable = "avx512f")]
+unsafe fn vpermd(places: __m512i, mut values: __m512i) -> __m512i {
+    // SAFETY: it reads and writes registers alone
+    unsafe {
+        core::arch::asm!(
+            "vpermd {values}, {places}, {values}",
+            values = inout(zmm_reg) values,
+            places = in(zmm_reg) places,
+            options(pure, nomem, nostack, preserves_flags),
+        );
+    }
+    values
+}
+
 /// Four taps, whose bytes are turned so that those of a channel lie side by side.
 impl Channelwise for Avx512Integers {
     type In = u8;
@@ -440,7 +468,7 @@ impl Channelwise for Avx512Integers {
             // four channels of all taps to each quarter, then the taps of a channel side by side
             let quarters = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
             let turned = _mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
-            let inputs = _mm512_permutexvar_epi32(quarters, inputs);
+            let inputs = vpermd(quarters, inputs);
             let inputs = _mm512_shuffle_epi8(inputs, _mm512_broadcast_i32x4(turned));
             _mm512_dpbusd_epi32(sums, inputs, weights)
         }

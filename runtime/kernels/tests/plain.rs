@@ -402,9 +402,18 @@ fn matrices_are_multiplied() {
                 (0..inner).map(|k| f64::from(a[row * inner + k]) * f64::from(b[k * columns + column])).sum()
             })
             .collect();
+        // the same values, rows and columns exchanged
+        let turned = [random.below(2) == 0, random.below(2) == 0];
+        let turn = |plane: &Plane, values: &[f32]| -> (Plane, Vec<f32>) {
+            let (rows, columns) = (plane.channels(), plane.width());
+            let at = |index: usize| values[index % rows * columns + index / rows];
+            (Plane::new(columns, 1, rows).unwrap(), (0..values.len()).map(at).collect())
+        };
+        let (left, a) = if turned[0] { turn(&left, &a) } else { (left, a) };
+        let (right, b) = if turned[1] { turn(&right, &b) } else { (right, b) };
         let (a, b) = (laid(&left, &a, 0.0), laid(&right, &b, 0.0));
         agree(&to, &expected, 1e-5, &format!("round {round}, {rows} x {inner} x {columns}"), |cpu, made| {
-            let mut product = Product::new(cpu, left, right, to).unwrap();
+            let mut product = Product::new(cpu, (left, turned[0]), (right, turned[1]), to).unwrap();
             let mut right = b.clone();
             right.resize(right.len() + product.slack(), 1e30);
             product.run(&a, &right, made);
@@ -414,5 +423,5 @@ fn matrices_are_multiplied() {
         });
     }
     let plane = Plane::new(3, 1, 4).unwrap();
-    assert!(Product::new(Cpu::SCALAR, plane, plane, plane).is_err());
+    assert!(Product::new(Cpu::SCALAR, (plane, false), (plane, false), plane).is_err());
 }

@@ -345,16 +345,27 @@ fn floats_agree_bit_for_bit_in_every_family_and_to_rounding_with_the_definition(
         let values: Vec<f32> = (0..input.values()).map(|_| random.unit()).collect();
         let bias: Vec<f32> = (0..problem.outputs()).map(|_| random.unit()).collect();
         let each = if random.below(3) == 0 { problem.outputs() } else { 1 };
+        let clip = [None, None, Some((0.0, 6.0)), Some((-0.5, 0.75))][random.below(4)];
         let slopes: Vec<f32> = (0..each).map(|_| random.pick(&[1.0f32, 0.0, 0.2, 1.5, -0.3])).collect();
-        let spec =
-            FloatSpec { kind, input, output, weights: &weights, bias: &bias, slopes: &slopes, halves: false };
+        let spec = FloatSpec {
+            kind,
+            input,
+            output,
+            weights: &weights,
+            bias: &bias,
+            slopes: &slopes,
+            clip,
+            halves: false,
+        };
         let mut expected = vec![(0.0f64, 0.0f64); output.values()];
         problem.solve(|number, at, products| {
             let terms = products.iter().map(|(x, w)| f64::from(values[*x]) * f64::from(weights[*w]));
             let size: f64 = terms.clone().map(f64::abs).sum();
             let sum = f64::from(bias[number]) + terms.sum::<f64>();
             let slope = f64::from(slopes[if each == 1 { 0 } else { number }]);
-            expected[at] = (if sum < 0.0 { sum * slope } else { sum }, (size + 1.0) * slope.abs().max(1.0));
+            let value = if sum < 0.0 { sum * slope } else { sum };
+            let value = clip.map_or(value, |(low, high)| value.clamp(f64::from(low), f64::from(high)));
+            expected[at] = (value, (size + 1.0) * slope.abs().max(1.0));
         });
         let mut first: Option<Vec<f32>> = None;
         for cpu in &families {
@@ -452,7 +463,16 @@ fn a_spec_that_does_not_fit_is_an_error() {
     let input = Plane::new(2, 4, 4).unwrap();
     let output = Plane::new(3, 4, 4).unwrap();
     let weights = vec![0.5; 2 * 3 * 9];
-    let spec = FloatSpec { kind, input, output, weights: &weights, bias: &[], slopes: &[1.0], halves: false };
+    let spec = FloatSpec {
+        kind,
+        input,
+        output,
+        weights: &weights,
+        bias: &[],
+        slopes: &[1.0],
+        clip: None,
+        halves: false,
+    };
     assert!(FloatLayer::new(Cpu::SCALAR, &spec).is_err(), "no border");
     let input = input.with_border(kind.border(&input, &output)).unwrap();
     let spec = FloatSpec { input, ..spec };
@@ -460,6 +480,7 @@ fn a_spec_that_does_not_fit_is_an_error() {
     assert!(FloatLayer::new(Cpu::SCALAR, &FloatSpec { weights: &weights[1..], ..spec }).is_err());
     assert!(FloatLayer::new(Cpu::SCALAR, &FloatSpec { bias: &[0.0; 2], ..spec }).is_err());
     assert!(FloatLayer::new(Cpu::SCALAR, &FloatSpec { slopes: &[f32::NAN], ..spec }).is_err());
+    assert!(FloatLayer::new(Cpu::SCALAR, &FloatSpec { clip: Some((f32::NAN, 1.0)), ..spec }).is_err());
     let spec = QuantizedSpec {
         kind,
         input,
@@ -495,6 +516,7 @@ fn threads_share_a_layer_and_change_nothing() {
                 weights: &weights,
                 bias: &[],
                 slopes: &[1.0],
+                clip: None,
                 halves: false,
             };
             let layer = FloatLayer::new(Cpu::detect(), &spec).unwrap();

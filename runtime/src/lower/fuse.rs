@@ -131,6 +131,13 @@ impl<'a> Fuser<'a> {
         self.nodes.get(index)?.as_ref()
     }
 
+    /// Whether a product alone reads it.
+    fn is_multiplied(&self, value: Id) -> bool {
+        let product =
+            |reader: &usize| matches!(self.node(*reader), Some(Node { op: Op::Product { .. }, .. }));
+        !self.outputs[value] && !self.readers[value].is_empty() && self.readers[value].iter().all(product)
+    }
+
     fn shape(&self, value: Id) -> Shape {
         self.values[value].shape
     }
@@ -178,7 +185,17 @@ impl<'a> Fuser<'a> {
         match edit {
             Edit::Join(op, inputs) => {
                 let sources = joined(&mut one, &mut other);
+                let before = std::mem::take(&mut one.inputs);
                 self.put(second, Node { op, inputs, output: other.output, sources });
+                // what was passed over
+                for value in before {
+                    let unread = self.readers[value].is_empty() && !self.outputs[value];
+                    if let Some(maker) = self.makers[value].filter(|_| unread)
+                        && matches!(self.node(maker), Some(Node { op: Op::LookUp(..), .. }))
+                    {
+                        self.take(maker);
+                    }
+                }
             }
             Edit::Absorb(change) => {
                 let sources = joined(&mut one, &mut other);
@@ -256,6 +273,18 @@ fn edit(graph: &Fuser<'_>, first: usize, second: usize) -> Option<Edit> {
                 (0..=u8::MAX).find(|at| function.exact(value(*at, from.scale, from.zero)) == *added)?;
             let (top, left, value) = (*top, *left, *added);
             Some(Edit::Swap(Op::Move(Move::Pad { top, left, value, level })))
+        }
+        // what a product reads is turned by it
+        (Op::LookUp(..), Op::Move(Move::Turn)) if graph.is_multiplied(other.output) => None,
+        (Op::Move(Move::Turn), Op::LookUp(..)) if graph.is_multiplied(other.output) => {
+            Some(Edit::Swap(other.op.clone()))
+        }
+        (Op::Move(Move::Turn), Op::Product { left_turned, right_turned }) => {
+            let (left, right) = (other.inputs[0] == one.output, other.inputs[1] == one.output);
+            let (left_turned, right_turned) = (left_turned ^ left, right_turned ^ right);
+            let read = |value: &Id| if *value == one.output { input } else { *value };
+            let op = Op::Product { left_turned, right_turned };
+            Some(Edit::Join(op, other.inputs.iter().map(read).collect()))
         }
         (Op::LookUp(..), Op::Move(moved)) => Some(Edit::Swap(Op::Move(moved.clone()))),
         // and the largest level is that of the largest value
@@ -370,14 +399,27 @@ fn edit(graph: &Fuser<'_>, first: usize, second: usize) -> Option<Edit> {
             let kind = enlarged(other.op.kind()?, *times)?;
             Some(Edit::Precede(Box::new(move |op| set_kind(op, kind))))
         }
-        (Op::Linear(linear), Op::Affine { scale, shift }) if linear.slopes == [1.0] => {
+        (Op::Linear(linear), Op::Affine { scale, shift }) if linear.is_plain() => {
             join(Op::Linear(Box::new(scaled(linear, scale, shift)?)))
         }
-        (Op::Linear(linear), Op::Function(Function::Slope(slope))) if linear.slopes == [1.0] => {
+        (Op::Linear(linear), Op::Function(Function::Slope(slope))) if linear.is_plain() => {
             Some(with_slopes(vec![*slope]))
         }
+        (Op::Linear(linear), Op::Function(function)) if linear.after == Function::Identity => {
+            let function = *function;
+            // a clip in registers, anything else behind
+            let clips = linear.clip.is_none() && matches!(function, Function::Clip(low, high) if low <= high);
+            Some(Edit::Absorb(Box::new(move |op| {
+                if let Op::Linear(linear) = op {
+                    match function {
+                        Function::Clip(low, high) if clips => linear.clip = Some((low, high)),
+                        function => linear.after = function,
+                    }
+                }
+            })))
+        }
         (Op::Linear(linear), Op::Slopes(slopes))
-            if linear.slopes == [1.0] && linear.bias.len().is_multiple_of(slopes.len()) =>
+            if linear.is_plain() && linear.bias.len().is_multiple_of(slopes.len()) =>
         {
             let each = linear.bias.len() / slopes.len();
             Some(with_slopes(slopes.iter().flat_map(|slope| std::iter::repeat_n(*slope, each)).collect()))
@@ -494,9 +536,12 @@ fn scaled(linear: &Linear, scale: &[f32], shift: &[f32]) -> Option<Linear> {
 fn quantized(linear: &Linear, from: Encoding, to: Encoding) -> Option<Quantized> {
     let (weights, w_scales) = linear.levels.clone()?;
     let [slope] = linear.slopes[..] else { return None };
-    if !(0.0..=1.0).contains(&slope) {
+    if !(0.0..=1.0).contains(&slope) || linear.after != Function::Identity {
         return None;
     }
+    // rounding keeps the order of values
+    let bound = |value: f32| level(value, to.scale, to.zero);
+    let (low, high) = linear.clip.map_or((0, 255), |(low, high)| (bound(low), bound(high)));
     let step = |output: usize| from.scale * if w_scales.len() == 1 { w_scales[0] } else { w_scales[output] };
     let bias = linear.bias.iter().enumerate().map(|(output, bias)| {
         let steps = (f64::from(*bias) / f64::from(step(output))).round_ties_even();
@@ -510,8 +555,8 @@ fn quantized(linear: &Linear, from: Encoding, to: Encoding) -> Option<Quantized>
         scales: requantised(from, &w_scales, to)?,
         x_zero: from.zero,
         y_zero: to.zero,
-        low: 0,
-        high: 255,
+        low,
+        high,
         slope,
     })
 }

@@ -90,9 +90,28 @@ pub(super) struct Linear {
     pub(super) bias: Vec<f32>,
     /// What values below zero are multiplied by: one an output, or one for all.
     pub(super) slopes: Vec<f32>,
+    /// What values are brought between then.
+    pub(super) clip: Option<(f32, f32)>,
+    /// What is done to each value at last.
+    pub(super) after: Function,
 }
 
 impl Linear {
+    /// A layer of which nothing but the sums is known.
+    pub(super) fn plain(
+        kind: Kind,
+        weights: Vec<f32>,
+        levels: Option<(Vec<i8>, Vec<f32>)>,
+        bias: Vec<f32>,
+    ) -> Self {
+        Self { kind, weights, levels, bias, slopes: vec![1.0], clip: None, after: Function::Identity }
+    }
+
+    /// Whether nothing is done to its sums.
+    pub(super) fn is_plain(&self) -> bool {
+        self.slopes == [1.0] && self.clip.is_none() && self.after == Function::Identity
+    }
+
     /// The output that weight `index` belongs to.
     pub(super) fn output_of(&self, index: usize) -> usize {
         let outputs = self.bias.len();
@@ -149,6 +168,8 @@ pub(super) enum Move {
     Crop(usize, usize),
     /// So many rows above and columns to the left, and as many behind as the shape has, of this value, or this level.
     Pad { top: usize, left: usize, value: f32, level: u8 },
+    /// A matrix's rows become its columns.
+    Turn,
     /// Anything else.
     Gather(Vec<u32>),
 }
@@ -184,8 +205,11 @@ pub(super) enum Op {
         y: Weights,
         x: Weights,
     },
-    /// Of two matrices.
-    Product,
+    /// Of two matrices, of which each may be read with its rows and columns exchanged.
+    Product {
+        left_turned: bool,
+        right_turned: bool,
+    },
     /// The same for every picture.
     Constant(Vec<f32>),
     Quantize(Encoding),

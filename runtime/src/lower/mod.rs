@@ -9,6 +9,7 @@
 //! A node that has no kernel here is named, with the reason. `partition`: another `engine` may run such nodes between the
 //! kernels, those that `foreign` lists.
 
+mod arena;
 #[cfg_attr(not(feature = "tract"), allow(dead_code, reason = "no engine fills them"))]
 pub(crate) mod engine;
 mod fold;

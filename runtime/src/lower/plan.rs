@@ -11,11 +11,12 @@ use edgegen_kernels::{
     Border, Cpu, FloatLayer, FloatSpec, Kind, Mismatch, Plane, Product, QuantizedLayer, QuantizedSpec,
 };
 
+use super::arena::Arena;
 use super::{Arithmetic, Done};
 use crate::limits::{self, Budget};
 
 use super::graph::{Encoding, Graph, Id, Move, Node, Number, Op};
-use super::program::{Buffer, Exit, Program, Step};
+use super::program::{Buffer, Exit, Moves, Program, Step};
 
 /// What a phase of a transposed convolution takes at least.
 const PHASE_BYTES: usize = 256;
@@ -108,7 +109,7 @@ impl Planner<'_> {
         for node in &self.graph.nodes {
             let as_it_is = match &node.op {
                 Op::Softmax(_) | Op::Norm { .. } | Op::Slopes(_) | Op::Tables(_) => true,
-                Op::Pool { .. } | Op::MeanLevels(..) | Op::Resize { .. } | Op::Product => true,
+                Op::Pool { .. } | Op::MeanLevels(..) | Op::Resize { .. } | Op::Product { .. } => true,
                 Op::Linear(_) | Op::Quantized(_) => node.op.kind() != Some(Kind::Dense),
                 Op::Binary(..) | Op::BinaryLevels(_) => {
                     let shape = |id: &Id| self.graph.values[*id].shape;
@@ -215,7 +216,7 @@ impl Planner<'_> {
                 // places in both planes
                 Op::Constant(values) => 4 * values.len(),
                 Op::Tables(tables) => 256 * tables.len(),
-                Op::Product => 4 * self.graph.values[node.inputs[0]].shape.values(),
+                Op::Product { .. } => 4 * self.graph.values[node.inputs[0]].shape.values(),
                 Op::Move(_) | Op::Concat(_) => 8 * self.graph.values[node.output].shape.values(),
                 Op::Affine { .. } => 8 * self.graph.values[node.output].shape.values(),
                 _ => 0,
@@ -303,9 +304,10 @@ impl Planner<'_> {
             let mut say =
                 |what: String, sources: &[usize]| runs.push(Run { what, sources: sources.to_vec() });
             match &node.op {
-                Op::Linear(_) | Op::Quantized(_) | Op::Product => match layers.remove(&index) {
+                Op::Linear(_) | Op::Quantized(_) | Op::Product { .. } => match layers.remove(&index) {
                     Some(Layer::Product(product)) => {
-                        let inner = self.graph.values[node.inputs[1]].shape.channels();
+                        let rows = self.graph.values[node.output].shape.channels();
+                        let inner = self.graph.values[node.inputs[0]].shape.values() / rows;
                         say(format!("float32 product of matrices, inner size {inner}"), &node.sources);
                         let (left, right) = (from(), buffer(node.inputs[1]));
                         steps.push(Step::Product { product: Box::new(product), left, right, to });
@@ -316,7 +318,9 @@ impl Planner<'_> {
                     }
                     Some(Layer::Float(layer)) => {
                         say(self.describe(node, layer.tile()), &node.sources);
-                        steps.push(Step::Float { layer: Arc::new(layer), from: from(), to });
+                        let Op::Linear(linear) = &node.op else { continue };
+                        let (layer, function) = (Arc::new(layer), linear.after);
+                        steps.push(Step::Float { layer, function, from: from(), to });
                     }
                     None => {}
                 },
@@ -501,8 +505,8 @@ impl Planner<'_> {
             cpu: self.cpu,
             steps,
             exits,
-            levels: vec![0; level_total],
-            floats: vec![0.0; float_total],
+            levels: Arena::new(level_total),
+            floats: Arena::new(float_total),
             level_scratch: vec![0; level_scratch],
             float_scratch: vec![0.0; float_scratch],
             pool: None,
@@ -529,9 +533,10 @@ impl Planner<'_> {
             output: self.graph.values[output].shape.dims(),
             macs: match node.map(|node| &node.op) {
                 Some(Op::Other(other)) => other.prepared.macs().unwrap_or(0),
-                Some(Op::Product) => {
-                    let inner = self.graph.values[input].shape.image().2;
-                    (inner as u64).saturating_mul(self.graph.values[output].shape.values() as u64)
+                Some(Op::Product { .. }) => {
+                    let made = self.graph.values[output].shape;
+                    let inner = self.graph.values[input].shape.values() / made.channels();
+                    (inner as u64).saturating_mul(made.values() as u64)
                 }
                 _ => kind.map_or(0, |kind| kind.macs(&self.plane(input), &self.plane(output))),
             },
@@ -552,9 +557,10 @@ impl Planner<'_> {
     }
 
     fn layer(&self, node: &Node) -> Result<Option<Layer>, String> {
-        if let Op::Product = node.op {
+        if let Op::Product { left_turned, right_turned } = &node.op {
             let [left, right, made] = [node.inputs[0], node.inputs[1], node.output].map(|id| self.plane(id));
-            let product = Product::new(self.cpu, left, right, made).map(Layer::Product);
+            let product = Product::new(self.cpu, (left, *left_turned), (right, *right_turned), made);
+            let product = product.map(Layer::Product);
             return product.map(Some).map_err(|mismatch: Mismatch| mismatch.to_string());
         }
         let Some(kind) = node.op.kind() else { return Ok(None) };
@@ -579,9 +585,9 @@ impl Planner<'_> {
             .map(Layer::Quantized),
             Op::Linear(linear) => {
                 let (weights, bias, slopes) = (&linear.weights[..], &linear.bias[..], &linear.slopes[..]);
-                let halves = self.halves;
-                FloatLayer::new(self.cpu, &FloatSpec { kind, input, output, weights, bias, slopes, halves })
-                    .map(Layer::Float)
+                let (clip, halves) = (linear.clip, self.halves);
+                let spec = FloatSpec { kind, input, output, weights, bias, slopes, clip, halves };
+                FloatLayer::new(self.cpu, &spec).map(Layer::Float)
             }
             _ => return Ok(None),
         };
@@ -624,7 +630,11 @@ impl Planner<'_> {
         };
         let phases = if merged { ", phases in one" } else { "" };
         let (pixels, registers) = tile.unwrap_or((0, 0));
-        format!("{number} {what}; {}, {pixels} x {registers} registers{phases}", self.cpu.isa())
+        let then = match &node.op {
+            Op::Linear(linear) if linear.after != Function::Identity => format!(", {}", linear.after.name()),
+            _ => String::new(),
+        };
+        format!("{number} {what}{then}; {}, {pixels} x {registers} registers{phases}", self.cpu.isa())
     }
 
     /// Places in both planes of every value that is moved; what a padding adds is not.
@@ -646,6 +656,8 @@ impl Planner<'_> {
                     let inside = (*top..top + height).contains(&y) && (*left..left + width).contains(&x);
                     return inside.then(|| at(channel, y - top, x - left));
                 }
+                // of a matrix, which is one row of pixels: channel c of pixel x was channel x of pixel c
+                Move::Turn => x * width + channel,
                 Move::Gather(from) => from[index] as usize,
             };
             Some(from)
@@ -658,9 +670,10 @@ impl Planner<'_> {
     }
 
     fn moved(&self, pairs: Vec<(u32, u32)>, output: Id, from: Buffer, to: Buffer) -> Step {
+        let moves = Moves::of(pairs);
         match self.graph.values[output].number {
-            Number::Level => Step::MoveLevels { pairs, from, to },
-            Number::Float => Step::MoveFloats { pairs, from, to },
+            Number::Level => Step::MoveLevels { moves, from, to },
+            Number::Float => Step::MoveFloats { moves, from, to },
         }
     }
 

@@ -9,6 +9,7 @@ use edgegen_kernels::windows::{self, Pooling, Resize};
 use edgegen_kernels::{Axis, Cpu, FloatLayer, Plane, Pool, Product, QuantizedLayer};
 
 use super::Reason;
+use super::arena::Arena;
 use super::engine::{Running, Slot};
 use super::graph::{BinaryLevels, Encoding};
 use crate::kinds::Range as PictureRange;
@@ -53,6 +54,8 @@ pub(super) enum Step {
     },
     Float {
         layer: Arc<FloatLayer>,
+        /// Of each value, behind it.
+        function: Function,
         from: Buffer,
         to: Buffer,
     },
@@ -165,17 +168,65 @@ pub(super) enum Step {
         from: Vec<Buffer>,
         to: Buffer,
     },
-    /// Pairs of places, from and to, in elements of the planes.
     MoveLevels {
-        pairs: Vec<(u32, u32)>,
+        moves: Moves,
         from: Buffer,
         to: Buffer,
     },
     MoveFloats {
-        pairs: Vec<(u32, u32)>,
+        moves: Moves,
         from: Buffer,
         to: Buffer,
     },
+}
+
+/// Values that go elsewhere, in elements of the planes.
+#[derive(Clone, Debug)]
+pub(super) enum Moves {
+    /// Pairs of places, from and to.
+    Single(Vec<(u32, u32)>),
+    /// Places, from and to, of so many values each.
+    Runs { length: usize, places: Vec<(u32, u32)> },
+}
+
+impl Moves {
+    /// Of pairs of places, from and to, in any order.
+    pub(super) fn of(mut pairs: Vec<(u32, u32)>) -> Self {
+        pairs.sort_unstable_by_key(|(_, to)| *to);
+        let follows = |one: (u32, u32), other: (u32, u32)| one.0 + 1 == other.0 && one.1 + 1 == other.1;
+        // the greatest length that all runs are a multiple of
+        let (mut common, mut length) = (0, 1);
+        for pair in pairs.windows(2) {
+            if follows(pair[0], pair[1]) {
+                length += 1;
+            } else {
+                common = gcd(length, common);
+                length = 1;
+            }
+        }
+        match gcd(length, common) {
+            1 => Self::Single(pairs),
+            length => Self::Runs { length, places: pairs.into_iter().step_by(length).collect() },
+        }
+    }
+
+    fn run<T: Copy>(&self, x: &[T], y: &mut [T]) {
+        match self {
+            Self::Single(pairs) => {
+                pairs.iter().for_each(|(from, to)| y[*to as usize] = x[*from as usize]);
+            }
+            Self::Runs { length, places } => {
+                for (from, to) in places {
+                    let source = &x[*from as usize..][..*length];
+                    y[*to as usize..][..*length].copy_from_slice(source);
+                }
+            }
+        }
+    }
+}
+
+fn gcd(a: usize, b: usize) -> usize {
+    if b == 0 { a } else { gcd(b, a % b) }
 }
 
 /// How an output leaves.
@@ -193,8 +244,8 @@ pub(crate) struct Program {
     pub(super) cpu: Cpu,
     pub(super) steps: Vec<Step>,
     pub(super) exits: Vec<Exit>,
-    pub(super) levels: Vec<u8>,
-    pub(super) floats: Vec<f32>,
+    pub(super) levels: Arena<u8>,
+    pub(super) floats: Arena<f32>,
     pub(super) level_scratch: Vec<u8>,
     pub(super) float_scratch: Vec<f32>,
     /// Threads that share large layers.
@@ -373,11 +424,14 @@ impl Program {
                     }
                     border(y, to);
                 }
-                Step::Float { layer, from, to } => {
+                Step::Float { layer, function, from, to } => {
                     let (x, y) = split(floats, from, to);
                     match pool.as_mut().filter(|_| layer.macs() >= WORTH_SHARING) {
                         Some(pool) => layer.run_on(pool, x, y, float_scratch),
                         None => layer.run(x, y, float_scratch),
+                    }
+                    if *function != Function::Identity {
+                        elements::apply_rows(cpu, *function, (&to.plane, y));
                     }
                     to.plane.fill_border(y, 0.0);
                 }
@@ -497,14 +551,14 @@ impl Program {
                         },
                     )?;
                 }
-                Step::MoveLevels { pairs, from, to } => {
+                Step::MoveLevels { moves, from, to } => {
                     let (x, y) = split(levels, from, to);
-                    pairs.iter().for_each(|(from, to)| y[*to as usize] = x[*from as usize]);
+                    moves.run(x, y);
                     border(y, to);
                 }
-                Step::MoveFloats { pairs, from, to } => {
+                Step::MoveFloats { moves, from, to } => {
                     let (x, y) = split(floats, from, to);
-                    pairs.iter().for_each(|(from, to)| y[*to as usize] = x[*from as usize]);
+                    moves.run(x, y);
                     to.plane.fill_border(y, 0.0);
                 }
             }

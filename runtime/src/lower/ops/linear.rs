@@ -85,7 +85,7 @@ pub(super) fn dense<'a>(reader: &mut Reader<'a>, node: &'a NodeProto) -> Result<
     };
     let beta = attributes.float("beta", 1.0);
     let bias = reader.bias(node, 2, outputs)?.into_iter().map(|bias| bias * beta).collect();
-    let linear = Linear { kind: Kind::Dense, weights, levels, bias, slopes: vec![1.0] };
+    let linear = Linear::plain(Kind::Dense, weights, levels, bias);
     let shape = Shape::Vector(outputs);
     Ok((reader.linear(linear, from, shape), shape))
 }
@@ -139,7 +139,7 @@ pub(super) fn conv<'a>(reader: &mut Reader<'a>, node: &'a NodeProto) -> Result<M
     let (dims, weights, levels) = reader.weights(node, 1, 0)?;
     let (kind, shape) = conv_kind(node, shape, &dims)?;
     let bias = reader.bias(node, 2, dims[0])?;
-    let linear = Linear { kind, weights, levels, bias, slopes: vec![1.0] };
+    let linear = Linear::plain(kind, weights, levels, bias);
     Ok((reader.linear(linear, from, shape), shape))
 }
 
@@ -180,18 +180,14 @@ pub(super) fn transposed<'a>(reader: &mut Reader<'a>, node: &'a NodeProto) -> Re
         }
         let each =
             |values: &[f32]| values.iter().flat_map(|v| std::iter::repeat_n(*v, rows * cols)).collect();
-        Linear {
-            kind: Kind::Dense,
-            weights: places.iter().map(|at| at.map_or(0.0, |at| weights[at])).collect(),
-            levels: levels.map(|(levels, scales)| {
-                let levels = places.iter().map(|at| at.map_or(0, |at| levels[at])).collect();
-                (levels, if scales.len() == 1 { scales } else { each(&scales) })
-            }),
-            bias: each(&bias),
-            slopes: vec![1.0],
-        }
+        let weights = places.iter().map(|at| at.map_or(0.0, |at| weights[at])).collect();
+        let levels = levels.map(|(levels, scales)| {
+            let levels = places.iter().map(|at| at.map_or(0, |at| levels[at])).collect();
+            (levels, if scales.len() == 1 { scales } else { each(&scales) })
+        });
+        Linear::plain(Kind::Dense, weights, levels, each(&bias))
     } else {
-        Linear { kind: Kind::Transposed { y, x, groups }, weights, levels, bias, slopes: vec![1.0] }
+        Linear::plain(Kind::Transposed { y, x, groups }, weights, levels, bias)
     };
     Ok((reader.linear(linear, from, made), made))
 }

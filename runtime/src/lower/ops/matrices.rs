@@ -30,7 +30,15 @@ pub(super) fn product<'a>(reader: &mut Reader<'a>, node: &'a NodeProto) -> Resul
         return Err(format!("a product of matrices of {rows} x {inner} and {other} x {columns}"));
     }
     let made = Shape::Matrix(rows, columns);
-    Ok((reader.push(Op::Product, vec![left, right], made, Number::Float), made))
+    Ok((
+        reader.push(
+            Op::Product { left_turned: false, right_turned: false },
+            vec![left, right],
+            made,
+            Number::Float,
+        ),
+        made,
+    ))
 }
 
 /// Before opset 13 over all axes from its own on, which are one if it is the last.

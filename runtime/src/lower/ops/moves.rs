@@ -190,10 +190,7 @@ pub(super) fn transpose<'a>(reader: &mut Reader<'a>, node: &'a NodeProto) -> Res
     let order: Vec<usize> = order.into_iter().map(|axis| axis - 1).collect();
     let moved = match (&dims[..], &order[..]) {
         (_, [0] | [0, 1] | [0, 1, 2]) => return Ok((from, shape)),
-        ([rows, columns], _) => {
-            let made = Shape::Matrix(*columns, *rows);
-            (reader.gather(made, |row, _, column| column * columns + row)?, made)
-        }
+        ([rows, columns], _) => (Move::Turn, Shape::Matrix(*columns, *rows)),
         ([_, height, width], &[a, b, c]) => {
             let made = Shape::Image(dims[a], dims[b], dims[c]);
             let place = |i, j, k| {
