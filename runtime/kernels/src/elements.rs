@@ -59,7 +59,25 @@ fn rows_mut<'a, T>(plane: &Plane, memory: &'a mut [T]) -> impl Iterator<Item = &
 
 /// Values, CHW, to the levels of a plane.
 pub fn quantize(cpu: Cpu, chw: &[f32], scale: f32, zero: u8, plane: &Plane, levels: &mut [u8]) {
-    each(plane, |at, index| levels[at] = flipped(cpu.isa(), level(chw[index], scale, zero)));
+    const PIECE: usize = 128;
+    let (isa, pixels) = (cpu.isa(), plane.height * plane.width);
+    for (y, row) in rows_mut(plane, levels).enumerate() {
+        for channel in 0..plane.channels {
+            let values = &chw[channel * pixels + y * plane.width..][..plane.width];
+            let pieces = row.chunks_mut(PIECE * plane.channels);
+            for (values, row) in values.chunks(PIECE).zip(pieces) {
+                let mut piece = [0u8; PIECE];
+                let made = &mut piece[..values.len()];
+                wide!(cpu, (isa: Isa, values: &[f32], scale: f32, zero: u8, made: &mut [u8]), {
+                    for (to, value) in made.iter_mut().zip(values) {
+                        *to = flipped(isa, level(*value, scale, zero));
+                    }
+                });
+                let to = row[channel..].iter_mut().step_by(plane.channels);
+                to.zip(&piece).for_each(|(to, level)| *to = *level);
+            }
+        }
+    }
 }
 
 /// The levels of a plane to values, CHW, by a table.
@@ -113,6 +131,24 @@ pub fn look_up_plane(
     }
 }
 
+/// The levels of a plane to values of a plane: DequantizeLinear.
+pub fn dequantize_plane(
+    cpu: Cpu,
+    (from, levels): (&Plane, &[u8]),
+    scale: f32,
+    zero: u8,
+    (to, values): (&Plane, &mut [f32]),
+) {
+    let isa = cpu.isa();
+    for (levels, values) in rows(from, levels).zip(rows_mut(to, values)) {
+        wide!(cpu, (isa: Isa, levels: &[u8], scale: f32, zero: u8, values: &mut [f32]), {
+            for (to, at) in values.iter_mut().zip(levels) {
+                *to = value(flipped(isa, *at), scale, zero);
+            }
+        });
+    }
+}
+
 /// The values of a plane to levels of a plane.
 pub fn quantize_plane(
     cpu: Cpu,
@@ -122,13 +158,13 @@ pub fn quantize_plane(
     (to, levels): (&Plane, &mut [u8]),
 ) {
     let isa = cpu.isa();
-    wide(cpu, || {
-        for (values, levels) in rows(from, values).zip(rows_mut(to, levels)) {
+    for (values, levels) in rows(from, values).zip(rows_mut(to, levels)) {
+        wide!(cpu, (isa: Isa, values: &[f32], scale: f32, zero: u8, levels: &mut [u8]), {
             for (to, value) in levels.iter_mut().zip(values) {
                 *to = flipped(isa, level(*value, scale, zero));
             }
-        }
-    });
+        });
+    }
 }
 
 /// Values, CHW, into a plane.
@@ -151,12 +187,12 @@ pub fn leave(plane: &Plane, values: &[f32], chw: &mut [f32]) {
 
 /// Applies a function to every value.
 pub fn apply(cpu: Cpu, function: Function, values: &mut [f32]) {
-    wide(cpu, || function.apply_here(values));
+    wide!(cpu, (function: Function, values: &mut [f32]), { function.apply_here(values) });
 }
 
 /// Applies a function to every value of a plane, but its border's.
 pub fn apply_rows(cpu: Cpu, function: Function, (plane, values): (&Plane, &mut [f32])) {
-    wide(cpu, || rows_mut(plane, values).for_each(|row| function.apply_here(row)));
+    rows_mut(plane, values).for_each(|row| apply(cpu, function, row));
 }
 
 /// The values of a plane into another of the same picture, each through a function.
@@ -166,12 +202,10 @@ pub fn map(
     (from, source): (&Plane, &[f32]),
     (to, target): (&Plane, &mut [f32]),
 ) {
-    wide(cpu, || {
-        for (source, target) in rows(from, source).zip(rows_mut(to, target)) {
-            target.copy_from_slice(source);
-            function.apply_here(target);
-        }
-    });
+    for (source, target) in rows(from, source).zip(rows_mut(to, target)) {
+        target.copy_from_slice(source);
+        apply(cpu, function, target);
+    }
 }
 
 /// The values of a plane into another of the same picture, those below zero times one of `slopes`, which belong to channels.
@@ -181,16 +215,15 @@ pub fn slopes(
     (from, source): (&Plane, &[f32]),
     (to, target): (&Plane, &mut [f32]),
 ) {
-    wide(cpu, || {
-        for (source, target) in rows(from, source).zip(rows_mut(to, target)) {
-            let pixels = source.chunks_exact(from.channels).zip(target.chunks_exact_mut(to.channels));
-            for (source, target) in pixels {
+    for (source, target) in rows(from, source).zip(rows_mut(to, target)) {
+        wide!(cpu, (source: &[f32], slopes: &[f32], target: &mut [f32]), {
+            for (source, target) in source.chunks_exact(slopes.len()).zip(target.chunks_exact_mut(slopes.len())) {
                 for ((target, value), slope) in target.iter_mut().zip(source).zip(slopes) {
                     *target = if *value < 0.0 { value * slope } else { *value };
                 }
             }
-        }
-    });
+        });
+    }
 }
 
 /// The levels of a plane to those of another of the same picture, by a table for each channel.
@@ -324,20 +357,27 @@ struct Both<'a, T, Out, Read, Write> {
 impl<T: Copy, Out, Read: Fn(T) -> f32, Write: Fn(f32) -> Out> Each for Both<'_, T, Out, Read, Write> {
     #[inline(always)]
     fn run(self, function: impl Fn(f32, f32) -> f32) {
-        // each alone, so that it is small enough to be inlined
         match self.after {
-            Function::Slope(slope) => wide(self.cpu, || {
-                self.loops(|a, b| {
-                    let made = function(a, b);
-                    if made < 0.0 { made * slope } else { made }
-                });
+            Function::Slope(slope) => self.wide(|a, b| {
+                let made = function(a, b);
+                if made < 0.0 { made * slope } else { made }
             }),
-            _ => wide(self.cpu, || self.loops(function)),
+            _ => self.wide(function),
         }
     }
 }
 
 impl<T: Copy, Out, Read: Fn(T) -> f32, Write: Fn(f32) -> Out> Both<'_, T, Out, Read, Write> {
+    fn wide(self, function: impl Fn(f32, f32) -> f32) {
+        let both = self;
+        wide!(
+            both.cpu,
+            [T: Copy, Out, Read: Fn(T) -> f32, Write: Fn(f32) -> Out, Two: Fn(f32, f32) -> f32],
+            (both: Both<'_, T, Out, Read, Write>, function: Two),
+            { both.loops(function) }
+        );
+    }
+
     #[inline(always)]
     fn loops(self, function: impl Fn(f32, f32) -> f32) {
         let Self { left, right, to, target, read, write, .. } = self;
@@ -434,12 +474,17 @@ pub fn affine(
     (to, target): (&Plane, &mut [f32]),
 ) {
     let width = from.width * from.channels;
-    wide(cpu, || {
-        let factors = scale.chunks_exact(width).zip(shift.chunks_exact(width));
-        for ((source, target), (scale, shift)) in rows(from, source).zip(rows_mut(to, target)).zip(factors) {
-            for (((target, value), scale), shift) in target.iter_mut().zip(source).zip(scale).zip(shift) {
-                *target = value * scale + shift;
-            }
+    let factors = scale.chunks_exact(width).zip(shift.chunks_exact(width));
+    for ((source, target), (scale, shift)) in rows(from, source).zip(rows_mut(to, target)).zip(factors) {
+        scaled(cpu, source, (scale, shift), target);
+    }
+}
+
+/// value · scale + shift of each.
+pub(crate) fn scaled(cpu: Cpu, source: &[f32], (scale, shift): (&[f32], &[f32]), target: &mut [f32]) {
+    wide!(cpu, (source: &[f32], scale: &[f32], shift: &[f32], target: &mut [f32]), {
+        for (((target, value), scale), shift) in target.iter_mut().zip(source).zip(scale).zip(shift) {
+            *target = value * scale + shift;
         }
     });
 }

@@ -100,36 +100,41 @@ impl Function {
     /// Applies it to every value.
     #[inline(always)]
     pub(crate) fn apply_here(self, values: &mut [f32]) {
-        #[inline(always)]
-        fn each(values: &mut [f32], function: impl Fn(f32) -> f32) {
-            values.iter_mut().for_each(|value| *value = function(*value));
+        // loops and no closures, which may not be inlined where wider vectors are
+        macro_rules! each {
+            ($x:ident => $made:expr) => {
+                for value in values.iter_mut() {
+                    let $x = *value;
+                    *value = $made;
+                }
+            };
         }
         match self {
             Self::Identity => {}
-            Self::Slope(slope) => each(values, |x| if x < 0.0 { x * slope } else { x }),
-            Self::Tanh => each(values, tanh),
-            Self::Sigmoid => each(values, sigmoid),
-            Self::Clip(low, high) => each(values, |x| x.max(low).min(high)),
-            Self::HardSigmoid(a, b) => each(values, |x| (a * x + b).clamp(0.0, 1.0)),
-            Self::HardSwish => each(values, |x| x * (x * (1.0 / 6.0) + 0.5).clamp(0.0, 1.0)),
-            Self::Silu(factor) => each(values, |x| x / (1.0 + exp(-factor * x))),
-            Self::Elu(a, b, c) => each(values, |x| c * if x < 0.0 { a * (exp(x / b) - 1.0) } else { x }),
-            Self::Gelu => each(values, |x| 0.5 * x * (1.0 + erf(x * core::f32::consts::FRAC_1_SQRT_2))),
-            Self::GeluTanh => each(values, |x| {
+            Self::Slope(slope) => each!(x => if x < 0.0 { x * slope } else { x }),
+            Self::Tanh => each!(x => tanh(x)),
+            Self::Sigmoid => each!(x => sigmoid(x)),
+            Self::Clip(low, high) => each!(x => x.max(low).min(high)),
+            Self::HardSigmoid(a, b) => each!(x => (a * x + b).clamp(0.0, 1.0)),
+            Self::HardSwish => each!(x => x * (x * (1.0 / 6.0) + 0.5).clamp(0.0, 1.0)),
+            Self::Silu(factor) => each!(x => x / (1.0 + exp(-factor * x))),
+            Self::Elu(a, b, c) => each!(x => c * if x < 0.0 { a * (exp(x / b) - 1.0) } else { x }),
+            Self::Gelu => each!(x => 0.5 * x * (1.0 + erf(x * core::f32::consts::FRAC_1_SQRT_2))),
+            Self::GeluTanh => each!(x => {
                 // (1 + tanh(u)) / 2 = 1 / (1 + e^−2u), and 2 · √(2/π)
                 x / (1.0 + exp(-2.0 * 0.797_884_6 * (x + 0.044_715 * x * x * x)))
             }),
-            Self::Softplus => each(values, softplus),
-            Self::Softsign => each(values, |x| x / (1.0 + x.abs())),
-            Self::Mish => each(values, |x| {
+            Self::Softplus => each!(x => softplus(x)),
+            Self::Softsign => each!(x => x / (1.0 + x.abs())),
+            Self::Mish => each!(x => {
                 // tanh(ln(1 + e)) = n / (n + 2), n = e² + 2 · e
                 let e = exp(if x > 20.0 { 20.0 } else { x });
                 let n = e * (e + 2.0);
                 x * (n / (n + 2.0))
             }),
-            Self::Threshold(least) => each(values, |x| if x <= least { 0.0 } else { x }),
-            Self::Abs => each(values, f32::abs),
-            Self::Sign => each(values, |x| {
+            Self::Threshold(least) => each!(x => if x <= least { 0.0 } else { x }),
+            Self::Abs => each!(x => x.abs()),
+            Self::Sign => each!(x => {
                 if x > 0.0 {
                     1.0
                 } else if x < 0.0 {
@@ -138,18 +143,18 @@ impl Function {
                     x
                 }
             }),
-            Self::Exp => each(values, exp),
-            Self::Log => each(values, libm::logf),
-            Self::Sqrt => each(values, libm::sqrtf),
-            Self::Reciprocal => each(values, |x| 1.0 / x),
-            Self::Power(2.0) => each(values, |x| x * x),
-            Self::Power(power) => each(values, |x| libm::powf(x, power)),
-            Self::Erf => each(values, erf),
-            Self::Floor => each(values, libm::floorf),
-            Self::Ceil => each(values, libm::ceilf),
-            Self::Round => each(values, libm::rintf),
-            Self::Sin => each(values, libm::sinf),
-            Self::Cos => each(values, libm::cosf),
+            Self::Exp => each!(x => exp(x)),
+            Self::Log => each!(x => libm::logf(x)),
+            Self::Sqrt => each!(x => libm::sqrtf(x)),
+            Self::Reciprocal => each!(x => 1.0 / x),
+            Self::Power(2.0) => each!(x => x * x),
+            Self::Power(power) => each!(x => libm::powf(x, power)),
+            Self::Erf => each!(x => erf(x)),
+            Self::Floor => each!(x => libm::floorf(x)),
+            Self::Ceil => each!(x => libm::ceilf(x)),
+            Self::Round => each!(x => libm::rintf(x)),
+            Self::Sin => each!(x => libm::sinf(x)),
+            Self::Cos => each!(x => libm::cosf(x)),
         }
     }
 

@@ -64,15 +64,21 @@ impl Norm {
     /// # Panics
     /// If a buffer is too small.
     pub fn run(&mut self, cpu: Cpu, (from, source): (&Plane, &[f32]), (to, target): (&Plane, &mut [f32])) {
-        match self.over {
-            Over::Channels(channels) => {
-                wide(cpu, || self.channels(channels, (from, source), (to, target)));
+        let norm = self;
+        wide!(
+            cpu,
+            (norm: &mut Norm, from: &Plane, source: &[f32], to: &Plane, target: &mut [f32]),
+            {
+                match norm.over {
+                    Over::Channels(channels) => norm.channels(channels, (from, source), (to, target)),
+                    Over::Pixel => norm.pixels((from, source), (to, target)),
+                    Over::Row => norm.rows((from, source), (to, target)),
+                }
             }
-            Over::Pixel => wide(cpu, || self.pixels((from, source), (to, target))),
-            Over::Row => wide(cpu, || self.rows((from, source), (to, target))),
-        }
+        );
     }
 
+    /// Rows are summed in float32, and their sums in float64.
     #[inline(always)]
     fn channels(
         &mut self,
@@ -80,33 +86,45 @@ impl Norm {
         (from, source): (&Plane, &[f32]),
         (to, target): (&Plane, &mut [f32]),
     ) {
-        let Self { epsilon, scale, shift, sums, factors, summands, .. } = self;
+        let Self { epsilon, scale, shift, sums, factors: means, summands: of_row, .. } = self;
         let channels = from.channels;
         let count = (from.height * from.width * of_group) as f64;
-        let pixels = |row: usize| {
-            source[from.at(row as isize, 0).unsigned_abs()..][..from.width * channels].chunks_exact(channels)
-        };
-        let together = |sums: &mut [f64]| {
-            for group in sums.chunks_exact_mut(of_group) {
-                let mean = group.iter().sum::<f64>() / count;
-                group.fill(mean);
+        let row_of = |row: usize| &source[from.at(row as isize, 0).unsigned_abs()..][..from.width * channels];
+        sums.fill(0.0);
+        for row in 0..from.height {
+            of_row.fill(0.0);
+            for pixel in row_of(row).chunks_exact(channels) {
+                for (sum, value) in of_row.iter_mut().zip(pixel) {
+                    *sum += value;
+                }
             }
-        };
-        sums.fill(0.0);
-        for pixel in (0..from.height).flat_map(pixels) {
-            sums.iter_mut().zip(pixel).for_each(|(sum, value)| *sum += f64::from(*value));
-        }
-        together(sums);
-        // means, for the pass over their distances
-        factors.iter_mut().zip(sums.iter()).for_each(|(mean, sum)| *mean = *sum as f32);
-        sums.fill(0.0);
-        for pixel in (0..from.height).flat_map(pixels) {
-            for ((sum, value), mean) in sums.iter_mut().zip(pixel).zip(factors.iter()) {
-                let distance = f64::from(value - mean);
-                *sum += distance * distance;
+            for (sum, of_row) in sums.iter_mut().zip(of_row.iter()) {
+                *sum += f64::from(*of_row);
             }
         }
-        together(sums);
+        for group in sums.chunks_exact_mut(of_group) {
+            group.fill(group.iter().sum::<f64>() / count);
+        }
+        for (mean, sum) in means.iter_mut().zip(sums.iter_mut()) {
+            *mean = *sum as f32;
+            *sum = 0.0;
+        }
+        for row in 0..from.height {
+            of_row.fill(0.0);
+            for pixel in row_of(row).chunks_exact(channels) {
+                for ((sum, value), mean) in of_row.iter_mut().zip(pixel).zip(means.iter()) {
+                    let distance = value - mean;
+                    *sum += distance * distance;
+                }
+            }
+            for (sum, of_row) in sums.iter_mut().zip(of_row.iter()) {
+                *sum += f64::from(*of_row);
+            }
+        }
+        for group in sums.chunks_exact_mut(of_group) {
+            group.fill(group.iter().sum::<f64>() / count);
+        }
+        let (factors, summands) = (means, of_row);
         for channel in 0..channels {
             let mean = factors[channel];
             factors[channel] = scale[channel] * inverse_root(sums[channel], *epsilon);
@@ -115,7 +133,7 @@ impl Norm {
         for row in 0..from.height {
             let at = to.at(row as isize, 0).unsigned_abs();
             let made = target[at..][..to.width * channels].chunks_exact_mut(channels);
-            for (made, pixel) in made.zip(pixels(row)) {
+            for (made, pixel) in made.zip(row_of(row).chunks_exact(channels)) {
                 for (((made, value), factor), summand) in
                     made.iter_mut().zip(pixel).zip(factors.iter()).zip(summands.iter())
                 {
@@ -183,111 +201,106 @@ pub enum Among {
 }
 
 /// e^x of some values, divided by their sum: powers in float32, sums in float64.
-///
-/// # Panics
-/// If a buffer is too small.
-pub fn softmax(cpu: Cpu, among: Among, (from, source): (&Plane, &[f32]), (to, target): (&Plane, &mut [f32])) {
-    let channels = from.channels;
-    // how many values, and how far apart in either plane
-    let (count, step, made_step) = match among {
-        Among::Channels => (channels, 1, 1),
-        Among::Columns => (from.width, channels, channels),
-        Among::Rows => (from.height, from.row(), to.row()),
-    };
-    let (rows, cols) = match among {
-        Among::Channels => (from.height, from.width),
-        Among::Columns => (from.height, 1),
-        Among::Rows => (1, from.width),
-    };
-    wide(cpu, || {
-        for row in 0..rows {
-            for col in 0..cols {
-                let at = from.at(row as isize, col as isize).unsigned_abs();
-                let made = to.at(row as isize, col as isize).unsigned_abs();
-                if among == Among::Channels {
-                    softmax_of(&source[at..][..channels], &mut target[made..][..channels]);
-                } else {
-                    side_by_side(&source[at..], &mut target[made..], channels, (count, step, made_step));
+#[derive(Clone, Debug)]
+pub struct Softmax {
+    among: Among,
+    /// The largest of values that belong together, side by side, then what their powers are multiplied by; and their sums.
+    largest: Vec<f32>,
+    sums: Vec<f64>,
+}
+
+impl Softmax {
+    /// Of a plane.
+    pub fn new(among: Among, plane: &Plane) -> Self {
+        let side_by_side = match among {
+            Among::Channels => 0,
+            Among::Columns => plane.channels,
+            Among::Rows => plane.channels * plane.width,
+        };
+        Self { among, largest: vec![0.0; side_by_side], sums: vec![0.0; side_by_side] }
+    }
+
+    /// Runs it between planes of the same picture.
+    ///
+    /// # Panics
+    /// If planes are not of the size it was made for, or a buffer is too small.
+    pub fn run(&mut self, cpu: Cpu, (from, source): (&Plane, &[f32]), (to, target): (&Plane, &mut [f32])) {
+        let softmax = self;
+        wide!(
+            cpu,
+            (softmax: &mut Softmax, from: &Plane, source: &[f32], to: &Plane, target: &mut [f32]),
+            { softmax.here((from, source), (to, target)) }
+        );
+    }
+
+    #[inline(always)]
+    fn here(&mut self, (from, source): (&Plane, &[f32]), (to, target): (&Plane, &mut [f32])) {
+        let channels = from.channels;
+        match self.among {
+            Among::Channels => {
+                for row in 0..from.height {
+                    for col in 0..from.width {
+                        let at = from.at(row as isize, col as isize).unsigned_abs();
+                        let made = to.at(row as isize, col as isize).unsigned_abs();
+                        softmax_of(&source[at..][..channels], &mut target[made..][..channels]);
+                    }
                 }
             }
+            Among::Columns => {
+                for row in 0..from.height {
+                    let at = from.at(row as isize, 0).unsigned_abs();
+                    let made = to.at(row as isize, 0).unsigned_abs();
+                    self.side_by_side(&source[at..], &mut target[made..], from.width, (channels, channels));
+                }
+            }
+            Among::Rows => {
+                let (at, made) = (from.at(0, 0).unsigned_abs(), to.at(0, 0).unsigned_abs());
+                let steps = (from.row(), to.row());
+                self.side_by_side(&source[at..], &mut target[made..], from.height, steps);
+            }
         }
-    });
+    }
+
+    /// Lines of values, of which those at the same place of each belong together.
+    #[inline(always)]
+    fn side_by_side(&mut self, source: &[f32], target: &mut [f32], lines: usize, steps: (usize, usize)) {
+        let Self { largest, sums, .. } = self;
+        let length = largest.len();
+        largest.fill(f32::NEG_INFINITY);
+        sums.fill(0.0);
+        for line in 0..lines {
+            for (most, value) in largest.iter_mut().zip(&source[line * steps.0..][..length]) {
+                *most = if *value > *most { *value } else { *most };
+            }
+        }
+        for line in 0..lines {
+            let values = &source[line * steps.0..][..length];
+            let made = &mut target[line * steps.1..][..length];
+            for ((made, value), most) in made.iter_mut().zip(values).zip(largest.iter()) {
+                *made = exp(value - most);
+            }
+            for (sum, made) in sums.iter_mut().zip(made.iter()) {
+                *sum += f64::from(*made);
+            }
+        }
+        for (part, sum) in largest.iter_mut().zip(sums.iter()) {
+            *part = (1.0 / sum) as f32;
+        }
+        for line in 0..lines {
+            for (made, part) in target[line * steps.1..][..length].iter_mut().zip(largest.iter()) {
+                *made *= part;
+            }
+        }
+    }
 }
 
 #[inline(always)]
 fn softmax_of(source: &[f32], target: &mut [f32]) {
     let largest = source.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    target.iter_mut().zip(source).for_each(|(target, value)| *target = exp(value - largest));
+    for (target, value) in target.iter_mut().zip(source) {
+        *target = exp(value - largest);
+    }
     let sum: f64 = target.iter().copied().map(f64::from).sum();
     let part = (1.0 / sum) as f32;
     target.iter_mut().for_each(|value| *value *= part);
-}
-
-/// Channels whose sums fit registers.
-const BLOCK: usize = 16;
-
-/// A whole block of channels: loops of a known length.
-#[inline(always)]
-fn whole_block(source: &[f32], target: &mut [f32], (count, step, made_step): (usize, usize, usize)) {
-    let read =
-        |at: usize| -> [f32; BLOCK] { core::array::from_fn(|channel| source[at * step..][..BLOCK][channel]) };
-    let mut largest = [f32::NEG_INFINITY; BLOCK];
-    for at in 0..count {
-        let values = read(at);
-        largest = core::array::from_fn(|c| if values[c] > largest[c] { values[c] } else { largest[c] });
-    }
-    let mut sums = [0.0f64; BLOCK];
-    for at in 0..count {
-        let values = read(at);
-        let powers: [f32; BLOCK] = core::array::from_fn(|channel| exp(values[channel] - largest[channel]));
-        target[at * made_step..][..BLOCK].copy_from_slice(&powers);
-        sums = core::array::from_fn(|channel| sums[channel] + f64::from(powers[channel]));
-    }
-    let parts = sums.map(|sum| (1.0 / sum) as f32);
-    for at in 0..count {
-        for (made, part) in target[at * made_step..][..BLOCK].iter_mut().zip(&parts) {
-            *made *= part;
-        }
-    }
-}
-
-/// Channels at once, in blocks.
-#[inline(always)]
-fn side_by_side(
-    source: &[f32],
-    target: &mut [f32],
-    channels: usize,
-    (count, step, made_step): (usize, usize, usize),
-) {
-    let mut first = 0;
-    while first < channels {
-        let block = BLOCK.min(channels - first);
-        if block == BLOCK {
-            whole_block(&source[first..], &mut target[first..], (count, step, made_step));
-            first += BLOCK;
-            continue;
-        }
-        let mut largest = [f32::NEG_INFINITY; BLOCK];
-        let mut sums = [0.0f64; BLOCK];
-        for at in 0..count {
-            let values = &source[first + at * step..][..block];
-            for (most, value) in largest.iter_mut().zip(values) {
-                *most = if *value > *most { *value } else { *most };
-            }
-        }
-        for at in 0..count {
-            let values = &source[first + at * step..][..block];
-            let made = &mut target[first + at * made_step..][..block];
-            for (((made, value), most), sum) in made.iter_mut().zip(values).zip(&largest).zip(&mut sums) {
-                *made = exp(value - most);
-                *sum += f64::from(*made);
-            }
-        }
-        let parts = sums.map(|sum| (1.0 / sum) as f32);
-        for at in 0..count {
-            let made = &mut target[first + at * made_step..][..block];
-            made.iter_mut().zip(&parts).for_each(|(made, part)| *made *= part);
-        }
-        first += block;
-    }
 }

@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use crate::cpu::Cpu;
 use crate::elements::{flipped, level};
 use crate::geometry::Axis;
+use crate::isa::Isa;
 use crate::plane::Plane;
 use crate::quantized::Mismatch;
 use crate::wide::wide;
@@ -66,23 +67,28 @@ pub fn largest<T: Pooled>(
     (to, target): (&Plane, &mut [T]),
 ) {
     let channels = from.channels.min(to.channels);
-    wide(cpu, || {
-        for row in 0..to.height {
-            for col in 0..to.width {
-                let at = to.at(row as isize, col as isize).unsigned_abs();
-                let target = &mut target[at..][..channels];
-                target.fill(T::LEAST);
-                for sy in reach(y, row, from.height) {
-                    for sx in reach(x, col, from.width) {
-                        let at = from.at(sy as isize, sx as isize).unsigned_abs();
-                        for (most, value) in target.iter_mut().zip(&source[at..][..channels]) {
-                            *most = if *value > *most { *value } else { *most };
+    wide!(
+        cpu,
+        [T: Pooled],
+        (y: Axis, x: Axis, from: &Plane, source: &[T], to: &Plane, target: &mut [T], channels: usize),
+        {
+            for row in 0..to.height {
+                for col in 0..to.width {
+                    let at = to.at(row as isize, col as isize).unsigned_abs();
+                    let target = &mut target[at..][..channels];
+                    target.fill(T::LEAST);
+                    for sy in reach(y, row, from.height) {
+                        for sx in reach(x, col, from.width) {
+                            let at = from.at(sy as isize, sx as isize).unsigned_abs();
+                            for (most, value) in target.iter_mut().zip(&source[at..][..channels]) {
+                                *most = if *value > *most { *value } else { *most };
+                            }
                         }
                     }
                 }
             }
         }
-    });
+    );
 }
 
 /// [`largest`] of levels.
@@ -105,16 +111,18 @@ pub fn largest_levels(
     largest(cpu, axes, (from, source), (to, target));
 }
 
+/// Channels whose sums are made at once.
+const BLOCK: usize = 16;
+
 /// The mean of each channel, into a plane of one pixel: four sums of every fourth pixel, as onnxruntime has them, in float32.
 ///
 /// # Panics
 /// If a buffer is too small.
 fn mean_of_all(cpu: Cpu, (from, source): (&Plane, &[f32]), (to, target): (&Plane, &mut [f32])) {
-    const BLOCK: usize = 16;
     let count = (from.height * from.width) as f32;
     // as many pixels as fill all four sums; the rest is added behind
     let whole = from.height * from.width / 4 * 4;
-    wide(cpu, || {
+    wide!(cpu, (from: &Plane, source: &[f32], to: &Plane, target: &mut [f32], count: f32, whole: usize), {
         let mut first = 0;
         while first < from.channels {
             let block = BLOCK.min(from.channels - first);
@@ -160,12 +168,10 @@ pub fn mean(
         return mean_of_all(cpu, (from, source), (to, target));
     }
     let channels = from.channels.min(to.channels);
-    // taps up to the end of the padding behind
-    let padded = |axis: Axis, at: usize, end: usize| {
-        let first = (at * axis.stride) as isize - axis.padding as isize;
-        (0..axis.kernel).filter(|tap| first + ((tap * axis.dilation) as isize) < end as isize).count()
-    };
-    wide(cpu, || {
+    wide!(
+        cpu,
+        (pooling: Pooling, y: Axis, x: Axis, from: &Plane, source: &[f32], to: &Plane, target: &mut [f32], channels: usize),
+        {
         for row in 0..to.height {
             for col in 0..to.width {
                 let at = to.at(row as isize, col as isize).unsigned_abs();
@@ -204,10 +210,9 @@ pub fn mean_levels(
     (from, source): (&Plane, &[u8]),
     (to, target): (&Plane, &mut [u8]),
 ) {
-    const BLOCK: usize = 64;
     let isa = cpu.isa();
     let pixels = (from.height * from.width) as i32;
-    wide(cpu, || {
+    wide!(cpu, (isa: Isa, scale: f32, zero: u8, made_zero: u8, from: &Plane, source: &[u8], to: &Plane, target: &mut [u8], pixels: i32), {
         let mut first = 0;
         while first < from.channels {
             let block = BLOCK.min(from.channels - first);
@@ -228,6 +233,12 @@ pub fn mean_levels(
             first += block;
         }
     });
+}
+
+/// Taps up to the end of the padding behind.
+fn padded(axis: Axis, at: usize, end: usize) -> usize {
+    let first = (at * axis.stride) as isize - axis.padding as isize;
+    (0..axis.kernel).filter(|tap| first + ((tap * axis.dilation) as isize) < end as isize).count()
 }
 
 /// The inputs of each output along one axis, and how much each counts.
@@ -300,7 +311,8 @@ impl Resize {
     pub fn run(&mut self, cpu: Cpu, (from, source): (&Plane, &[f32]), (to, target): (&Plane, &mut [f32])) {
         let Self { y, x, row: combined } = self;
         let channels = from.channels;
-        wide(cpu, || {
+        let (y, x, combined): (&Weights, &Weights, &mut [f32]) = (y, x, combined);
+        wide!(cpu, (y: &Weights, x: &Weights, combined: &mut [f32], channels: usize, from: &Plane, source: &[f32], to: &Plane, target: &mut [f32]), {
             for row in 0..to.height {
                 for (tap, (place, weight)) in y.of(row).enumerate() {
                     let source = &source[from.at(place as isize, 0).unsigned_abs()..][..combined.len()];

@@ -1,7 +1,7 @@
 //! What is done to values, windows and matrices: the same bits in every family, and what a direct transcription says.
 
 use edgegen_kernels::elements::{self, Binary, Function, Scale, flipped, places};
-use edgegen_kernels::norms::{Among, Norm, Over, softmax};
+use edgegen_kernels::norms::{Among, Norm, Over, Softmax};
 use edgegen_kernels::windows::{self, Pooling, Resize, Weights};
 use edgegen_kernels::{Axis, Border, Cpu, Isa, Plane, Product};
 
@@ -378,7 +378,7 @@ fn norms_and_softmaxes_are_of_their_values() {
             })
             .collect();
         agree(&to, &expected, 1e-6, &format!("round {round}, {among:?}"), |cpu, made| {
-            softmax(cpu, among, (&from, &memory), (&to, made));
+            Softmax::new(among, &from).run(cpu, (&from, &memory), (&to, made));
         });
     }
     assert!(

@@ -340,7 +340,7 @@ fn edit(graph: &Fuser<'_>, first: usize, second: usize) -> Option<Edit> {
             Some(Edit::Join(Op::BinaryLevels(levels), vec![a, b]))
         }
         // a norm of groups, as exporters spell it
-        (Op::Move(Move::Reshape), Op::Norm { over: Over::Channels(1), epsilon, scale, shift }) => {
+        (Op::Move(Move::Reshape), Op::Norm { over: Over::Channels(1), epsilon, scale, shift, after }) => {
             let (Shape::Image(channels, ..), Shape::Matrix(groups, _)) = (before, made) else { return None };
             let each = channels / groups;
             if each * groups != channels {
@@ -348,11 +348,21 @@ fn edit(graph: &Fuser<'_>, first: usize, second: usize) -> Option<Edit> {
             }
             let spread = |values: &[f32]| values.iter().flat_map(|v| std::iter::repeat_n(*v, each)).collect();
             let (over, epsilon) = (Over::Channels(each), *epsilon);
-            Some(Edit::Swap(Op::Norm { over, epsilon, scale: spread(scale), shift: spread(shift) }))
+            let (scale, shift, after) = (spread(scale), spread(shift), *after);
+            Some(Edit::Swap(Op::Norm { over, epsilon, scale, shift, after }))
         }
-        (Op::Norm { over: Over::Channels(_) | Over::Pixel, .. }, Op::Affine { scale, shift })
-            if scale.len() == before.channels() =>
-        {
+        (Op::Norm { after, .. }, Op::Function(function)) if *after == Function::Identity => {
+            let function = *function;
+            Some(Edit::Absorb(Box::new(move |op| {
+                if let Op::Norm { after, .. } = op {
+                    *after = function;
+                }
+            })))
+        }
+        (
+            Op::Norm { over: Over::Channels(_) | Over::Pixel, after: Function::Identity, .. },
+            Op::Affine { scale, shift },
+        ) if scale.len() == before.channels() => {
             let (scale, shift) = (scale.clone(), shift.clone());
             Some(Edit::Absorb(Box::new(move |op| {
                 if let Op::Norm { scale: own, shift: own_shift, .. } = op {

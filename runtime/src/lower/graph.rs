@@ -194,6 +194,8 @@ pub(super) enum Op {
         epsilon: f32,
         scale: Vec<f32>,
         shift: Vec<f32>,
+        /// What is done to each value at last.
+        after: Function,
     },
     /// Floats, or levels if it is the largest.
     Pool {

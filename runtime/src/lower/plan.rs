@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use edgegen_kernels::elements::{Function, flipped, places, value};
-use edgegen_kernels::norms::{Norm, Over};
+use edgegen_kernels::norms::{Norm, Over, Softmax};
 use edgegen_kernels::windows::{Pooling, Resize};
 use edgegen_kernels::{
     Border, Cpu, FloatLayer, FloatSpec, Kind, Mismatch, Plane, Product, QuantizedLayer, QuantizedSpec,
@@ -332,6 +332,10 @@ impl Planner<'_> {
                     say("float32 to levels".into(), &node.sources);
                     steps.push(Step::Quantize { encoding: *encoding, from: from(), to });
                 }
+                Op::LookUp(encoding, Function::Identity) => {
+                    say("levels to float32".into(), &node.sources);
+                    steps.push(Step::Dequantize { encoding: *encoding, from: from(), to });
+                }
                 Op::LookUp(encoding, function) => {
                     say("levels to float32 by a table".into(), &node.sources);
                     steps.push(Step::LookUp { table: values_of(*encoding, *function), from: from(), to });
@@ -381,13 +385,18 @@ impl Planner<'_> {
                 }
                 Op::Softmax(among) => {
                     say("float32 softmax".into(), &node.sources);
-                    steps.push(Step::Softmax { among: *among, from: from(), to });
+                    let softmax = Softmax::new(*among, &to.plane);
+                    steps.push(Step::Softmax { softmax, from: from(), to });
                 }
-                Op::Norm { over, epsilon, scale, shift } => {
-                    say(format!("float32 norm of {}", norm_name(*over)), &node.sources);
+                Op::Norm { over, epsilon, scale, shift, after } => {
+                    let then = match after {
+                        Function::Identity => String::new(),
+                        after => format!(", {}", after.name()),
+                    };
+                    say(format!("float32 norm of {}{then}", norm_name(*over)), &node.sources);
                     let norm = Norm::new(*over, *epsilon, (scale.clone(), shift.clone()), &to.plane);
                     let norm = norm.map_err(|mismatch| (named(node), mismatch.to_string()))?;
-                    steps.push(Step::Norm { norm: Box::new(norm), from: from(), to });
+                    steps.push(Step::Norm { norm: Box::new(norm), function: *after, from: from(), to });
                 }
                 Op::Pool { pooling, y, x } => {
                     let number = self.graph.values[node.output].number;

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use edgegen_kernels::elements::{self, Binary, Function};
-use edgegen_kernels::norms::{self, Among, Norm};
+use edgegen_kernels::norms::{Norm, Softmax};
 use edgegen_kernels::windows::{self, Pooling, Resize};
 use edgegen_kernels::{Axis, Cpu, FloatLayer, Plane, Pool, Product, QuantizedLayer};
 
@@ -64,6 +64,11 @@ pub(super) enum Step {
         from: Buffer,
         to: Buffer,
     },
+    Dequantize {
+        encoding: Encoding,
+        from: Buffer,
+        to: Buffer,
+    },
     LookUp {
         table: Box<[f32; 256]>,
         from: Buffer,
@@ -110,12 +115,14 @@ pub(super) enum Step {
         to: Buffer,
     },
     Softmax {
-        among: Among,
+        softmax: Softmax,
         from: Buffer,
         to: Buffer,
     },
     Norm {
         norm: Box<Norm>,
+        /// Of each value, behind it.
+        function: Function,
         from: Buffer,
         to: Buffer,
     },
@@ -440,6 +447,12 @@ impl Program {
                     elements::translate(cpu, (&from.plane, x), table, (&to.plane, y));
                     border(y, to);
                 }
+                Step::Dequantize { encoding, from, to } => {
+                    let (x, y) = (&levels[from.memory.clone()], &mut floats[to.memory.clone()]);
+                    let source = (&from.plane, x);
+                    elements::dequantize_plane(cpu, source, encoding.scale, encoding.zero, (&to.plane, y));
+                    to.plane.fill_border(y, 0.0);
+                }
                 Step::LookUp { table, from, to } => {
                     let (x, y) = (&levels[from.memory.clone()], &mut floats[to.memory.clone()]);
                     elements::look_up_plane(cpu, (&from.plane, x), table, (&to.plane, y));
@@ -485,14 +498,17 @@ impl Program {
                     elements::binary_levels(cpu, binary, operands, (made.into(), low, high), (&to.plane, y));
                     border(y, to);
                 }
-                Step::Softmax { among, from, to } => {
+                Step::Softmax { softmax, from, to } => {
                     let (x, y) = split(floats, from, to);
-                    norms::softmax(cpu, *among, (&from.plane, x), (&to.plane, y));
+                    softmax.run(cpu, (&from.plane, x), (&to.plane, y));
                     to.plane.fill_border(y, 0.0);
                 }
-                Step::Norm { norm, from, to } => {
+                Step::Norm { norm, function, from, to } => {
                     let (x, y) = split(floats, from, to);
                     norm.run(cpu, (&from.plane, x), (&to.plane, y));
+                    if *function != Function::Identity {
+                        elements::apply_rows(cpu, *function, (&to.plane, y));
+                    }
                     to.plane.fill_border(y, 0.0);
                 }
                 Step::PoolFloats { pooling, axes, from, to } => {

@@ -1,5 +1,6 @@
 //! What is made of many values at once: products of two matrices, softmax, norms of one picture.
 
+use edgegen_kernels::elements::Function;
 use edgegen_kernels::norms::{Among, Over};
 
 use crate::lower::Reason;
@@ -68,7 +69,15 @@ impl<'a> Reader<'a> {
         scale: Vec<f32>,
         shift: Vec<f32>,
     ) -> Made {
-        (self.push(Op::Norm { over, epsilon, scale, shift }, vec![from], shape, Number::Float), shape)
+        (
+            self.push(
+                Op::Norm { over, epsilon, scale, shift, after: Function::Identity },
+                vec![from],
+                shape,
+                Number::Float,
+            ),
+            shape,
+        )
     }
 }
 
