@@ -43,8 +43,8 @@ fn count(kind: Kind, input: &Plane, output: &Plane) -> usize {
     }
 }
 
-/// float32 values of a cache line.
-const LINE: usize = 16;
+/// Bytes of a cache line, which planes start at.
+const LINE: usize = 64;
 
 fn bench(criterion: &mut Criterion) {
     for cpu in Isa::ALL.into_iter().filter_map(Cpu::with) {
@@ -74,10 +74,14 @@ fn bench(criterion: &mut Criterion) {
                 },
             );
             let layer = layer.expect("the sizes fit");
-            let x = vec![100u8; input.len() + layer.slack()];
-            let (mut y, mut scratch) = (vec![0u8; output.len()], vec![0; layer.scratch()]);
+            // planes start at cache lines, as the runtime has them
+            let x = vec![100u8; input.len() + layer.slack() + LINE];
+            let x = &x[x.as_ptr().align_offset(LINE)..];
+            let (mut y, mut scratch) = (vec![0u8; output.len() + LINE], vec![0; layer.scratch()]);
+            let first = y.as_ptr().align_offset(LINE);
+            let y = &mut y[first..];
             group.bench_function("int8", |b| {
-                b.iter(|| layer.run(black_box(&x), black_box(&mut y), &mut scratch))
+                b.iter(|| layer.run(black_box(x), black_box(y), &mut scratch))
             });
 
             let weights: Vec<f32> = weights.iter().map(|w| f32::from(*w) / 100.0).collect();
@@ -95,11 +99,10 @@ fn bench(criterion: &mut Criterion) {
                 },
             );
             let layer = layer.expect("the sizes fit");
-            // planes start at cache lines, as the runtime has them
             let x = vec![0.5f32; input.len() + layer.slack() + LINE];
-            let x = &x[x.as_ptr().align_offset(4 * LINE)..];
+            let x = &x[x.as_ptr().align_offset(LINE)..];
             let (mut y, mut scratch) = (vec![0.0f32; output.len() + LINE], vec![0.0; layer.scratch()]);
-            let first = y.as_ptr().align_offset(4 * LINE);
+            let first = y.as_ptr().align_offset(LINE);
             let y = &mut y[first..];
             group.bench_function("float32", |b| {
                 b.iter(|| layer.run(black_box(x), black_box(y), &mut scratch))

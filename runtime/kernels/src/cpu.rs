@@ -7,11 +7,13 @@ use crate::isa::Isa;
 pub struct Cpu {
     isa: Isa,
     halves: bool,
+    /// Whether it looks bytes up in a table of registers: AVX-512 VBMI, or NEON.
+    tables: bool,
 }
 
 impl Cpu {
     /// Every CPU has these.
-    pub const SCALAR: Self = Self { isa: Isa::Scalar, halves: false };
+    pub const SCALAR: Self = Self { isa: Isa::Scalar, halves: false, tables: false };
 
     /// The family.
     pub fn isa(self) -> Isa {
@@ -23,24 +25,38 @@ impl Cpu {
         self.halves
     }
 
+    pub(crate) fn tables(self) -> bool {
+        self.tables
+    }
+
     /// Takes the caller's word for it.
     ///
     /// # Safety
     /// The CPU has the family's instructions.
     pub unsafe fn assume(isa: Isa) -> Self {
-        Self { isa, halves: false }
+        Self { isa, halves: false, tables: false }
     }
 
     /// The family, if this CPU has it.
     #[cfg(feature = "std")]
     pub fn with(isa: Isa) -> Option<Self> {
-        has(isa).then(|| Self { isa, halves: isa == Isa::NeonDot && has_halves() })
+        has(isa).then(|| Self { isa, halves: isa == Isa::NeonDot && has_halves(), tables: has_tables(isa) })
     }
 
     /// The best that this CPU has.
     #[cfg(feature = "std")]
     pub fn detect() -> Self {
         Isa::ALL.into_iter().rev().find_map(Self::with).unwrap_or(Self::SCALAR)
+    }
+}
+
+#[cfg(feature = "std")]
+fn has_tables(isa: Isa) -> bool {
+    match isa {
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512Vnni => std::is_x86_feature_detected!("avx512vbmi"),
+        Isa::Neon | Isa::NeonDot => true,
+        _ => false,
     }
 }
 

@@ -96,10 +96,9 @@ pub fn look_up(cpu: Cpu, plane: &Plane, levels: &[u8], table: &[f32; 256], chw: 
 /// The levels of a plane to bytes, HWC, by a table.
 pub fn look_up_bytes(cpu: Cpu, plane: &Plane, levels: &[u8], table: &[u8; 256], hwc: &mut [u8]) {
     let width = plane.width * plane.channels;
+    let table = as_kept(cpu, table, 0);
     for (row, to) in rows(plane, levels).zip(hwc.chunks_exact_mut(width)) {
-        for (to, level) in to.iter_mut().zip(row) {
-            *to = table[usize::from(flipped(cpu.isa(), *level))];
-        }
+        through(cpu, row, &table, to);
     }
 }
 
@@ -110,10 +109,34 @@ pub fn translate(
     table: &[u8; 256],
     (to, target): (&Plane, &mut [u8]),
 ) {
+    let table = as_kept(cpu, table, cpu.isa().flip());
     for (source, target) in rows(from, source).zip(rows_mut(to, target)) {
-        for (target, level) in target.iter_mut().zip(source) {
-            *target = flipped(cpu.isa(), table[usize::from(flipped(cpu.isa(), *level))]);
+        through(cpu, source, &table, target);
+    }
+}
+
+/// A table of levels for bytes as a family keeps them; what it makes is XORed with `made`.
+fn as_kept(cpu: Cpu, table: &[u8; 256], made: u8) -> [u8; 256] {
+    core::array::from_fn(|at| table[at ^ usize::from(cpu.isa().flip())] ^ made)
+}
+
+/// Each byte through a table.
+fn through(cpu: Cpu, source: &[u8], table: &[u8; 256], target: &mut [u8]) {
+    let mut done = 0;
+    if cpu.tables() {
+        // SAFETY: a `Cpu` proves it
+        #[cfg(target_arch = "x86_64")]
+        unsafe {
+            done = crate::x86::through(source, table, target);
         }
+        // SAFETY: as above
+        #[cfg(target_arch = "aarch64")]
+        unsafe {
+            done = crate::arm::through(source, table, target);
+        }
+    }
+    for (target, at) in target.iter_mut().zip(source).skip(done) {
+        *target = table[usize::from(*at)];
     }
 }
 

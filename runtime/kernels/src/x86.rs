@@ -550,3 +550,25 @@ impl Channelwise for Avx512Floats {
         unsafe { <Self as Arithmetic>::store(sums, finish, to, lanes) }
     }
 }
+
+/// Bytes through a table, 64 at a time: how many were done.
+///
+/// # Safety
+/// The CPU has AVX-512 VBMI.
+#[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
+pub(crate) unsafe fn through(source: &[u8], table: &[u8; 256], target: &mut [u8]) -> usize {
+    let (sources, targets) = (source.as_chunks::<64>().0, target.as_chunks_mut::<64>().0);
+    // SAFETY: chunks and quarters of the table are 64 bytes
+    unsafe {
+        let quarter = |number: usize| _mm512_loadu_si512(table[64 * number..].as_ptr().cast());
+        let [a, b, c, d] = [quarter(0), quarter(1), quarter(2), quarter(3)];
+        for (source, target) in sources.iter().zip(targets.iter_mut()) {
+            let at = _mm512_loadu_si512(source.as_ptr().cast());
+            // by the seven lowest bits, then by the highest
+            let (low, high) = (_mm512_permutex2var_epi8(a, at, b), _mm512_permutex2var_epi8(c, at, d));
+            let made = _mm512_mask_blend_epi8(_mm512_movepi8_mask(at), low, high);
+            _mm512_storeu_si512(target.as_mut_ptr().cast(), made);
+        }
+    }
+    64 * sources.len().min(targets.len())
+}
