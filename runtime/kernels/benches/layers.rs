@@ -80,9 +80,7 @@ fn bench(criterion: &mut Criterion) {
             let (mut y, mut scratch) = (vec![0u8; output.len() + LINE], vec![0; layer.scratch()]);
             let first = y.as_ptr().align_offset(LINE);
             let y = &mut y[first..];
-            group.bench_function("int8", |b| {
-                b.iter(|| layer.run(black_box(x), black_box(y), &mut scratch))
-            });
+            group.bench_function("int8", |b| b.iter(|| layer.run(black_box(x), black_box(y), &mut scratch)));
 
             let weights: Vec<f32> = weights.iter().map(|w| f32::from(*w) / 100.0).collect();
             let layer = FloatLayer::new(

@@ -114,7 +114,7 @@ fn size(value: i64) -> Result<usize, Reason> {
 }
 
 /// For each place of a shape, in order, where its value comes from.
-fn places(dims: &[usize], from: impl Fn(&[usize]) -> usize) -> Result<Vec<usize>, Reason> {
+pub(super) fn places(dims: &[usize], from: impl Fn(&[usize]) -> usize) -> Result<Vec<usize>, Reason> {
     let total = count(dims)?;
     let mut at = vec![0; dims.len()];
     let mut all = Vec::with_capacity(total);

@@ -20,6 +20,18 @@ pub(super) enum Shape {
     Matrix(usize, usize),
     /// Channels, height, width.
     Image(usize, usize, usize),
+    /// Anything else: values are moved, and run through functions, but no more. Its plane is a vector's.
+    Tensor(Dims),
+}
+
+/// Most axes of a value, without the batch.
+const MOST_AXES: usize = 6;
+
+/// Four to six axes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Dims {
+    sizes: [usize; MOST_AXES],
+    rank: usize,
 }
 
 impl Shape {
@@ -28,6 +40,11 @@ impl Shape {
             [values] => Some(Self::Vector(values)),
             [rows, columns] => Some(Self::Matrix(rows, columns)),
             [channels, height, width] => Some(Self::Image(channels, height, width)),
+            [_, _, _, _, ..] if dims.len() <= MOST_AXES => {
+                let mut sizes = [1; MOST_AXES];
+                sizes[..dims.len()].copy_from_slice(dims);
+                Some(Self::Tensor(Dims { sizes, rank: dims.len() }))
+            }
             _ => None,
         }
     }
@@ -37,6 +54,7 @@ impl Shape {
             Self::Vector(values) => vec![values],
             Self::Matrix(rows, columns) => vec![rows, columns],
             Self::Image(channels, height, width) => vec![channels, height, width],
+            Self::Tensor(Dims { sizes, rank }) => sizes[..rank].to_vec(),
         }
     }
 
@@ -54,7 +72,13 @@ impl Shape {
             Self::Vector(values) => (values, 1, 1),
             Self::Matrix(rows, columns) => (rows, 1, columns),
             Self::Image(channels, height, width) => (channels, height, width),
+            Self::Tensor(Dims { sizes, .. }) => (sizes.iter().product(), 1, 1),
         }
+    }
+
+    /// Whether its first axis is that of a plane's channels, and the others those of its pixels.
+    pub(super) fn is_plane(self) -> bool {
+        !matches!(self, Self::Tensor(_))
     }
 
     /// Whether it is one pixel.

@@ -207,6 +207,16 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// A value of pictures, float32, of no more than three axes.
+    pub(super) fn plane_value(&self, node: &'a NodeProto, index: usize) -> Result<Made, Reason> {
+        let made = self.float_value(node, index)?;
+        let kind = &node.op_type;
+        match made.1.is_plane() {
+            true => Ok(made),
+            false => Err(format!("{kind} of values of {} axes has no kernel here", made.1.dims().len() + 1)),
+        }
+    }
+
     /// A value of pictures, float32.
     pub(super) fn float_value(&self, node: &'a NodeProto, index: usize) -> Result<Made, Reason> {
         let made = self.value(node, index)?;

@@ -44,7 +44,7 @@ pub(super) fn product<'a>(reader: &mut Reader<'a>, node: &'a NodeProto) -> Resul
 
 /// Before opset 13 over all axes from its own on, which are one if it is the last.
 pub(super) fn softmax<'a>(reader: &mut Reader<'a>, node: &'a NodeProto) -> Result<Made, Reason> {
-    let (from, shape) = reader.float_value(node, 0)?;
+    let (from, shape) = reader.plane_value(node, 0)?;
     let rank = shape.dims().len() + 1;
     let default = if reader.opset < 13 { 1 } else { -1 };
     let axis = axis_of(Attributes(node).int("axis", default), rank).filter(|axis| *axis > 0);
@@ -87,7 +87,7 @@ fn epsilon(node: &NodeProto) -> Result<f32, Reason> {
 }
 
 pub(super) fn instance_norm<'a>(reader: &mut Reader<'a>, node: &'a NodeProto) -> Result<Made, Reason> {
-    let value = reader.float_value(node, 0)?;
+    let value = reader.plane_value(node, 0)?;
     let (scale, shift) = (reader.floats(node, 1)?, reader.floats(node, 2)?);
     if matches!(value.1, Shape::Vector(_)) || scale.len() != value.1.channels() || shift.len() != scale.len()
     {
@@ -98,7 +98,7 @@ pub(super) fn instance_norm<'a>(reader: &mut Reader<'a>, node: &'a NodeProto) ->
 
 /// GroupNormalization: scale and bias of each group before opset 21, then of each channel.
 pub(super) fn group_norm<'a>(reader: &mut Reader<'a>, node: &'a NodeProto) -> Result<Made, Reason> {
-    let value = reader.float_value(node, 0)?;
+    let value = reader.plane_value(node, 0)?;
     let channels = value.1.channels();
     let groups = usize::try_from(Attributes(node).int("num_groups", 0)).unwrap_or(0);
     if groups == 0 || !channels.is_multiple_of(groups) || matches!(value.1, Shape::Vector(_)) {
@@ -122,7 +122,7 @@ pub(super) fn group_norm<'a>(reader: &mut Reader<'a>, node: &'a NodeProto) -> Re
 
 /// Of the last axis.
 pub(super) fn layer_norm<'a>(reader: &mut Reader<'a>, node: &'a NodeProto) -> Result<Made, Reason> {
-    let value = reader.float_value(node, 0)?;
+    let value = reader.plane_value(node, 0)?;
     let dims = value.1.dims();
     let axis = axis_of(Attributes(node).int("axis", -1), dims.len() + 1);
     if axis != Some(dims.len()) {

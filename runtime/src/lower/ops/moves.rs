@@ -1,7 +1,7 @@
 //! What puts values elsewhere, or joins them.
 
 use crate::lower::Reason;
-use crate::lower::fold::{Cut, distinct, reshaped, squeezed, unsqueezed};
+use crate::lower::fold::{Cut, distinct, places, reshaped, spread, squeezed, unsqueezed};
 use crate::lower::graph::{Id, Move, Number, Op, Shape};
 use crate::lower::reader::{Known, Made, Reader};
 use crate::onnx::NodeProto;
@@ -39,6 +39,21 @@ impl<'a> Reader<'a> {
         Ok(Move::Gather(places))
     }
 
+    /// Each value of `made` from the place of `shape` that `place` tells for each axis, where both have as many axes.
+    fn gathered(
+        &mut self,
+        shape: Shape,
+        made: Shape,
+        place: impl Fn(usize, usize) -> usize,
+    ) -> Result<Move, Reason> {
+        self.budget.take_product(&[made.values(), size_of::<u32>()])?;
+        let (dims, made) = (shape.dims(), made.dims());
+        let places = places(&made, |at| {
+            dims.iter().enumerate().fold(0, |sum, (axis, size)| sum * size + place(axis, at[axis]))
+        })?;
+        Ok(Move::Gather(places.into_iter().map(|place| place as u32).collect()))
+    }
+
     /// A part of a value: `place` tells the place of each output along each axis of its shape.
     fn window(
         &mut self,
@@ -54,6 +69,7 @@ impl<'a> Reader<'a> {
             Shape::Image(..) => {
                 self.gather(made, |c, y, x| (place(c, 0) * height + place(y, 1)) * width + place(x, 2))?
             }
+            Shape::Tensor(_) => self.gathered(shape, made, |axis, at| place(at, axis))?,
         };
         Ok(self.moved(from, moved, made))
     }
@@ -177,6 +193,30 @@ pub(super) fn slice<'a>(reader: &mut Reader<'a>, node: &'a NodeProto) -> Result<
     }
 }
 
+/// Tile and Expand: values again and again.
+pub(super) fn repeat<'a>(reader: &mut Reader<'a>, node: &'a NodeProto) -> Result<Made, Reason> {
+    let (from, shape) = reader.value(node, 0)?;
+    let dims: Vec<usize> = std::iter::once(1).chain(shape.dims()).collect();
+    let sizes: Vec<usize> =
+        reader.list(node, 1)?.iter().map(|size| usize::try_from(*size).unwrap_or(0)).collect();
+    let made = match node.op_type.as_str() {
+        "Tile" if sizes.len() == dims.len() => {
+            let product = |(size, times): (&usize, &usize)| size.checked_mul(*times);
+            dims.iter().zip(&sizes).map(product).collect::<Option<Vec<usize>>>().unwrap_or_default()
+        }
+        "Tile" => return Err(format!("{} repeats for {} axes", sizes.len(), dims.len())),
+        _ => spread(&dims, &sizes)?,
+    };
+    let made = match made.split_first() {
+        Some((1, rest)) if rest.len() == dims.len() - 1 => Shape::of(rest).filter(|made| made.is_sound()),
+        _ => None,
+    };
+    let made = made.ok_or("it repeats pictures of a batch, or makes a shape that has no kernel here")?;
+    let own = shape.dims();
+    let moved = reader.gathered(shape, made, |axis, at| at % own[axis])?;
+    Ok((reader.moved(from, moved, made), made))
+}
+
 pub(super) fn transpose<'a>(reader: &mut Reader<'a>, node: &'a NodeProto) -> Result<Made, Reason> {
     let (from, shape) = reader.value(node, 0)?;
     let dims = shape.dims();
@@ -200,7 +240,18 @@ pub(super) fn transpose<'a>(reader: &mut Reader<'a>, node: &'a NodeProto) -> Res
             };
             (reader.gather(made, place)?, made)
         }
-        _ => return Err("a Transpose of another rank has no kernel here".into()),
+        _ => {
+            let made: Vec<usize> = order.iter().map(|axis| dims[*axis]).collect();
+            let made = Shape::of(&made).ok_or("a Transpose of another rank has no kernel here")?;
+            // where each axis of the input has gone
+            let gone = |axis: usize| order.iter().position(|from| *from == axis).unwrap_or(0);
+            let gone: Vec<usize> = (0..dims.len()).map(gone).collect();
+            reader.budget.take_product(&[made.values(), size_of::<u32>()])?;
+            let places = places(&made.dims(), |at| {
+                dims.iter().enumerate().fold(0, |sum, (axis, size)| sum * size + at[gone[axis]])
+            })?;
+            (Move::Gather(places.into_iter().map(|place| place as u32).collect()), made)
+        }
     };
     Ok((reader.moved(from, moved.0, moved.1), moved.1))
 }
@@ -246,6 +297,9 @@ pub(super) fn axis_of_parts(node: &NodeProto, default: Option<i64>, parts: &[Mad
 /// Parts, one behind the other along an axis of their shapes.
 pub(super) fn joined(reader: &mut Reader<'_>, parts: Vec<Made>, axis: usize) -> Result<Made, Reason> {
     let Some((first, shape)) = parts.first().copied() else { return Err("a Concat of nothing".into()) };
+    if !shape.is_plane() {
+        return Err(format!("a Concat of values of {} axes has no kernel here", shape.dims().len() + 1));
+    }
     let (number, kind) = (reader.graph.values[first].number, reader.level_type(first));
     let others = |shape: Shape| {
         let mut dims = shape.dims();

@@ -103,7 +103,8 @@ impl<'a> Reader<'a> {
     pub(super) fn binary(&mut self, binary: Binary, left: Made, right: Made) -> Result<Made, Reason> {
         let (one, other) = (left.1.dims(), right.1.dims());
         let dims = if one.len() == other.len() { spread(&one, &other)? } else { Vec::new() };
-        let made = Shape::of(&dims).ok_or_else(|| {
+        let whole = left.1 == right.1;
+        let made = Shape::of(&dims).filter(|made| whole || made.is_plane()).ok_or_else(|| {
             format!(
                 "a {} of values of {} and {} axes has no kernel here",
                 binary.name(),
@@ -182,7 +183,7 @@ pub(super) fn arithmetic<'a>(reader: &mut Reader<'a>, node: &'a NodeProto) -> Re
 
 /// A leaky ReLU whose slopes are constants, one a channel or one for all.
 pub(super) fn prelu<'a>(reader: &mut Reader<'a>, node: &'a NodeProto) -> Result<Made, Reason> {
-    let (from, shape) = reader.float_value(node, 0)?;
+    let (from, shape) = reader.plane_value(node, 0)?;
     let slopes = reader.spread_over(node, 1, shape)?;
     if slopes.iter().all(|slope| *slope == slopes[0]) {
         return reader.function(node, 0, Function::Slope(slopes[0]));

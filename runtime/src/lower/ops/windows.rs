@@ -285,7 +285,7 @@ fn cubic(part: f32, a: f32) -> [f32; 4] {
 
 /// Rows and columns around a picture.
 pub(super) fn pad<'a>(reader: &mut Reader<'a>, node: &'a NodeProto) -> Result<Made, Reason> {
-    let (from, shape) = reader.float_value(node, 0)?;
+    let (from, shape) = reader.plane_value(node, 0)?;
     let dims = shape.dims();
     let pads = match reader.named(node, 1) {
         Some(_) => reader.list(node, 1)?,
@@ -320,9 +320,9 @@ pub(super) fn pad<'a>(reader: &mut Reader<'a>, node: &'a NodeProto) -> Result<Ma
         return Err("a Pad to too large a picture".into());
     }
     let made = match shape {
-        Shape::Vector(_) => Shape::Vector(sides[0]),
         Shape::Matrix(..) => Shape::Matrix(sides[0], sides[2]),
         Shape::Image(..) => Shape::Image(sides[0], sides[1], sides[2]),
+        Shape::Vector(_) | Shape::Tensor(_) => Shape::Vector(sides[0]),
     };
     if !made.is_sound() {
         return Err(format!("it would hold {:?} values", made.dims()));
