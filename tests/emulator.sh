@@ -4,6 +4,7 @@
 #     bash tests/emulator.sh ENV
 # that is CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER and …_RUNNER, and RUSTC where rustup has no aarch64 target.
 set -euo pipefail
+shopt -s inherit_errexit # what fails in $(…) fails here
 env=$(realpath "$1")
 cd "$(dirname "$0")/.."
 host_target=${CARGO_TARGET_DIR:-$PWD/target}

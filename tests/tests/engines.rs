@@ -36,6 +36,9 @@ fn an_engine_can_be_asked_for() {
     // what kernels do not know
     let bytes = without_a_kernel(&std::fs::read(root().join("tests/zoo/mixed32.old.onnx")).unwrap());
     std::fs::write(folder.join("tan.onnx"), bytes).unwrap();
-    refused(&mut command(folder, "edgegen", "info tan.onnx --engine kernels"), &["operator Tan has no kernel"]);
+    refused(
+        &mut command(folder, "edgegen", "info tan.onnx --engine kernels"),
+        &["operator Tan has no kernel"],
+    );
     assert!(succeeds(folder, "edgegen", "info tan.onnx").contains("tract: operator Tan has no kernel here"));
 }

@@ -128,6 +128,11 @@ impl Problem {
         }
     }
 
+    fn is_depthwise(&self) -> bool {
+        let groups = self.kind.groups();
+        groups > 1 && self.input.channels() == groups && self.outputs() == groups
+    }
+
     /// Input channels of a group.
     fn group_inputs(&self) -> usize {
         self.input.channels() / self.kind.groups()
@@ -395,7 +400,8 @@ fn floats_agree_bit_for_bit_in_every_family_and_to_rounding_with_the_definition(
                 Some(first) => assert!(y == *first, "round {round}: {isa} differs on {problem:?}"),
             }
             let layer = FloatLayer::new(*cpu, &FloatSpec { halves: true, ..spec }).unwrap();
-            assert_eq!(layer.halves(), cpu.halves());
+            // where each channel is a group, memory is waited for anyway
+            assert_eq!(layer.halves(), cpu.halves() && !problem.is_depthwise());
             let mut scratch = vec![0.0; layer.scratch() * parts];
             x.resize(input.len() + layer.slack(), 1e30);
             layer.run_on(&mut pools[parts - 1], &x, &mut y, &mut scratch);
