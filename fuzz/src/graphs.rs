@@ -68,6 +68,16 @@ enum Operator {
     Unsqueeze,
     Shape,
     Identity,
+    Mul,
+    Elu,
+    PRelu,
+    InstanceNormalization,
+    LayerNormalization,
+    MatMul,
+    GlobalAveragePool,
+    Split,
+    Tile,
+    Mirror,
 }
 
 struct Maker {
@@ -288,6 +298,49 @@ impl Node {
             }
             Operator::Shape => maker.node("Shape", &[&x], vec![]),
             Operator::Identity => maker.node("Identity", &[&x], vec![]),
+            Operator::Mul => maker.node("Mul", &[&x, &earlier], vec![]),
+            Operator::Elu => maker.node("Elu", &[&x], vec![float("alpha", self.value)]),
+            Operator::PRelu => {
+                let dims: &[i64] = if self.flag { &[channels, 1, 1] } else { &[a] };
+                let slopes = maker.floats(dims, 0.1);
+                maker.node("PRelu", &[&x, &slopes], vec![]);
+            }
+            Operator::InstanceNormalization | Operator::LayerNormalization => {
+                let size = if self.flag { channels } else { a };
+                let (scale, shift) = (maker.floats(&[size], 0.2), maker.floats(&[size], 0.1));
+                let operator = match self.operator {
+                    Operator::InstanceNormalization => "InstanceNormalization",
+                    _ => "LayerNormalization",
+                };
+                maker.node(operator, &[&x, &scale, &shift], vec![]);
+            }
+            Operator::MatMul => {
+                if self.flag {
+                    let weights = maker.floats(&[a, b], 0.1);
+                    maker.node("MatMul", &[&x, &weights], vec![]);
+                } else {
+                    maker.node("MatMul", &[&x, &earlier], vec![]);
+                }
+            }
+            Operator::GlobalAveragePool => maker.node("GlobalAveragePool", &[&x], vec![]),
+            Operator::Split => {
+                maker.node("Split", &[&x], vec![int("axis", a)]);
+                // a second output
+                let other = format!("w{}", maker.count);
+                if let Some(node) = maker.graph.node.last_mut() {
+                    node.output.push(other.clone());
+                }
+                maker.values.insert(maker.values.len() - 1, other);
+            }
+            Operator::Tile => {
+                let repeats = maker.integers(&[1, a, b, c]);
+                maker.node("Tile", &[&x, &repeats], vec![]);
+            }
+            Operator::Mirror => {
+                let pads = maker.integers(&[0, a, b, c, 0, d, e, f]);
+                let mode = if self.flag { "reflect" } else { "edge" };
+                maker.node("Pad", &[&x, &pads], vec![text("mode", mode)]);
+            }
         }
     }
 }
