@@ -8,6 +8,7 @@ rounds, and ratios are those of the medians over rounds.
 
 One thread, batch 1. onnxruntime runs with spinning off, all graph optimisations, and its input and output bound once.
 More runtimes by --with:
+- edgegen-tract: the same program with --engine tract, in the form in which edgegen gives a network to tract
 - tract, rten: `cargo build --release --manifest-path benches/peers/Cargo.toml`
 - litert, ncnn: `.venv/bin/pip install ai-edge-litert ncnn` and `bash benches/peers/convert.sh DIR MODEL.fp32.onnx…`; --converted DIR
 
@@ -32,9 +33,9 @@ RUNS_PER_ROUND = 300
 WARM_UP = 50
 
 
-def edgegen_round(program, model):
+def edgegen_round(program, model, *more):
     """Median microseconds of one process of `edgegen bench`, and its whole report."""
-    command = [program, "bench", model, "--json", "--runs", str(RUNS_PER_ROUND)]
+    command = [program, "bench", model, "--json", "--runs", str(RUNS_PER_ROUND), *more]
     report = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     return report["p50_us"], report
 
@@ -115,14 +116,16 @@ def ncnn_peer(path, session):
     return lambda: timed(run)
 
 
-def peers(names, model, session, converted, programs):
+def peers(names, model, session, converted, program, programs):
     """A function for each runtime that measures one round."""
     path = pathlib.Path(model)
     name, precision = path.name.removesuffix(".onnx").rsplit(".", 1)
     stem = converted / f"{path.resolve().parent.name}.{name}" if converted else None
     measured = {}
     for peer in names:
-        if peer == "tract":
+        if peer == "edgegen-tract":
+            candidate = lambda: edgegen_round(program, model, "--engine", "tract")[0]
+        elif peer == "tract":
             candidate = rust_peer(peer, programs, model, session)
         elif peer == "rten":
             # it reads repeated fields only as Python's onnx writes them: one by one, not packed
@@ -176,7 +179,7 @@ def main():
     for model in arguments.models:
         session, binding = onnxruntime_session(model)
         measured = {"onnxruntime": lambda: onnxruntime_round(session, binding)}
-        measured |= peers(others, model, session, arguments.converted, programs)
+        measured |= peers(others, model, session, arguments.converted, program, programs)
         rounds = []
         for _ in range(arguments.rounds):
             ours, report = edgegen_round(program, model)

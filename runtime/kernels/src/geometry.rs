@@ -189,8 +189,8 @@ pub(crate) struct Merged {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Plan {
     pub(crate) phases: Vec<Phase>,
-    /// The same work in one phase, if there are several that look alike.
-    pub(crate) merged: Option<Merged>,
+    /// The same work in one phase: of several that look alike, or of neighbouring pixels of few channels.
+    pub(crate) merged: Vec<Merged>,
     /// Outputs and input channels of a group.
     pub(crate) outputs: usize,
     pub(crate) inputs: usize,
@@ -278,21 +278,18 @@ impl Lines {
         Self::new(outputs, axis.stride, 1, reads)
     }
 
-    /// All lines in one grid, if they can be: every line starts at a whole number of steps from the others.
+    /// All lines in one grid, if each reads something.
     fn union(&self) -> Option<Union> {
         let starts = self.lines.iter().map(|line| line.taps.iter().map(|(at, _)| *at).min());
         let starts = starts.collect::<Option<Vec<isize>>>()?;
         let first = *starts.iter().min()?;
-        let shift = |start: &isize| {
-            let distance = (start - first).unsigned_abs();
-            distance.is_multiple_of(self.x_step).then_some(distance / self.x_step)
-        };
-        let shifts = starts.iter().map(shift).collect::<Option<Vec<usize>>>()?;
+        let shifts: Vec<usize> =
+            starts.iter().map(|start| (start - first).unsigned_abs() / self.x_step).collect();
         let counts = self.lines.iter().zip(&shifts).map(|(line, shift)| line.count + shift);
-        let widths =
-            self.lines.iter().zip(&starts).flat_map(|(line, start)| {
-                line.taps.iter().map(move |(at, _)| (at - start).unsigned_abs() + 1)
-            });
+        let widths = self.lines.iter().zip(&shifts).flat_map(|(line, shift)| {
+            let start = first + (shift * self.x_step) as isize;
+            line.taps.iter().map(move |(at, _)| (at - start).unsigned_abs() + 1)
+        });
         Some(Union { first, count: counts.max()?, width: widths.max()?, shifts })
     }
 
@@ -306,14 +303,47 @@ impl Lines {
                 behind = behind.max(at + moved - (inputs as isize - 1));
             }
         }
-        if self.lines.len() > 1
-            && let Some(union) = self.union()
-        {
-            let last = union.first + ((union.count - 1) * self.x_step + union.width - 1) as isize;
-            behind = behind.max(last - (inputs as isize - 1));
+        if self.lines.len() > 1 {
+            behind = behind.max(self.reach(inputs));
         }
         (before.unsigned_abs(), behind.unsigned_abs())
     }
+
+    /// Rows or columns behind `inputs` inputs that all lines in one grid read.
+    fn reach(&self, inputs: usize) -> isize {
+        let Some(union) = self.union() else { return 0 };
+        let last = union.first + ((union.count - 1) * self.x_step + union.width - 1) as isize;
+        (last - (inputs as isize - 1)).max(0)
+    }
+
+    /// Of the only line, so many that take its outputs in turns.
+    fn in_turns(&self, times: usize) -> Option<Self> {
+        let [line] = &self.lines[..] else { return None };
+        let turn = |turn: usize| Line {
+            first: line.first + turn * self.y_step,
+            count: (line.count - turn).div_ceil(times),
+            taps: line.taps.iter().map(|(at, tap)| (at + (turn * self.x_step) as isize, *tap)).collect(),
+            part: line.part,
+        };
+        (line.count >= times && times > 1).then(|| Self {
+            lines: (0..times).map(turn).collect(),
+            y_step: self.y_step * times,
+            x_step: self.x_step * times,
+        })
+    }
+}
+
+/// Lanes of a register, of one family or another.
+const REGISTERS: [usize; 3] = [16, 8, 4];
+
+/// Columns that neighbouring pixels of few channels share, so many that they fill a register.
+fn neighbours(x: &Lines, channels: usize) -> impl Iterator<Item = Lines> + '_ {
+    let mut seen = 0;
+    REGISTERS.into_iter().filter_map(move |lanes| {
+        let times = lanes / channels;
+        let new = times != core::mem::replace(&mut seen, times);
+        x.in_turns(times).filter(|_| new)
+    })
 }
 
 impl Kind {
@@ -333,10 +363,19 @@ impl Kind {
         }
     }
 
+    /// Whether neighbouring pixels may be made together: they read much of the same.
+    fn has_neighbours(&self) -> bool {
+        matches!(self, Self::Conv { x, block: Times::ONE, groups: 1, .. } if x.kernel > x.stride)
+    }
+
     /// The border that the layer reads around its input.
     pub fn border(&self, input: &Plane, output: &Plane) -> Border {
         let Some((y, x)) = self.lines(output) else { return Border::default() };
-        let ((top, bottom), (left, right)) = (y.border(input.height), x.border(input.width));
+        let ((top, bottom), (left, mut right)) = (y.border(input.height), x.border(input.width));
+        if self.has_neighbours() {
+            let reach = neighbours(&x, output.channels).map(|x| x.reach(input.width)).max();
+            right = right.max(reach.unwrap_or(0).unsigned_abs());
+        }
         Border { top, left, bottom, right }
     }
 
@@ -381,7 +420,7 @@ impl Kind {
         let phases = vec![phase];
         Plan {
             phases,
-            merged: None,
+            merged: Vec::new(),
             outputs,
             inputs: 1,
             w_group,
@@ -416,16 +455,22 @@ impl Kind {
         };
         let axes = Axes { y: &lines_y, x: &lines_x, kw, block, input, output };
         let depthwise = inputs == 1 && outputs == 1 && groups > 1;
-        let (phases, merged) = match groups {
-            1 => (axes.phases(), axes.merged()),
-            _ if depthwise => (axes.phases(), None),
-            _ => (axes.phases().iter().flat_map(|phase| phase.by_group(groups, inputs)).collect(), None),
+        let mut merged: Vec<Merged> = axes.merged().filter(|_| groups == 1).into_iter().collect();
+        if self.has_neighbours() && lines_y.lines.len() == 1 {
+            let all = neighbours(&lines_x, output.channels);
+            merged.extend(all.filter_map(|x| Axes { x: &x, ..axes }.merged()));
+        }
+        let phases = match groups {
+            1 => axes.phases(),
+            _ if depthwise => axes.phases(),
+            _ => axes.phases().iter().flat_map(|phase| phase.by_group(groups, inputs)).collect(),
         };
         Plan { phases, merged, outputs, inputs, w_group: inputs * outputs * taps, w_out, w_in, depthwise }
     }
 }
 
 /// Both axes of a layer between its planes.
+#[derive(Clone, Copy)]
 struct Axes<'a> {
     y: &'a Lines,
     x: &'a Lines,
@@ -563,5 +608,6 @@ fn dense(input: &Plane, output: &Plane) -> Plan {
     let phases = (0..output.height).map(phase).collect();
     let (outputs, inputs) = (output.values(), input.channels);
     let (w_group, w_out) = (outputs * input.values(), input.values());
-    Plan { phases, merged: None, outputs, inputs, w_group, w_out, w_in: in_pixels, depthwise: false }
+    let merged = Vec::new();
+    Plan { phases, merged, outputs, inputs, w_group, w_out, w_in: in_pixels, depthwise: false }
 }

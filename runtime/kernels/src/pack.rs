@@ -458,6 +458,7 @@ impl<In, W: Weight, Out: Copy, Finish> Layer<In, W, Out, Finish> {
         let work =
             |phase: &Phase| phase.lanes.len().div_ceil(lanes) * phase.rows * phase.cols * phase.taps.len();
         let apart: usize = phases.iter().map(work).sum();
+        let merged = merged.into_iter().min_by_key(|merged| work(&merged.phase));
         let merged = merged.filter(|merged| work(&merged.phase) * 5 < apart * 4);
         let phases = merged.as_ref().map_or(phases, |merged| vec![merged.phase.clone()]);
 

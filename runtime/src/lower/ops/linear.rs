@@ -127,8 +127,10 @@ pub(super) fn conv_kind(node: &NodeProto, shape: Shape, dims: &[usize]) -> Resul
     let window = Window::of_conv(node, kernel, &[height, width])?;
     let (y, x) = axes(&window)?;
     let (rows, cols) = (window.made[0], window.made[1]);
-    let kind = match (height * width, kernel.iter().product(), rows * cols, groups) {
-        (1, 1, 1, 1) => Kind::Dense,
+    // a single output may read the padding alone
+    let pixels = (height * width, kernel.iter().product(), rows * cols, window.before.iter().sum());
+    let kind = match (pixels, groups) {
+        ((1, 1, 1, 0), 1) => Kind::Dense,
         _ => Kind::Conv { y, x, enlarged: Times::ONE, block: Times::ONE, cropped: 0, groups },
     };
     Ok((kind, Shape::Image(*outputs, rows, cols)))
