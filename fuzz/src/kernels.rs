@@ -72,13 +72,10 @@ impl Problem {
             |weights: usize, outputs: usize| weights.checked_mul(outputs).filter(|count| *count < 1 << 18);
         let inputs = input.channels() / kind.groups();
         let weights = match kind {
-            Kind::Conv { y, x, block, .. } => count(
-                inputs * y.kernel() * x.kernel(),
-                output.channels() * block.get() * block.get(),
-            ),
-            Kind::Transposed { y, x, .. } => {
-                count(inputs * y.kernel() * x.kernel(), output.channels())
+            Kind::Conv { y, x, block, .. } => {
+                count(inputs * y.kernel() * x.kernel(), output.channels() * block.get() * block.get())
             }
+            Kind::Transposed { y, x, .. } => count(inputs * y.kernel() * x.kernel(), output.channels()),
             Kind::Dense => count(input.values(), output.values()),
         };
         let Some(weights) = weights else { return };
@@ -117,7 +114,16 @@ impl Problem {
         let floats: Vec<f32> = levels.iter().map(|level| f32::from(*level) / 127.0).collect();
         let mut known: Option<Vec<f32>> = None;
         for cpu in families() {
-            let spec = FloatSpec { kind, input, output, weights: &floats, bias: &[], slopes: &[slope], clip: None, halves: false };
+            let spec = FloatSpec {
+                kind,
+                input,
+                output,
+                weights: &floats,
+                bias: &[],
+                slopes: &[slope],
+                clip: None,
+                halves: false,
+            };
             let Ok(layer) = FloatLayer::new(cpu, &spec) else { return };
             let x: Vec<f32> = (0..input.len() + layer.slack())
                 .map(|index| (index * seed % 17) as f32 / 8.0 - 1.0)
