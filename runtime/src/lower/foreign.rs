@@ -260,6 +260,9 @@ fn find(node: &NodeProto) -> Option<&'static Foreign> {
     FOREIGN.iter().find(|foreign| node.is_onnx() && foreign.name == node.op_type)
 }
 
+/// So many times as many values a Resize may make.
+const MOST_ENLARGED: f64 = 65536.0;
+
 /// Whether tract may run a node.
 ///
 /// # Errors
@@ -317,6 +320,16 @@ pub(super) fn check(node: &NodeProto, constants: &HashMap<String, Constant>) -> 
         }
         "LpPool" if attributes.int("ceil_mode", 0) != 0 || attributes.int("p", 2) < 1 => {
             return Err("a pooling by a p below 1, or with ceil_mode, is not supported".into());
+        }
+        // the values of the largest tensor, from one
+        "Resize" => {
+            let factors = node.input.get(2).and_then(|name| constants.get(name)).and_then(Constant::floats);
+            let factors = factors.unwrap_or_default();
+            let product: f64 = factors.iter().map(|factor| f64::from(*factor).max(1.0)).product();
+            let usable = factors.iter().all(|factor| factor.is_finite() && *factor > 0.0);
+            if !usable || product > MOST_ENLARGED {
+                return Err(format!("a Resize by factors of {factors:?} is not usable"));
+            }
         }
         "MaxPool" if attributes.int("storage_order", 0) != 0 => {
             return Err("storage_order 1 is not supported".into());

@@ -201,6 +201,8 @@ pub(super) fn function<'a>(reader: &mut Reader<'a>, node: &'a NodeProto) -> Resu
     let function = match node.op_type.as_str() {
         "Abs" => Function::Abs,
         "Ceil" => Function::Ceil,
+        // x is divided by it
+        "Celu" if !alpha(1.0).is_normal() => return Err(format!("a Celu whose alpha is {}", alpha(1.0))),
         "Celu" => Function::Elu(alpha(1.0), alpha(1.0), 1.0),
         "Cos" => Function::Cos,
         "Elu" => Function::Elu(alpha(1.0), 1.0, 1.0),
