@@ -260,9 +260,6 @@ fn find(node: &NodeProto) -> Option<&'static Foreign> {
     FOREIGN.iter().find(|foreign| node.is_onnx() && foreign.name == node.op_type)
 }
 
-/// So many times as many values a Resize may make.
-const MOST_ENLARGED: f64 = 65536.0;
-
 /// Whether tract may run a node.
 ///
 /// # Errors
@@ -327,8 +324,11 @@ pub(super) fn check(node: &NodeProto, constants: &HashMap<String, Constant>) -> 
             let factors = factors.unwrap_or_default();
             let product: f64 = factors.iter().map(|factor| f64::from(*factor).max(1.0)).product();
             let usable = factors.iter().all(|factor| factor.is_finite() && *factor > 0.0);
-            if !usable || product > MOST_ENLARGED {
+            if !usable {
                 return Err(format!("a Resize by factors of {factors:?} is not usable"));
+            }
+            if product > crate::limits::MAX_RUN_VALUES as f64 {
+                return Err(format!("a Resize by factors of {factors:?} makes too many values of one"));
             }
         }
         "MaxPool" if attributes.int("storage_order", 0) != 0 => {
