@@ -12,7 +12,8 @@ use edgegen_trainer::graph::prepare::Form;
 use edgegen_trainer::graph::{Activation, Graph, Heads, Op, Shape};
 use edgegen_trainer::quantize::{Calibrator, Format, Inputs, Quantized, Rounding, Settings, quantize};
 use prost::Message;
-use tract_onnx::pb::{ModelProto, NodeProto};
+use tract_onnx::pb::tensor_proto::DataLocation;
+use tract_onnx::pb::{ModelProto, NodeProto, StringStringEntryProto};
 
 const LATENT: usize = 8;
 const IMAGE: Shape = Shape::Image(3, 20, 20);
@@ -337,6 +338,44 @@ fn unknown_operators_are_refused_or_kept_in_float_as_asked() {
     let made = source.make(&request, &latents, &|_| ()).unwrap().remove(0);
     assert_eq!(made.report.unwrap().foreign, ["soft (Elu)"]);
     assert!(made.quality.score() > 35.0, "{}", made.quality);
+}
+
+/// Shapes computed from shapes, and weights beside the file, as PyTorch's exporters write them.
+#[test]
+fn files_of_other_exporters_are_read_as_the_runtime_reads_them() {
+    let zoo = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/zoo");
+    let folder = tempfile::tempdir().unwrap();
+    let bytes = std::fs::read(zoo.join("decoder28.old.onnx")).unwrap();
+    let mut proto = ModelProto::decode(bytes.as_slice()).unwrap();
+    let mut weights = Vec::new();
+    for tensor in &mut proto.graph.as_mut().unwrap().initializer {
+        let raw = std::mem::take(&mut tensor.raw_data);
+        assert!(!raw.is_empty());
+        let entry = |key: &str, value: String| StringStringEntryProto { key: key.into(), value };
+        tensor.external_data = vec![
+            entry("location", "weights.bin".into()),
+            entry("offset", weights.len().to_string()),
+            entry("length", raw.len().to_string()),
+        ];
+        tensor.data_location = Some(DataLocation::External as i32);
+        weights.extend(raw);
+    }
+    let path = folder.path().join("decoder.onnx");
+    std::fs::write(&path, proto.encode_to_vec()).unwrap();
+    let options = OpenOptions { range: Some(Range::Unit), ..OpenOptions::default() };
+    let Err(alone) = Source::read(&path, &options) else { panic!("accepted") };
+    assert!(alone.to_string().contains("weights.bin"), "{alone}");
+    std::fs::write(folder.path().join("weights.bin"), weights).unwrap();
+    let source = Source::read(&path, &options).unwrap();
+    let request =
+        Request { precisions: vec![Precision::Int8], calibration: 128, held_out: 50, ..Request::default() };
+    let latents = source.latents(&request).unwrap();
+    let made = source.make(&request, &latents, &|_| ()).unwrap().remove(0);
+    assert!(made.quality.score() > 30.0, "{}", made.quality);
+    let found = ModelProto::decode(made.bytes.as_slice()).unwrap();
+    let own = edgegen_runtime::model::sha256_hex(&std::fs::read(&path).unwrap());
+    let parent = found.metadata_props.iter().find(|entry| entry.key == "edgegen.parent_sha256").unwrap();
+    assert_eq!(parent.value, own);
 }
 
 #[test]

@@ -28,7 +28,7 @@ mod window;
 
 use crate::limits::{self, Budget};
 use crate::onnx::attributes::Type;
-use crate::onnx::{GraphProto, OperatorSetIdProto};
+use crate::onnx::{GraphProto, OperatorSetIdProto, TensorProto};
 use edgegen_kernels::Cpu;
 use engine::Engine;
 use graph::Graph;
@@ -136,6 +136,22 @@ pub(crate) fn lower(
         return Err(Refusal { node: onnx.node.len(), reason });
     }
     Ok(Lowered { program, outputs, macs, runners, steps })
+}
+
+/// The constants that the nodes of a graph make, where they are computed when it is opened, by the nodes' places.
+///
+/// # Errors
+/// As [`lower`] of nodes that no engine runs.
+pub(crate) fn computed(
+    source: &Source<'_>,
+    others: Option<Others<'_>>,
+) -> Result<Vec<(usize, TensorProto)>, Refusal> {
+    let found = reader::computed(source, None);
+    let found = found.or_else(|refusal| match others {
+        Some(_) => reader::computed(source, others),
+        None => Err(refusal),
+    });
+    Ok(found?)
 }
 
 /// What is multiplied.

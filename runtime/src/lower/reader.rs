@@ -76,6 +76,23 @@ pub(super) fn initializers(graph: &GraphProto) -> HashMap<String, Constant> {
 
 /// Reads a graph. Without `others` a node that has no kernel is an error.
 pub(super) fn read<'a>(source: &Source<'a>, others: Option<Others<'a>>) -> Result<Graph, (usize, Reason)> {
+    read_through(source, others).map(|reader| reader.graph)
+}
+
+/// The constants that nodes make, by the nodes' places: as tensors of a file, named as what the node makes.
+pub(super) fn computed<'a>(
+    source: &Source<'a>,
+    others: Option<Others<'a>>,
+) -> Result<Vec<(usize, TensorProto)>, (usize, Reason)> {
+    let reader = read_through(source, others)?;
+    let of = |node: usize| {
+        let mut made = source.onnx.node[node].output.iter();
+        made.find_map(|name| Some((node, reader.constants.get(name)?.tensor(name))))
+    };
+    Ok(reader.graph.constants.iter().filter_map(|node| of(*node)).collect())
+}
+
+fn read_through<'a>(source: &Source<'a>, others: Option<Others<'a>>) -> Result<Reader<'a>, (usize, Reason)> {
     let onnx = source.onnx;
     let shape =
         Shape::of(source.row).ok_or((0, "its input has a shape that is not known here".to_string()))?;
@@ -121,7 +138,7 @@ pub(super) fn read<'a>(source: &Source<'a>, others: Option<Others<'a>>) -> Resul
         }
     }
     reader.close_parts().map_err(|reason| (onnx.node.len(), reason))?;
-    Ok(reader.graph)
+    Ok(reader)
 }
 
 impl<'a> Reader<'a> {

@@ -31,7 +31,8 @@ use crate::onnx::ModelProto;
 use crate::raster::Raster;
 use crate::{Error, Result};
 use network::{Runner, Wanted, ready};
-use prost::bytes::Bytes;
+use prost::{Message, bytes::Bytes};
+use std::collections::HashSet;
 use std::path::Path;
 
 /// A checked ONNX model, not yet bound to a batch size.
@@ -154,6 +155,34 @@ impl Model {
             fixed_batch: input.fixed_batch,
             spelling: options.spelling,
         })
+    }
+
+    /// Reads an ONNX file into a plainer one, for programs that read its graph themselves: with weights of other files,
+    /// without functions and what the chosen output does not need, nodes in an order in which they can run, operators of
+    /// versions before 11 as in version 11, and constants in place of the nodes that compute them, for one picture.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn read_plain(path: &Path, options: &OpenOptions) -> Result<Vec<u8>> {
+        let bytes = limits::read_bounded(path, limits::MAX_MODEL_BYTES)?;
+        let name = path.display().to_string();
+        let Opened { mut proto, metadata, .. } = Opened::read(bytes.into(), &name, Some(path))?;
+        if matches!(metadata.part, Some(Part::Classifier | Part::Features)) {
+            return Ok(proto.encode_to_vec());
+        }
+        let selection = graph::select(&mut proto, options, &metadata, &name)?;
+        let input = facts::Input::of(&selection.input, &metadata, options.spelling, &name)?;
+        let computed = network::computed(&proto, &selection, &input.row);
+        let computed = computed.map_err(|reason| Error::unsupported(&name, reason))?;
+        if let Some(graph) = &mut proto.graph {
+            let (nodes, constants): (HashSet<usize>, Vec<_>) = computed.into_iter().unzip();
+            let mut place = 0..;
+            graph.node.retain(|_| !place.next().is_some_and(|place| nodes.contains(&place)));
+            graph.initializer.extend(constants);
+            let read: HashSet<&String> = graph.node.iter().flat_map(|node| &node.input).collect();
+            graph.initializer.retain(|tensor| read.contains(&tensor.name));
+        }
+        Ok(proto.encode_to_vec())
     }
 
     /// What it is called in errors.

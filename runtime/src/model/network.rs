@@ -1,13 +1,14 @@
 //! Networks, whoever runs them: which engine takes a graph, and what is ready to run.
 
 use super::facts::check_batch;
+use super::graph::Selection;
 use super::options::EngineChoice;
 use super::{Machine, shape_of};
 use crate::error::one_line;
 use crate::limits;
 use crate::lower::engine::{Engine, Entry, Prepared, Running, Slot};
 use crate::lower::{self, Done, Others, Program, Reason, Refusal, Source};
-use crate::onnx::{GraphProto, ModelProto, NodeProto};
+use crate::onnx::{GraphProto, ModelProto, NodeProto, TensorProto};
 
 /// The engine that runs what has no kernel, if there is one in this build.
 pub(super) fn other_engine() -> Option<&'static dyn Engine> {
@@ -167,6 +168,23 @@ pub(super) fn ready(mut proto: ModelProto, wanted: &Wanted<'_>) -> Result<(Ready
         Some(refusal) => both(refusal, &problem),
         None => problem,
     })
+}
+
+/// The constants that nodes of a network make, by their places.
+///
+/// # Errors
+/// What no engine runs, on one line that names the node.
+pub(super) fn computed(
+    proto: &ModelProto,
+    selection: &Selection,
+    row: &[usize],
+) -> Result<Vec<(usize, TensorProto)>, Reason> {
+    let onnx = proto.graph.as_ref().ok_or("it holds no graph")?;
+    let opsets = &proto.opset_import;
+    let class_input = selection.class_input.as_deref();
+    let source = Source { onnx, opsets, input: &selection.input.name, row, class_input };
+    let others = other_engine().map(|engine| Others { engine, opsets, one_picture: true, threads: 1 });
+    lower::computed(&source, others).map_err(|refusal| named(onnx, &refusal))
 }
 
 /// Why neither engine runs a network; of the same node each says its own.

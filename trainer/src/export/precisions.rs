@@ -3,11 +3,12 @@
 
 use edgegen_runtime::generate::{Latents, Raster};
 use edgegen_runtime::model::{
-    ImageShape, Metadata, Model, OpenOptions, Part, Precision, Range, keys, sha256_hex,
+    ImageShape, Metadata, Model, OpenOptions, Part, Precision, Range, keys, limits, sha256_hex,
 };
 use prost::Message;
 use rayon::prelude::*;
 use serde_json::{Map, Value, json};
+use std::path::Path;
 use tract_onnx::pb::ModelProto;
 
 use super::PRODUCER;
@@ -145,6 +146,8 @@ impl std::fmt::Display for Quality {
 pub struct Source {
     name: String,
     bytes: Vec<u8>,
+    /// SHA-256 of the user's file, which may be written otherwise than `bytes`.
+    digest: String,
     part: Part,
     /// Of the pictures that it makes, or else takes.
     image: ImageShape,
@@ -157,6 +160,16 @@ pub struct Source {
 }
 
 impl Source {
+    /// Reads a file of any exporter, with the files that hold its weights, and opens it as [`Self::open`] does.
+    ///
+    /// # Errors
+    /// As [`Model::read_plain`] and [`Self::open`].
+    pub fn read(path: &Path, options: &OpenOptions) -> Result<Self> {
+        let source = Self::open(Model::read_plain(path, options)?, &path.display().to_string(), options)?;
+        let own = limits::read_bounded(path, limits::MAX_MODEL_BYTES)?;
+        Ok(Self { digest: sha256_hex(&own), ..source })
+    }
+
     /// Opens a file that draws pictures, encodes them or classifies them.
     ///
     /// # Errors
@@ -178,7 +191,8 @@ impl Source {
         let apart = ImageShape { channels: 1, height: 1, width: values };
         let image = if values == facts.image.values() { facts.image } else { apart };
         let (part, taken) = (facts.part, facts.source.unwrap_or(image));
-        Ok(Self { name: name.into(), bytes, part, image, taken, range, options: options.clone(), graph })
+        let (name, options, digest) = (name.into(), options.clone(), sha256_hex(&bytes));
+        Ok(Self { name, bytes, digest, part, image, taken, range, options, graph })
     }
 
     /// Opens edgegen's classifier, which is no model to the runtime.
@@ -198,8 +212,13 @@ impl Source {
         };
         let graph = import::graph(&bytes, name, &ports)?;
         let options = OpenOptions::default();
-        let (name, part, taken) = (name.into(), Part::Classifier, image);
-        Ok(Self { name, bytes, part, image, taken, range, options, graph })
+        let (name, part, taken, digest) = (name.into(), Part::Classifier, image, sha256_hex(&bytes));
+        Ok(Self { name, bytes, digest, part, image, taken, range, options, graph })
+    }
+
+    /// Bytes of the file in float32, with its weights.
+    pub fn size(&self) -> usize {
+        self.bytes.len()
     }
 
     /// Which network it is.
@@ -375,7 +394,7 @@ impl Source {
     /// What the files made of this one say about themselves.
     fn metadata(&self) -> Metadata {
         Metadata {
-            parent_sha256: Some(sha256_hex(&self.bytes)),
+            parent_sha256: Some(self.digest.clone()),
             producer_name: Some(PRODUCER.0.into()),
             producer_version: Some(PRODUCER.1.into()),
             ..self.graph.metadata.clone()

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use edgegen_runtime::arguments::Foreign;
 use edgegen_runtime::files::{check_writable, write_atomically};
-use edgegen_runtime::model::{ImageShape, ModelFolder, OpenOptions, Precision, limits};
+use edgegen_runtime::model::{ImageShape, ModelFolder, OpenOptions, Precision};
 use edgegen_runtime::pictures::write_npy;
 use edgegen_trainer::data::{Dataset, Fit, LoadOptions, Size};
 use edgegen_trainer::evaluate::cache;
@@ -93,10 +93,9 @@ fn file(arguments: &Arguments, request: &Request) -> Result<()> {
     }
     check_writable(&arguments.out)?;
     let path = &arguments.model;
-    let bytes = limits::read_bounded(path, limits::MAX_MODEL_BYTES)?;
     let options = arguments.foreign.options()?;
-    let size = bytes.len();
-    let source = Source::open(bytes, &path.display().to_string(), &options)?;
+    let source = Source::read(path, &options)?;
+    let size = source.size();
     let inputs = match source.latents(request) {
         Some(inputs) => inputs,
         None => {
