@@ -1,6 +1,6 @@
 //! Command-line arguments that all programs share that open a model.
 
-use crate::model::{InputShape, Machine, OpenOptions, RangeChoice};
+use crate::model::{ImageShape, InputShape, Machine, OpenOptions, RangeChoice};
 use crate::{Error, Result};
 use clap::Args;
 use edgegen_kernels::{Cpu, Isa};
@@ -22,12 +22,19 @@ pub struct Foreign {
     /// Shape of the input, where the file leaves sizes open: for example N,100 or N,100,1,1
     #[arg(long, help_heading = FOREIGN, value_name = "N,SIZE,…")]
     shape: Option<InputShape>,
+    /// Size of the picture that an output of plain values is: an output of (N,784) is 1x28x28
+    #[arg(long, help_heading = FOREIGN, value_name = "CxHxW")]
+    picture: Option<ImageShape>,
 }
 
 impl Foreign {
     /// Whether anything was said.
     pub fn is_given(&self) -> bool {
-        self.range.is_some() || self.input.is_some() || self.output.is_some() || self.shape.is_some()
+        self.range.is_some()
+            || self.input.is_some()
+            || self.output.is_some()
+            || self.shape.is_some()
+            || self.picture.is_some()
     }
 
     /// How the file is opened, on this machine with one thread.
@@ -40,6 +47,7 @@ impl Foreign {
             input: self.input.clone(),
             output: self.output.clone(),
             shape: self.shape.clone(),
+            picture: self.picture,
             machine: machine(1)?,
             ..OpenOptions::default()
         })

@@ -1,5 +1,6 @@
 //! The few words that a model is described with, and their spelling in files.
 
+use crate::limits::MAX_IMAGE_SIDE;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -158,6 +159,26 @@ impl ImageShape {
 impl fmt::Display for ImageShape {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(&format!("{}x{}x{}", self.channels, self.height, self.width))
+    }
+}
+
+/// As it prints.
+impl std::str::FromStr for ImageShape {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let sizes: Option<Vec<usize>> = text.split(['x', '×']).map(|size| size.trim().parse().ok()).collect();
+        let sides = 1..=MAX_IMAGE_SIDE;
+        match sizes.as_deref() {
+            Some(&[channels @ (1 | 3), height, width])
+                if sides.contains(&height) && sides.contains(&width) =>
+            {
+                Ok(Self { channels, height, width })
+            }
+            _ => Err(Error::invalid(format_args!(
+                "{text:?} is not the size of a picture: give channels, 1 or 3, height and width, for example 1x28x28"
+            ))),
+        }
     }
 }
 

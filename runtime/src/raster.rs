@@ -36,6 +36,13 @@ impl Raster {
         Self { row: row.to_vec(), picture: picture.map(shaped) }
     }
 
+    /// Of an output's shape, without the batch, whose values are a picture, channel after channel, rows from the top.
+    /// `None` if they are not as many.
+    pub(crate) fn told(row: &[usize], image: ImageShape) -> Option<Self> {
+        let raster = Self { row: row.to_vec(), picture: Some((image, Order::Planes)) };
+        (raster.values() == image.values()).then_some(raster)
+    }
+
     /// The output's shape, without the batch.
     pub fn row(&self) -> &[usize] {
         &self.row

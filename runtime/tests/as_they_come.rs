@@ -257,3 +257,33 @@ fn a_network_may_make_pixels_itself() {
         assert!(pixel.abs_diff(expected) <= 1, "{pixel}, not {expected}");
     }
 }
+
+/// As Keras's autoencoders put them out.
+#[test]
+fn plain_values_are_the_picture_that_the_user_tells() {
+    let model = Builder::new()
+        .input("z", &[-1, 4], DataType::Float)
+        .weight("w", &[4, 6], &[0.0; 24])
+        .weight("b", &[6], &[0.0, 0.25, 0.5, 0.75, 1.0, 0.5])
+        .node("MatMul", &["z", "w"], &["m"], vec![])
+        .node("Add", &["m", "b"], &["x"], vec![])
+        .output("x", &[-1, 6])
+        .bytes();
+    let open = |picture: Option<&str>| {
+        let picture = picture.map(|text| text.parse().unwrap());
+        let range = Some(Range::Unit);
+        Model::from_bytes(&model, "test.onnx", &OpenOptions { picture, range, ..OpenOptions::default() })
+    };
+    let latents = Latents::from_seed(1, 0, 1, 4, 1.0);
+    let mut plain = open(None).unwrap().into_generator(1).unwrap();
+    let error = plain.frames(&latents, &[]).unwrap_err().to_string();
+    assert!(error.contains("--picture CxHxW"), "{error}");
+    let mut told = open(Some("1x2x3")).unwrap().into_generator(1).unwrap();
+    let frames = told.frames(&latents, &[]).unwrap();
+    assert_eq!(frames[0].shape().to_string(), "1x2x3");
+    assert_eq!(frames[0].pixels, [0, 64, 128, 191, 255, 128]);
+    assert_eq!(told.raster().row(), [6]);
+    let error = open(Some("3x2x3")).err().unwrap().to_string();
+    assert!(error.contains("no picture of 3x2x3"), "{error}");
+    assert!("28x28".parse::<edgegen_runtime::model::ImageShape>().is_err());
+}

@@ -169,8 +169,9 @@ impl Generator {
             return Ok(());
         }
         let problem = format!(
-            "its output is {:?} per picture: a picture is (C, H, W) or (H, W, C) of 1, 3 or 4 channels, or (H, W), with sides up to {MAX_IMAGE_SIDE}; its values can be had as .npy",
-            self.raster.row()
+            "its output is {:?} per picture: a picture is (C, H, W) or (H, W, C) of 1, 3 or 4 channels, or (H, W), with sides up to {MAX_IMAGE_SIDE}; its values can be had as .npy, or {} tells how they lie in a picture",
+            self.raster.row(),
+            self.spelling.setting("picture", "CxHxW")
         );
         Err(Error::unsupported(&self.name, problem))
     }

@@ -231,7 +231,16 @@ impl Evidence<'_> {
         }
         let makes_pictures = part.draws() || part == Part::Transform;
         let (latent_dim, image, raster) = if makes_pictures {
-            let raster = Raster::of(&self.output_row(0)?);
+            let row = self.output_row(0)?;
+            let raster = match self.options.picture {
+                None => Raster::of(&row),
+                Some(image) => Raster::told(&row, image).ok_or_else(|| {
+                    let name = &selection.outputs[0].name;
+                    let problem =
+                        format!("output {name:?} is {row:?} per picture, which is no picture of {image}");
+                    Error::unsupported(file, problem)
+                })?,
+            };
             let width = raster.values();
             if !(1..=limits::MAX_RUN_VALUES).contains(&width) {
                 let name = &selection.outputs[0].name;

@@ -1,7 +1,7 @@
 //! What the user knows about a file and the file does not say.
 
 use super::Machine;
-use crate::kinds::Range;
+use crate::kinds::{ImageShape, Range};
 use crate::{Error, Result};
 use std::fmt;
 use std::str::FromStr;
@@ -17,6 +17,8 @@ pub struct OpenOptions {
     pub output: Option<String>,
     /// Shape of the input, where the file leaves sizes open.
     pub shape: Option<InputShape>,
+    /// Size of the picture that an output of plain values is, channel after channel, rows from the top.
+    pub picture: Option<ImageShape>,
     /// How messages name these options.
     pub spelling: Spelling,
     /// What may run the network.

@@ -79,7 +79,10 @@ fn to_text(name: &str, facts: &Facts) -> String {
     line(
         "picture",
         match none {
-            Some(raster) => format!("none: values {:?}, which can be had as .npy", raster.row()),
+            Some(raster) => format!(
+                "none: values {:?}, which can be had as .npy; --picture CxHxW tells how they lie in a picture",
+                raster.row()
+            ),
             None => format!("{} (channels x height x width), {}", facts.image, facts.pixel_format),
         },
     );

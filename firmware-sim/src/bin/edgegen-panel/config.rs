@@ -40,6 +40,7 @@ struct File {
     input: Option<String>,
     output: Option<String>,
     shape: Option<String>,
+    picture: Option<String>,
     class: Option<String>,
     #[serde(default = "fb")]
     panel: String,
@@ -149,6 +150,7 @@ impl File {
             input: self.input,
             output: self.output,
             shape: self.shape.as_deref().map(str::parse).transpose()?,
+            picture: self.picture.as_deref().map(str::parse).transpose()?,
             spelling: Spelling::Keys,
             machine: machine(1)?,
             ..OpenOptions::default()
