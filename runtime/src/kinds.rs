@@ -45,6 +45,8 @@ words! {
         Classifier = "classifier",
         /// Feature maps of pictures, which generators learn by.
         Features = "features",
+        /// A network from pictures to pictures: it restores, enlarges or translates them.
+        Transform = "transform",
     }
 }
 
@@ -197,7 +199,7 @@ mod tests {
                 assert_eq!(serde_json::to_string(value).unwrap(), format!("\"{value}\""));
             }
         }
-        check(&[Kind::Vae, Kind::Gan]);
+        check(&[Kind::Vae, Kind::Gan, Kind::Transform]);
         check(&[Part::Encoder, Part::Decoder, Part::Generator]);
         check(&[Range::Unit, Range::Signed]);
         check(&[PixelFormat::Gray8, PixelFormat::Rgb8]);

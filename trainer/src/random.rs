@@ -38,6 +38,11 @@ pub enum Purpose {
     Match = 15,
     /// What is added to matched latents; the index is the step.
     Jitter = 16,
+    /// Pieces of pictures and what is done to them, for a network that restores them; the index is the step · 2¹⁶ + the
+    /// picture's place in the batch.
+    Degrade = 17,
+    /// What is done to held-out pictures; the index is the picture.
+    DegradeHeldOut = 18,
 }
 
 impl From<Purpose> for edgegen_runtime::random::Purpose {

@@ -1,4 +1,4 @@
-//! Latents in, pictures out ([`Generator`]); the way back ([`Encoder`]); and pictures in and out ([`Transformer`]).
+//! Latents in, pictures out ([`Generator`]); the way back ([`Encoder`]); and pictures in and out ([`Transformer`]; [`Tiler`] of any size).
 //!
 //! Networks read and write float32 in NCHW order; pictures for people and panels are [`Frame`]s,
 //! u8 in NHWC order. [`to_pixels`] and [`from_pixels`] lead from one to the other.
@@ -7,6 +7,7 @@ mod encoder;
 mod frame;
 mod generator;
 mod latents;
+mod tiles;
 mod transformer;
 
 pub use crate::raster::{Raster, from_pixels, to_pixels};
@@ -14,4 +15,5 @@ pub use encoder::{Encoder, Posterior};
 pub use frame::Frame;
 pub use generator::{Generator, class_named};
 pub use latents::Latents;
+pub use tiles::{Opener, Tiler, USUAL_TILE};
 pub use transformer::Transformer;

@@ -102,6 +102,11 @@ impl Transformer {
         Ok(&self.values)
     }
 
+    /// What the last [`Self::run`] returned.
+    pub(super) fn made(&self) -> &[f32] {
+        &self.values
+    }
+
     /// Runs one picture and calls `after` behind each of the model's [steps](Facts::steps), by its number; never if tract runs
     /// the network.
     ///

@@ -3,7 +3,7 @@
 
 use super::graph::{self, Port, Selection};
 use super::metadata::{Metadata, keys};
-use super::{OpenOptions, Spelling, limits};
+use super::{OpenOptions, limits};
 use crate::kinds::{ImageShape, Part, PixelFormat, Precision, Range};
 use crate::lower::engine::Prepared;
 use crate::lower::{Arithmetic, Done, Reason};
@@ -24,6 +24,10 @@ pub struct Facts {
     pub latent_dim: usize,
     /// Size of a picture that a transformation reads.
     pub source: Option<ImageShape>,
+    /// Whether it reads pictures of any size, and [`Self::source`] is one of them.
+    pub any_size: bool,
+    /// How many times as high and as wide a transformation makes them, if that is a whole number.
+    pub scale: Option<usize>,
     /// Size of a picture; of an output that is none, its values in one row.
     pub image: ImageShape,
     /// How a picture's values lie in the output of a network that makes pictures.
@@ -148,10 +152,23 @@ pub(super) struct Input {
     pub(super) row: Vec<usize>,
     /// True if a row is a latent, false if it is a picture.
     pub(super) is_latent: bool,
+    /// Whether the file leaves the height and the width of its pictures open.
+    pub(super) any_size: bool,
 }
 
+/// Side of the pictures that a network of any size is looked at with, if no size is asked for: at least.
+const USUAL_SIDE: usize = 128;
+
 impl Input {
-    pub(super) fn of(port: &Port, metadata: &Metadata, spelling: Spelling, file: &str) -> Result<Self> {
+    pub(super) fn of(
+        selection: &Selection,
+        metadata: &Metadata,
+        options: &OpenOptions,
+        file: &str,
+    ) -> Result<Self> {
+        let (port, spelling) = (&selection.input, options.spelling);
+        // of mean and log-variance the size decides
+        let transforms = selection.outputs.len() == 1;
         let shape = port.shape_text();
         let unusable = |hint: &str| {
             let problem = format!("input {:?} has shape ({shape}): {hint}", port.name);
@@ -170,7 +187,14 @@ impl Input {
             Some(part) => part.draws(),
             None => row.len() == 1 || matches!(row[..], [_, Some(1), Some(1)]),
         };
+        let mut any_size = false;
         match (is_latent, &mut row[..]) {
+            (false, [Some(1 | 3), height @ None, width @ None]) if transforms => {
+                let side = USUAL_SIDE.next_multiple_of(metadata.multiple.unwrap_or(1));
+                let (rows, columns) = options.size.unwrap_or((side, side));
+                any_size = true;
+                (*height, *width) = (Some(rows), Some(columns));
+            }
             (true, [size] | [size, Some(1), Some(1)]) => {
                 if size.is_none() {
                     *size = metadata.latent_dim;
@@ -192,8 +216,15 @@ impl Input {
                 spelling.with("shape")
             ));
         };
-        Ok(Self { fixed_batch, row, is_latent })
+        Ok(Self { fixed_batch, row, is_latent, any_size })
     }
+}
+
+/// How many times as high and as wide `made` is, if that is a whole number.
+fn scale(source: ImageShape, made: ImageShape) -> Option<usize> {
+    let times = made.height / source.height.max(1);
+    let exact = times > 0 && (made.height, made.width) == (source.height * times, source.width * times);
+    exact.then_some(times)
 }
 
 /// Everything that is known about a file before its parts are compared.
@@ -256,6 +287,13 @@ impl Evidence<'_> {
         };
         let read = image_shape(&self.input.row, &selection.input.name, file);
         let source = (part == Part::Transform).then_some(read).transpose()?;
+        let scale = source.and_then(|source| scale(source, image));
+        if let (Some(said), Some(source)) = (self.metadata.scale, source)
+            && scale != Some(said)
+        {
+            let problem = format!("metadata {} is {said}, but it makes {image} of {source}", keys::SCALE);
+            return Err(Error::malformed(file, problem));
+        }
         if source.is_none() && (latent_dim == 0 || latent_dim > limits::MAX_LATENT_DIM) {
             let most = limits::MAX_LATENT_DIM;
             let problem = format!("a latent of {latent_dim} values is not supported: 1 to {most} are");
@@ -278,6 +316,8 @@ impl Evidence<'_> {
             part,
             latent_dim,
             source,
+            any_size: self.input.any_size,
+            scale,
             image,
             raster,
             range,

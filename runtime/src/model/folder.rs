@@ -58,6 +58,11 @@ pub fn file_name(part: Part, precision: Precision) -> String {
 }
 
 impl Manifest {
+    /// The part that a use which does not name one means: what draws, or turns pictures into pictures.
+    pub fn main_part(&self) -> Option<Part> {
+        self.drawing_part().or_else(|| self.parts.iter().copied().find(|part| *part == Part::Transform))
+    }
+
     /// The part that draws from the prior: a generator, or else a decoder.
     pub fn drawing_part(&self) -> Option<Part> {
         [Part::Generator, Part::Decoder].into_iter().find(|part| self.parts.contains(part))
@@ -206,6 +211,10 @@ impl ModelFolder {
             match self.manifest.kind {
                 Kind::Classifier => Error::unsupported(path, "it holds a classifier, which draws nothing"),
                 Kind::Features => Error::unsupported(path, "it holds feature maps, which draw nothing"),
+                Kind::Transform => Error::unsupported(
+                    path,
+                    "it turns pictures into pictures: edgegen transform takes it, with pictures",
+                ),
                 _ => Error::malformed(path, "it holds neither a decoder nor a generator"),
             }
         })

@@ -1,7 +1,9 @@
 //! The description that an ONNX file carries in `metadata_props`.
 
 use crate::kinds::{Kind, Part, PixelFormat, Precision, Range};
+use crate::limits::MAX_IMAGE_SIDE;
 use crate::{Error, Result};
+use std::ops::RangeInclusive;
 use std::str::FromStr;
 
 /// The keys in `metadata_props`.
@@ -34,10 +36,19 @@ pub mod keys {
     /// Of a denoiser's encoder: deviation of the normal noise on its pictures, a decimal number in units of the range
     /// [0, 1], after which values are clamped to it.
     pub const DENOISE: &str = "edgegen.denoise";
+    /// Of a network from pictures to pictures: how many times as high and as wide they become, a whole number.
+    pub const SCALE: &str = "edgegen.scale";
+    /// Of one that takes pictures of any size: how many pixels around a pixel have a say in what it becomes, so that tiles
+    /// need as many from their neighbours.
+    pub const BORDER: &str = "edgegen.border";
+    /// Of the same: what heights and widths, and the places of tiles, have to be multiples of.
+    pub const MULTIPLE: &str = "edgegen.multiple";
 }
 
 /// The only prior there is: independent standard normal values.
 const NORMAL: &str = "normal";
+/// Most times as high and as wide that pictures become.
+const MOST_SCALE: usize = 64;
 /// The only binarisation there is: each value is drawn with the grey value as the probability of 1.
 const STOCHASTIC: &str = "stochastic";
 
@@ -70,6 +81,12 @@ pub struct Metadata {
     pub binarized: bool,
     /// Deviation of the noise on what a denoiser's encoder was trained on, in units of the range [0, 1].
     pub noise: Option<f64>,
+    /// How many times as high and as wide pictures become.
+    pub scale: Option<usize>,
+    /// Pixels around a pixel that have a say in what it becomes; `None`: all, or it is not known.
+    pub border: Option<usize>,
+    /// What heights and widths have to be multiples of.
+    pub multiple: Option<usize>,
     /// ONNX's own field: the program that wrote the file.
     pub producer_name: Option<String>,
     /// ONNX's own field: its version.
@@ -125,6 +142,9 @@ impl Metadata {
                 let hint = "it should be a number of at least 0";
                 self.noise = Some(deviation.ok_or_else(|| bad(key, value, hint))?);
             }
+            keys::SCALE => self.scale = Some(bounded(key, value, 1..=MOST_SCALE)?),
+            keys::BORDER => self.border = Some(bounded(key, value, 0..=MAX_IMAGE_SIDE)?),
+            keys::MULTIPLE => self.multiple = Some(bounded(key, value, 1..=MAX_IMAGE_SIDE)?),
             _ => {} // of a newer version: what the file needs is told by its graph
         }
         Ok(())
@@ -148,6 +168,9 @@ impl Metadata {
             (keys::PARENT_SHA256, self.parent_sha256.clone()),
             (keys::BINARIZE, self.binarized.then(|| STOCHASTIC.to_string())),
             (keys::DENOISE, self.noise.map(|v| v.to_string())),
+            (keys::SCALE, self.scale.map(|v| v.to_string())),
+            (keys::BORDER, self.border.map(|v| v.to_string())),
+            (keys::MULTIPLE, self.multiple.map(|v| v.to_string())),
         ];
         entries.into_iter().filter_map(|(key, value)| Some((key.to_string(), value?))).collect()
     }
@@ -160,6 +183,12 @@ pub(super) fn is_sha256(text: &str) -> bool {
 
 fn word<T: FromStr<Err = Error>>(key: &str, value: &str) -> Result<T> {
     value.parse().map_err(|e| Error::invalid(format_args!("metadata {key}: {e}")))
+}
+
+fn bounded(key: &str, value: &str, range: RangeInclusive<usize>) -> Result<usize> {
+    let found: usize = number(key, value)?;
+    let hint = || bad(key, value, &format!("it should be {} to {}", range.start(), range.end()));
+    range.contains(&found).then_some(found).ok_or_else(hint)
 }
 
 fn number<T: FromStr>(key: &str, value: &str) -> Result<T> {
@@ -194,11 +223,14 @@ mod tests {
             parent_sha256: Some("0a".repeat(32)),
             binarized: true,
             noise: Some(0.3),
+            scale: Some(2),
+            border: Some(0),
+            multiple: Some(4),
             producer_name: None,
             producer_version: None,
         };
         let props = metadata.to_props();
-        assert_eq!(props.len(), 13);
+        assert_eq!(props.len(), 16);
         assert_eq!(read(&props).unwrap(), metadata);
         assert_eq!(read(&[]).unwrap(), Metadata::default());
         assert!(Metadata::default().to_props().is_empty());

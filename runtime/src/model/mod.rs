@@ -58,7 +58,7 @@ impl Model {
     }
 
     /// Opens what a user names: a part of a model folder, or a file, whatever part it is. Without `part` a folder's is the one
-    /// that draws, without `precision` its default one.
+    /// that draws, or turns pictures into pictures, without `precision` its default one.
     ///
     /// # Errors
     /// As [`Self::open`] and [`ModelFolder::open_part`]; or if a file holds another part or precision than was asked for.
@@ -70,7 +70,8 @@ impl Model {
     ) -> Result<Self> {
         if path.is_dir() {
             let folder = ModelFolder::open(path)?;
-            let part = part.map_or_else(|| folder.drawing_part(), Ok)?;
+            let main = part.or_else(|| folder.manifest.main_part());
+            let part = main.map_or_else(|| folder.drawing_part(), Ok)?;
             return folder.open_part(part, precision, options);
         }
         let model = Self::open(path, options)?;
@@ -112,7 +113,7 @@ impl Model {
             return Err(Error::unsupported(name, problem));
         }
         let selection = graph::select(&mut proto, options, &metadata, name)?;
-        let input = facts::Input::of(&selection.input, &metadata, options.spelling, name)?;
+        let input = facts::Input::of(&selection, &metadata, options, name)?;
         let graph = proto.graph.as_ref().ok_or_else(|| Error::malformed(name, "it holds no graph"))?;
         let stored = graph::Stored::of(graph);
         let wanted = Wanted {
@@ -126,7 +127,13 @@ impl Model {
             engine: options.engine,
             machine: options.machine,
         };
-        let (ready, proto) = ready(proto, &wanted).map_err(|reason| Error::unsupported(name, reason))?;
+        let (ready, proto) = ready(proto, &wanted).map_err(|reason| {
+            let [.., height, width] = input.row[..] else { return Error::unsupported(name, reason) };
+            match input.any_size {
+                true => Error::unsupported(name, format!("for pictures of {width}x{height}: {reason}")),
+                false => Error::unsupported(name, reason),
+            }
+        })?;
         let graph = proto.graph.as_ref().ok_or_else(|| Error::malformed(name, "it holds no graph"))?;
         let steps = ready.steps.into_iter().map(|done| facts::StepFact::of(done, graph)).collect();
         let evidence = facts::Evidence {
@@ -171,7 +178,7 @@ impl Model {
             return Ok(proto.encode_to_vec());
         }
         let selection = graph::select(&mut proto, options, &metadata, &name)?;
-        let input = facts::Input::of(&selection.input, &metadata, options.spelling, &name)?;
+        let input = facts::Input::of(&selection, &metadata, options, &name)?;
         let computed = network::computed(&proto, &selection, &input.row);
         let computed = computed.map_err(|reason| Error::unsupported(&name, reason))?;
         if let Some(graph) = &mut proto.graph {

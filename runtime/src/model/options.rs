@@ -19,6 +19,8 @@ pub struct OpenOptions {
     pub shape: Option<InputShape>,
     /// Size of the picture that an output of plain values is, channel after channel, rows from the top.
     pub picture: Option<ImageShape>,
+    /// Height and width of the pictures that a network reads, where the file leaves them open.
+    pub size: Option<(usize, usize)>,
     /// How messages name these options.
     pub spelling: Spelling,
     /// What may run the network.

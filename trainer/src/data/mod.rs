@@ -8,6 +8,7 @@
 mod cache;
 mod copies;
 mod decode;
+pub mod degrade;
 mod embedded;
 pub(crate) mod files;
 mod folder;

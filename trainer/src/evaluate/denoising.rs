@@ -24,7 +24,7 @@ impl std::fmt::Display for Closeness {
 
 /// The figures of one picture after another, on their way to a [`Closeness`].
 #[derive(Default)]
-pub(super) struct Figures {
+pub(crate) struct Figures {
     psnr: Vec<f64>,
     ssim: Vec<f64>,
 }

@@ -15,6 +15,7 @@ pub mod network;
 mod pairs;
 pub mod quality;
 pub mod report;
+pub mod restoring;
 pub mod samples;
 
 use crate::random::{Purpose, Stream};

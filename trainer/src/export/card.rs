@@ -11,11 +11,14 @@ use serde_json::{Map, Value};
 use super::pictures::{SAMPLES, WALK};
 use super::ship::rows;
 use crate::Result;
+use crate::data::degrade::Shrink;
 use crate::evaluate::bound::{Bound, BoundKind, Weighted};
 use crate::evaluate::denoising::{Closeness, Denoising};
+use crate::evaluate::restoring::Restoring;
 use crate::graph::family::Normalisation;
 use crate::objective::gan::GanConfig;
 use crate::objective::gan::loss::Loss;
+use crate::objective::transform::{Difference, TransformConfig};
 use crate::objective::vae::{Binarize, Likelihood, ObjectiveConfig};
 use crate::train::config::Objective;
 use crate::train::trained::{TrainedRun, Which};
@@ -132,6 +135,8 @@ fn held_out(run: &TrainedRun, manifest: &Manifest) -> Vec<(&'static str, String)
     rows.extend(rebuilding.map(|rebuilding| ("rebuilt pictures", rebuilding.to_string())));
     let denoising = metric("denoising").and_then(|found| Denoising::deserialize(found).ok());
     rows.extend(denoising.map(|denoising| ("denoising", denoising.to_string())));
+    let restoring = metric("restoring").and_then(|found| Restoring::deserialize(found).ok());
+    rows.extend(restoring.map(|restoring| ("restored pictures", restoring.to_string())));
     rows.extend(number("accuracy").map(|accuracy| ("accuracy", format!("{:.2} %", 100.0 * accuracy))));
     rows.extend(number("cross_entropy").map(|nats| ("cross-entropy", format!("{nats:.4} nats"))));
     rows
@@ -237,6 +242,13 @@ fn introduction(run: &TrainedRun) -> String {
                 "against a discriminator"
             }
         ),
+        Objective::Transform(ref transform) => format!(
+            "From pictures to pictures{}: grey values or colours in [0, 1] of any height and width (`edgegen transform`).",
+            match transform.scale {
+                1 => "; it restores them".to_string(),
+                scale => format!(" {scale} times as high and as wide"),
+            }
+        ),
         Objective::Classifier(_) => format!(
             "A classifier: pictures of {shape} (channels × height × width) in [0, 1] → {latent} features and one logit a class. Samples are judged by it: `edgegen-train compare --features` and `--classifier`.{classes}"
         ),
@@ -280,10 +292,42 @@ fn objective(objective: &Objective) -> String {
             format!("{reconstruction}, β = {beta}{weighted}{unlike}{denoiser}")
         }
         Objective::Gan(gan) => game(gan),
+        Objective::Transform(transform) => transforming(transform),
         Objective::Classifier(classifier) => {
             format!("cross-entropy, pictures shifted by at most {} pixels", classifier.shift)
         }
     }
+}
+
+/// What is learned from which pictures.
+fn transforming(transform: &TransformConfig) -> String {
+    let TransformConfig { scale, patch, difference, blur, shrink, noise, jpeg } = transform;
+    let mut done = Vec::new();
+    let range = |[from, to]: [f64; 2]| if from == to { format!("{to}") } else { format!("{from} to {to}") };
+    if blur[1] > 0.0 {
+        done.push(format!("blurred by {} pixels", range(*blur)));
+    }
+    if *scale > 1 {
+        let how = match shrink {
+            Shrink::Bicubic => "by cubic interpolation",
+            Shrink::Area => "by means of their pixels",
+        };
+        done.push(format!("made {scale} times smaller {how}"));
+    }
+    if noise[1] > 0.0 {
+        done.push(format!("with normal noise of {} levels", range(*noise)));
+    }
+    if jpeg[1] > 0 {
+        done.push(format!("compressed as JPEG of quality {}", range(jpeg.map(f64::from))));
+    }
+    let difference = match difference {
+        Difference::L1 => "absolute",
+        Difference::L2 => "squared",
+    };
+    format!(
+        "mean {difference} difference to pieces of {patch}x{patch} clean pixels, given {}",
+        done.join(", ")
+    )
 }
 
 fn game(gan: &GanConfig) -> String {

@@ -27,7 +27,7 @@ use serde_json::{Map, Value, json};
 use crate::compute::Network;
 use crate::data::Dataset;
 use crate::evaluate::bound::BoundKind;
-use crate::evaluate::{HeldOut, Seen, verdicts};
+use crate::evaluate::{HeldOut, Seen, restoring, verdicts};
 use crate::graph::prepare::Form;
 use crate::graph::{Heads, Shape, onnx};
 use crate::objective::gan::loss::Loss;
@@ -37,7 +37,13 @@ use crate::train::teacher;
 use crate::train::trained::{Trained, TrainedRun, Which};
 use crate::{Error, Result};
 
+use crate::objective::transform::{Examples, TransformConfig};
+use crate::quantize::Inputs;
 use precisions::{Made, Quality, Request, Source};
+
+/// What pieces of pictures are drawn with that networks from pictures to pictures are calibrated and compared on.
+const PIECES_SEED: u64 = 1_000_003;
+const CALIBRATION_STEP: u64 = 1;
 
 /// The trainer's name and version, as cards and files carry it.
 pub const PRODUCER: (&str, &str) = ("edgegen-train", env!("CARGO_PKG_VERSION"));
@@ -123,7 +129,8 @@ fn write_into(
     let (mut differences, mut others) = (Vec::new(), Vec::new());
     for (part, network, input, heads) in parts(run) {
         let trained = &network.graph;
-        let graph = trained.exported(&part.to_string(), input, &heads, metadata(run, part))?;
+        let mut graph = trained.exported(&part.to_string(), input, &heads, metadata(run, part))?;
+        graph.any_size = graph.metadata.border.is_some();
         let graph = graph.prepare(Form::Transposed)?;
         let bytes = onnx::model(&graph, Precision::Fp32)?;
         let file = file_name(part, Precision::Fp32);
@@ -137,10 +144,11 @@ fn write_into(
         files.push(write_file(folder, part, Precision::Fp32, &bytes)?);
         if request.precisions.iter().any(|precision| *precision != Precision::Fp32) {
             tell(&format!("{part}"));
-            let source = Source::open(bytes, &file, &OpenOptions::default())?;
-            let inputs = match source.latents(request) {
-                Some(inputs) => inputs,
-                None => source.pictures(Some(&run.kept), request)?,
+            let source = Source::open(bytes, &file, &sized(network))?;
+            let inputs = match (&run.trained, source.latents(request)) {
+                (_, Some(inputs)) => inputs,
+                (Trained::Transform(_, objective), None) => degraded(run, objective, request)?,
+                (_, None) => source.pictures(Some(&run.kept), request)?,
             };
             for made in source.make(request, &inputs, tell)? {
                 others.push(write_made(folder, part, made, &mut files, &mut metrics)?);
@@ -323,7 +331,34 @@ fn parts(run: &TrainedRun) -> Vec<(Part, &Network, &'static str, Heads<'static>)
             let heads = Heads { outputs: vec![("logits", logits)], tap: Some("features") };
             vec![(Part::Classifier, &classifier.network, "image", heads)]
         }
+        Trained::Transform(restorer, objective) => {
+            let made = Shape::of_image(objective.clean(shape.channels));
+            let heads = Heads { outputs: vec![("transformed", made)], tap: None };
+            vec![(Part::Transform, &restorer.network, "image", heads)]
+        }
     }
+}
+
+/// How the file of a network is opened for what the network itself takes.
+fn sized(network: &Network) -> OpenOptions {
+    let (_, height, width) = network.input_shape().image();
+    OpenOptions { size: Some((height, width)), ..OpenOptions::default() }
+}
+
+/// Pieces of the kept pictures, degraded as in training, to calibrate on; and others to compare on.
+fn degraded(run: &TrainedRun, objective: &TransformConfig, request: &Request) -> Result<[Inputs; 2]> {
+    let shape = run.kept.shape;
+    let (held_out, _) = run.kept.report_part();
+    let sets = [(&run.kept.train, request.calibration, CALIBRATION_STEP), (held_out, request.held_out, 0)];
+    let mut inputs = sets.into_iter().map(|(pictures, count, step)| {
+        // some pieces of each picture
+        let indices: Vec<usize> = (0..count).map(|index| index % pictures.count().max(1)).collect();
+        let examples = Examples::pieces(objective, pictures, shape, &indices, (PIECES_SEED, step))?;
+        let shape = Shape::of_image(objective.seen(shape.channels));
+        Ok(Inputs { shape, rows: examples.seen, classes: None, count })
+    });
+    let mut next = || inputs.next().unwrap_or_else(|| Err(Error::Export("there are no pictures".into())));
+    Ok([next()?, next()?])
 }
 
 /// How good the network is: on its test pictures, or whatever part stands for them (`reported_on`), and what `edgegen-train eval` found of these weights.
@@ -352,6 +387,11 @@ fn measured(run: &TrainedRun, evaluation: Option<&Map<String, Value>>) -> Result
             let (loss, accuracy) = verdicts(classifier, shape, test, 0)?;
             metrics.insert("test_accuracy".into(), json!(accuracy));
             metrics.insert("test_cross_entropy".into(), json!(loss));
+        }
+        Trained::Transform(restorer, objective) => {
+            let whole = objective.whole(shape, &run.config.network)?;
+            let found = restoring::measure(restorer, objective, (test, shape, whole), 0)?;
+            metrics.insert("test_restoring".into(), json!(found));
         }
         Trained::Generator(_) => {}
     }
@@ -394,6 +434,10 @@ fn metadata(run: &TrainedRun, part: Part) -> Metadata {
         Trained::Vae(_, objective) if part == Part::Encoder => Some(Seen::of(objective)),
         _ => None,
     };
+    let (scale, reach) = match &run.trained {
+        Trained::Transform(restorer, objective) => (Some(objective.scale), restorer.network.graph.reach()),
+        _ => (None, None),
+    };
     Metadata {
         kind: Some(run.kind()),
         part: Some(part),
@@ -409,6 +453,9 @@ fn metadata(run: &TrainedRun, part: Part) -> Metadata {
         parent_sha256: Some(run.checkpoint_sha256.clone()),
         binarized: seen.is_some_and(|seen| seen.binarized),
         noise: seen.map(|seen| seen.noise).filter(|noise| *noise > 0.0),
+        scale,
+        border: reach.map(|reach| reach.border),
+        multiple: reach.map(|reach| reach.multiple),
         producer_name: Some(PRODUCER.0.into()),
         producer_version: Some(PRODUCER.1.into()),
     }

@@ -209,6 +209,7 @@ impl Source {
             class_input: None,
             outputs: graph.output.iter().map(|output| output.name.clone()).collect(),
             metadata,
+            any_size: false,
         };
         let graph = import::graph(&bytes, name, &ports)?;
         let options = OpenOptions::default();

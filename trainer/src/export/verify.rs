@@ -8,6 +8,7 @@ use crate::data;
 use crate::evaluate::network::{FeatureNetwork, OutputChoice};
 use crate::evaluate::{HeldOut, spread};
 use crate::graph::{Graph, Op};
+use crate::objective::transform::Examples;
 use crate::train::trained::{Trained, TrainedRun};
 use crate::{Error, Result};
 
@@ -57,6 +58,21 @@ pub(super) fn compare(run: &TrainedRun, part: Part, bytes: &[u8], file: &str) ->
                 worst = worst.max(largest_difference(&expected, &found)? / f64::from(largest));
             }
             Ok(worst)
+        }
+        Trained::Transform(restorer, objective) => {
+            let (pictures, _) = run.dataset.report_part();
+            let indices: Vec<usize> = spread(pictures.count(), INPUTS).collect();
+            let examples = Examples::pieces(objective, pictures, run.dataset.shape, &indices, (0, 0))?;
+            let options = OpenOptions {
+                size: Some((
+                    restorer.network.input_shape().image().1,
+                    restorer.network.input_shape().image().2,
+                )),
+                ..OpenOptions::default()
+            };
+            let expected = restorer.network.infer(&examples.seen, None)?;
+            let mut file = Model::from_bytes(bytes, file, &options)?.into_transformer(1)?;
+            largest_difference(&expected, file.run(&examples.seen)?)
         }
         Trained::Vae(..) | Trained::Generator(_) => {
             let Some(mut drawer) = run.drawer() else {

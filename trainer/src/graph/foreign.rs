@@ -9,7 +9,7 @@ use tract_onnx::prelude::*;
 use tract_onnx::tract_hir::infer::InferenceFact;
 
 use super::Shape;
-use super::port::declare;
+use super::port::{declare, fixed};
 use crate::{Error, Result};
 
 /// An ONNX node as it was read.
@@ -72,7 +72,7 @@ impl Foreign {
                 values.next().ok_or_else(|| TractError::msg("a node has more inputs than values"))?;
             *name = format!("input{index}");
             let dims: Vec<usize> = std::iter::once(count).chain(shape.dims()).collect();
-            ports.push(declare(name, DataType::Float, &shape.dims()));
+            ports.push(declare(name, DataType::Float, &fixed(&shape.dims())));
             tensors.push(Tensor::from_shape(&dims, rows)?);
         }
         node.output = vec!["output".into()];

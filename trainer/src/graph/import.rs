@@ -32,6 +32,8 @@ pub struct Ports {
     pub outputs: Vec<String>,
     /// What the file says about itself.
     pub metadata: Metadata,
+    /// Whether it takes pictures of any size.
+    pub any_size: bool,
 }
 
 impl Ports {
@@ -51,6 +53,7 @@ impl Ports {
             class_input: facts.class_input.clone(),
             outputs: facts.outputs.iter().map(|output| output.name.clone()).collect(),
             metadata: facts.metadata.clone(),
+            any_size: facts.any_size,
         })
     }
 }
@@ -85,6 +88,10 @@ pub fn graph(bytes: &[u8], file: &str, ports: &Ports) -> Result<Graph> {
         return Err(refused("it computes nothing".into()));
     }
     graph.unique_names();
+    graph.any_size = ports.any_size;
+    if let (true, None, Some(reach)) = (graph.any_size, graph.metadata.border, graph.reach()) {
+        (graph.metadata.border, graph.metadata.multiple) = (Some(reach.border), Some(reach.multiple));
+    }
     Ok(graph)
 }
 

@@ -22,6 +22,7 @@ pub mod prepare;
 pub mod projected;
 mod shape;
 pub mod teacher;
+pub mod transform;
 pub(crate) mod upsample;
 
 use edgegen_runtime::model::Metadata;
@@ -67,6 +68,8 @@ pub struct Graph<W = Vec<f32>> {
     pub outputs: Vec<ValueId>,
     /// What the file says about itself.
     pub metadata: Metadata,
+    /// Whether it takes pictures of any height and width, of which those of its values are one case.
+    pub any_size: bool,
     /// The ONNX operator set whose meaning [`Op::Foreign`] nodes have.
     pub opset: i64,
 }
@@ -175,6 +178,7 @@ impl<W> Graph<W> {
             class_input: "class".into(),
             outputs: Vec::new(),
             metadata,
+            any_size: false,
             opset: 0,
         }
     }
@@ -351,6 +355,7 @@ impl<W> Graph<W> {
             class_input: self.class_input.clone(),
             outputs: self.outputs.clone(),
             metadata: self.metadata.clone(),
+            any_size: self.any_size,
             opset: self.opset,
         })
     }

@@ -14,6 +14,7 @@ use edgegen_trainer::graph::{Graph, Op, Shape, features};
 use edgegen_trainer::objective::classifier::Classifier;
 use edgegen_trainer::objective::gan::codes::Codes;
 use edgegen_trainer::objective::gan::{self, Gan, Pace};
+use edgegen_trainer::objective::transform::{Examples, Restorer};
 use edgegen_trainer::objective::vae::{self, Vae};
 use edgegen_trainer::random::{Purpose, Stream};
 use edgegen_trainer::train::config::{Config, Objective};
@@ -111,6 +112,20 @@ fn step_on<B: Backend>(backend: &B, config: &Config, batch: usize) -> Result<Ste
                 gradients.clear()?;
                 classifier.learn(&pictures, &labels, &mut gradients)?;
                 adam.update(&mut [(&mut classifier.network.graph, &gradients)], RATE)?;
+                Ok(())
+            })
+        }
+        Objective::Transform(objective) => {
+            let mut restorer = Restorer::new(backend, network, &objective, image.channels, 0)?;
+            let mut adam = Adam::new(backend, &[&restorer.network.graph], adam)?;
+            let mut gradients = Gradients::of(backend, &restorer.network.graph)?;
+            let sizes = [objective.seen(image.channels), objective.clean(image.channels)];
+            let [seen, clean] = sizes.map(|shape| uniform(batch * shape.values()));
+            let examples = Examples { seen, clean };
+            Box::new(move |_| {
+                gradients.clear()?;
+                restorer.learn(&examples, objective.difference, &mut gradients)?;
+                adam.update(&mut [(&mut restorer.network.graph, &gradients)], RATE)?;
                 Ok(())
             })
         }

@@ -8,7 +8,7 @@ use edgegen_runtime::files::{check_writable, write_atomically};
 use edgegen_runtime::model::limits::check_count;
 use edgegen_trainer::evaluate::bound::BoundKind;
 use edgegen_trainer::evaluate::samples::{DRAWN, Samples};
-use edgegen_trainer::evaluate::{self, HeldOut};
+use edgegen_trainer::evaluate::{self, HeldOut, restoring};
 use edgegen_trainer::objective::vae::{ObjectiveConfig, Vae};
 use edgegen_trainer::train::folder::RunFolder;
 use edgegen_trainer::train::teacher::taught_by;
@@ -64,7 +64,7 @@ pub(super) fn run(arguments: Arguments) -> Result<()> {
     };
     let run = arguments.run.open(&folder, Need::IfThere)?;
     if options.is_some() && run.drawer().is_none() {
-        bail!("--features judges samples, and a classifier draws none");
+        bail!("--features judges samples, and this network draws none");
     }
     let mut object = Map::new();
     let judge = arguments.features.as_deref();
@@ -93,6 +93,15 @@ pub(super) fn run(arguments: Arguments) -> Result<()> {
             }
             object.insert("accuracy".into(), json!(accuracy));
             object.insert("cross_entropy".into(), json!(loss));
+        }
+        Trained::Transform(restorer, objective) => {
+            let shape = run.dataset.shape;
+            let whole = objective.whole(shape, &run.config.network)?;
+            let found = restoring::measure(restorer, objective, (reported, shape, whole), arguments.limit)?;
+            if !arguments.json {
+                say!("restored pictures: {found}");
+            }
+            object.insert("restoring".into(), json!(found));
         }
         Trained::Generator(_) if options.is_none() => bail!(
             "a GAN has no likelihood; --features F.onnx judges its samples on the features of any network that looks at pictures"

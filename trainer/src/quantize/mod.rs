@@ -622,6 +622,7 @@ impl Graph {
             class_input: self.class_input.clone(),
             outputs: vec![value],
             metadata: self.metadata.clone(),
+            any_size: self.any_size,
             opset: self.opset,
         }
     }

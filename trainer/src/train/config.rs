@@ -14,6 +14,7 @@ use crate::graph::family::Normalisation;
 use crate::objective::classifier::ClassifierConfig;
 use crate::objective::gan::GanConfig;
 use crate::objective::gan::loss::Loss;
+use crate::objective::transform::TransformConfig;
 use crate::objective::vae::{Likelihood, ObjectiveConfig};
 use crate::{Error, Result};
 
@@ -52,6 +53,8 @@ pub enum Objective {
     Gan(GanConfig),
     /// A classifier, whose features and verdicts samples are judged by.
     Classifier(ClassifierConfig),
+    /// A network from pictures to pictures.
+    Transform(TransformConfig),
 }
 
 /// Where pictures come from.
@@ -222,6 +225,7 @@ impl Config {
             ("objective", Objective::Vae(_)) => ObjectiveConfig::get_field_docs(key),
             ("objective", Objective::Gan(_)) => GanConfig::get_field_docs(key),
             ("objective", Objective::Classifier(_)) => ClassifierConfig::get_field_docs(key),
+            ("objective", Objective::Transform(_)) => TransformConfig::get_field_docs(key),
             _ => return None,
         }
         .ok()
@@ -250,8 +254,10 @@ impl Config {
                 self.network.latent
             ));
         }
-        if let Some(width) = self.network.hidden.iter().find(|width| **width == 0 || **width > LARGEST_LATENT)
-        {
+        // of a network from pictures to pictures they are numbers of blocks
+        let least = usize::from(!matches!(self.objective, Objective::Transform(_)));
+        let fits = |width: &&usize| !(least..=LARGEST_LATENT).contains(*width);
+        if let Some(width) = self.network.hidden.iter().find(fits) {
             return refuse(format!("network.hidden holds {width}; widths are 1 to {LARGEST_LATENT}"));
         }
         if self.network.codes > LARGEST_LATENT || self.network.coarse > 16 {
@@ -432,6 +438,7 @@ impl Config {
                     return refuse(format!("objective.shift is {shift}; it takes 0 to 8 pixels"));
                 }
             }
+            Objective::Transform(transform) => transform.check()?,
         }
         for (name, value, least) in bounded {
             if !value.is_finite() || value < least {

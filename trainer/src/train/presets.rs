@@ -3,11 +3,13 @@
 use super::config::{Config, DataConfig, Objective, Schedule, TrainingConfig};
 use crate::compute::adam::AdamConfig;
 use crate::data::Size;
+use crate::data::degrade::Shrink;
 use crate::graph::Activation;
 use crate::graph::family::{Architecture, NetworkConfig};
 use crate::objective::classifier::ClassifierConfig;
 use crate::objective::gan::GanConfig;
 use crate::objective::gan::loss::Loss;
+use crate::objective::transform::{Difference, TransformConfig};
 use crate::objective::vae::{Binarize, Likelihood, ObjectiveConfig};
 use crate::{Error, Result};
 
@@ -152,6 +154,34 @@ pub fn all() -> Vec<Preset> {
     classifier.training.pictures = 800_000;
     classifier.training.batch = 128;
 
+    let transform = |name: &str, architecture, base, blocks: &[usize], objective| {
+        let mut config = conv.clone();
+        config.preset = name.into();
+        config.data.size = Size::square(180);
+        config.data.gray = true;
+        config.network.architecture = architecture;
+        config.network.latent = 1;
+        (config.network.base, config.network.hidden) = (base, blocks.to_vec());
+        config.objective = Objective::Transform(objective);
+        config.training.pictures = 1_000_000;
+        config.training.batch = 32;
+        config.training.validate = 16;
+        config.training.final_rate = 2e-6;
+        config.training.patience = 0.0;
+        config
+    };
+    let clean = TransformConfig {
+        scale: 1,
+        patch: 64,
+        difference: Difference::L2,
+        blur: [0.0; 2],
+        shrink: Shrink::Bicubic,
+        noise: [0.0; 2],
+        jpeg: [0; 2],
+    };
+    let restore = TransformConfig { noise: [0.0, 50.0], ..clean.clone() };
+    let enlarge = |scale: usize| TransformConfig { scale, patch: 24 * scale, ..clean.clone() };
+
     vec![
         Preset {
             about: "28x28 grey, dense 128-128, latent 2: the textbook VAE, with its latent grid",
@@ -202,6 +232,22 @@ pub fn all() -> Vec<Preset> {
         Preset {
             about: "28x28 grey, convolutions: tells classes apart, to judge samples by; needs classes",
             config: classifier,
+        },
+        Preset {
+            about: "grey pictures of any size, of noise of any strength up to 50 levels: cleans them; 16 k MACs a pixel",
+            config: transform("restore", Architecture::Restore, 32, &[2, 1], restore),
+        },
+        Preset {
+            about: "grey pictures of any size, twice as large: 22 k weights",
+            config: transform("enlarge-x2", Architecture::Enlarge, 24, &[2], enlarge(2)),
+        },
+        Preset {
+            about: "grey pictures of any size, three times as large",
+            config: transform("enlarge-x3", Architecture::Enlarge, 24, &[2], enlarge(3)),
+        },
+        Preset {
+            about: "grey pictures of any size, four times as large",
+            config: transform("enlarge-x4", Architecture::Enlarge, 24, &[2], enlarge(4)),
         },
     ]
 }

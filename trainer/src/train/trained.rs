@@ -15,6 +15,7 @@ use crate::compute::{Lanes, Network};
 use crate::data::Dataset;
 use crate::evaluate::cache;
 use crate::objective::classifier::Classifier;
+use crate::objective::transform::{Restorer, TransformConfig};
 use crate::objective::vae::{ObjectiveConfig, Vae};
 use crate::{Error, Result};
 
@@ -37,6 +38,8 @@ pub enum Trained {
     Generator(Box<Network>),
     /// A classifier.
     Classifier(Box<Classifier>),
+    /// A network from pictures to pictures.
+    Transform(Box<Restorer>, TransformConfig),
 }
 
 /// Which pictures a use of a trained network asks for.
@@ -83,6 +86,7 @@ impl TrainedRun {
             Trained::Vae(..) => Kind::Vae,
             Trained::Generator(_) => Kind::Gan,
             Trained::Classifier(_) => Kind::Classifier,
+            Trained::Transform(..) => Kind::Transform,
         }
     }
 
@@ -96,7 +100,7 @@ impl TrainedRun {
         let (network, range) = match &self.trained {
             Trained::Vae(vae, _) => (vae.drawing(), Range::Unit),
             Trained::Generator(network) => (&**network, Range::Signed),
-            Trained::Classifier(_) => return None,
+            Trained::Classifier(_) | Trained::Transform(..) => return None,
         };
         Some(Drawer { network, shape: self.dataset.shape, range })
     }
@@ -173,6 +177,13 @@ pub fn open(folder: &RunFolder, which: Which, data: Option<&Path>, need: Need) -
             let weights = stored.weights(classifier.network.graph.parameters())?;
             classifier.network.set(&weights)?;
             Trained::Classifier(Box::new(classifier))
+        }
+        Objective::Transform(objective) => {
+            let channels = dataset.shape.channels;
+            let mut restorer = Restorer::new(&Lanes, network, objective, channels, seed)?;
+            let weights = stored.weights(restorer.network.graph.parameters())?;
+            restorer.network.set(&weights)?;
+            Trained::Transform(Box::new(restorer), objective.clone())
         }
     };
     let (position, checkpoint_sha256) = (stored.position, stored.sha256);

@@ -8,7 +8,7 @@ use tract_onnx::pb::{
     TensorProto, attribute_proto::AttributeType, tensor_proto::DataType,
 };
 
-use crate::graph::port::declare;
+use crate::graph::port::{Side, declare, fixed};
 use crate::graph::{Activation, Foreign, Graph, Op, Padding, Shape, Shuffle, Window};
 
 /// Operator set that files declare.
@@ -180,7 +180,12 @@ impl Builder {
     pub(crate) fn finish(self, graph: &Graph, metadata: &Metadata) -> Vec<u8> {
         let value_of = |id: &usize| {
             let value = &graph.values[*id];
-            declare(&value.name, DataType::Float, &value.shape.dims())
+            let mut dims = fixed(&value.shape.dims());
+            if let (true, [_, height, width]) = (graph.any_size, &mut dims[..]) {
+                let names = if *id == graph.input { ["H", "W"] } else { ["height", "width"] };
+                [*height, *width] = names.map(Side::Open);
+            }
+            declare(&value.name, DataType::Float, &dims)
         };
         let mut input = vec![value_of(&graph.input)];
         if graph.classes() > 0 {

@@ -1,7 +1,8 @@
-//! What a run trains: the part of the loop that differs between a VAE, a GAN and a classifier.
+//! What a run trains: the part of the loop that differs between a VAE, a GAN, a classifier and a network from pictures to pictures.
 
 mod classifier;
 mod gan;
+mod transform;
 mod vae;
 
 use std::path::PathBuf;
@@ -163,6 +164,9 @@ fn on<B: Backend>(backend: &B, config: &Config, dataset: &Dataset) -> Result<Box
         Objective::Gan(objective) => Box::new(gan::GanLearner::new(backend, config, objective, dataset)?),
         Objective::Classifier(objective) => {
             Box::new(classifier::ClassifierLearner::new(backend, config, objective, dataset)?)
+        }
+        Objective::Transform(objective) => {
+            Box::new(transform::TransformLearner::new(backend, config, objective, dataset)?)
         }
     })
 }
