@@ -28,10 +28,10 @@ pub struct Norm {
     epsilon: f32,
     scale: Vec<f32>,
     shift: Vec<f32>,
-    /// Sums of channels, and factors and summands of them.
+    /// Of channels: sums in 64 bits, means, and what a row sums to, then factors.
     sums: Vec<f64>,
-    factors: Vec<f32>,
-    summands: Vec<f32>,
+    means: Vec<f32>,
+    of_row: Vec<f32>,
 }
 
 impl Norm {
@@ -55,8 +55,8 @@ impl Norm {
             return Err(Mismatch("a norm's groups do not divide the channels"));
         }
         let channels = plane.channels;
-        let (sums, factors, summands) = (vec![0.0; channels], vec![0.0; channels], vec![0.0; channels]);
-        Ok(Self { over, epsilon, scale, shift, sums, factors, summands })
+        let (sums, means, of_row) = (vec![0.0; channels], vec![0.0; channels], vec![0.0; channels]);
+        Ok(Self { over, epsilon, scale, shift, sums, means, of_row })
     }
 
     /// Runs it between planes of the same picture.
@@ -86,7 +86,7 @@ impl Norm {
         (from, source): (&Plane, &[f32]),
         (to, target): (&Plane, &mut [f32]),
     ) {
-        let Self { epsilon, scale, shift, sums, factors: means, summands: of_row, .. } = self;
+        let Self { epsilon, scale, shift, sums, means, of_row, .. } = self;
         let channels = from.channels;
         let count = (from.height * from.width * of_group) as f64;
         let row_of = |row: usize| &source[from.at(row as isize, 0).unsigned_abs()..][..from.width * channels];
@@ -124,20 +124,18 @@ impl Norm {
         for group in sums.chunks_exact_mut(of_group) {
             group.fill(group.iter().sum::<f64>() / count);
         }
-        let (factors, summands) = (means, of_row);
-        for channel in 0..channels {
-            let mean = factors[channel];
-            factors[channel] = scale[channel] * inverse_root(sums[channel], *epsilon);
-            summands[channel] = shift[channel] - mean * factors[channel];
+        let factors = of_row;
+        for ((factor, scale), variance) in factors.iter_mut().zip(scale.iter()).zip(sums.iter()) {
+            *factor = scale * inverse_root(*variance, *epsilon);
         }
         for row in 0..from.height {
             let at = to.at(row as isize, 0).unsigned_abs();
             let made = target[at..][..to.width * channels].chunks_exact_mut(channels);
             for (made, pixel) in made.zip(row_of(row).chunks_exact(channels)) {
-                for (((made, value), factor), summand) in
-                    made.iter_mut().zip(pixel).zip(factors.iter()).zip(summands.iter())
-                {
-                    *made = value * factor + summand;
+                let moments = means.iter().zip(factors.iter()).zip(shift.iter());
+                for ((made, value), ((mean, factor), shift)) in made.iter_mut().zip(pixel).zip(moments) {
+                    // a mean that is large beside the deviation would leave rounding alone of a shift that it is taken from
+                    *made = (value - mean) * factor + shift;
                 }
             }
         }

@@ -115,8 +115,14 @@ impl<'a> Tiler<'a> {
     /// # Errors
     /// As [`Self::made`], if the picture has other channels, or if a run fails.
     pub fn frame(&mut self, frame: &Frame) -> Result<Frame> {
-        let shape = self.made(frame.height, frame.width)?;
         let source = self.source();
+        if !self.facts.any_size {
+            return self.ready(source.height, source.width)?.frame(frame);
+        }
+        let shape = self.made(frame.height, frame.width)?;
+        if self.facts.raster.as_ref().is_none_or(|raster| raster.image().is_none()) {
+            return Err(Error::invalid("what the network makes is no picture"));
+        }
         if frame.format.channels() != source.channels {
             return Err(Error::invalid(format_args!(
                 "a picture of {} channels: the network takes pictures of {}",
@@ -167,6 +173,9 @@ impl<'a> Tiler<'a> {
                 source.channels
             )));
         }
+        if !self.facts.any_size {
+            return Ok(self.ready(height, width)?.run(values)?.to_vec());
+        }
         if !self.facts.raster.as_ref().is_some_and(super::Raster::is_plain) {
             return Err(Error::invalid("the network does not put out channel after channel"));
         }
@@ -193,7 +202,7 @@ impl<'a> Tiler<'a> {
         Ok(made)
     }
 
-    /// Runs a picture tile by tile. `fill` writes the tile of these rows and columns of the picture, (C, rows, columns); `take`
+    /// Runs a picture of any size tile by tile. `fill` writes the tile of these rows and columns of the picture, (C, rows, columns); `take`
     /// is given what the network made of it, and which of it counts.
     fn run(
         &mut self,
@@ -204,9 +213,7 @@ impl<'a> Tiler<'a> {
         let source = self.source();
         let scale = self.facts.scale.unwrap_or(1);
         let multiple = self.facts.metadata.multiple.unwrap_or(1);
-        let border = self.facts.metadata.border.filter(|_| self.facts.any_size);
-        // a fixed size is a multiple of whatever it has to be
-        let multiple = if self.facts.any_size { multiple } else { 1 };
+        let border = self.facts.metadata.border;
         let whole = [height, width].map(|side| side.next_multiple_of(multiple));
         let cut = |length: usize| match border {
             Some(border) => {
@@ -216,57 +223,47 @@ impl<'a> Tiler<'a> {
             None => (vec![Cut { first: 0, kept: 0..length }], length),
         };
         let [(down, tile_height), (across, tile_width)] = whole.map(cut);
-        let mut network = self.ready(tile_height, tile_width)?;
+        let network = self.ready(tile_height, tile_width)?;
         let mut values = vec![0.0; source.channels * tile_height * tile_width];
         // behind the picture's end its last pixel is repeated
         let places = |cut: &Cut, tile: usize, length: usize| -> Vec<usize> {
             (cut.first..cut.first + tile).map(|place| place.min(length - 1)).collect()
         };
-        let mut run = || -> Result<()> {
-            for rows in &down {
-                for columns in &across {
-                    let inputs = (places(rows, tile_height, height), places(columns, tile_width, width));
-                    fill(&inputs.0, &inputs.1, &mut values);
-                    let kept = |cut: &Cut, length: usize| cut.kept.start..cut.kept.end.min(length);
-                    let (y, x) = (kept(rows, height), kept(columns, width));
-                    if y.is_empty() || x.is_empty() {
-                        continue;
-                    }
-                    network.run(&values)?;
-                    let made = network.image_shape();
-                    let piece = match self.facts.any_size {
-                        true => Piece {
-                            y: y.start * scale,
-                            x: x.start * scale,
-                            top: (y.start - rows.first) * scale,
-                            left: (x.start - columns.first) * scale,
-                            height: y.len() * scale,
-                            width: x.len() * scale,
-                        },
-                        false => {
-                            Piece { y: 0, x: 0, top: 0, left: 0, height: made.height, width: made.width }
-                        }
-                    };
-                    take(&network, &piece, network.made());
+        for rows in &down {
+            for columns in &across {
+                let inputs = (places(rows, tile_height, height), places(columns, tile_width, width));
+                fill(&inputs.0, &inputs.1, &mut values);
+                let kept = |cut: &Cut, length: usize| cut.kept.start..cut.kept.end.min(length);
+                let (y, x) = (kept(rows, height), kept(columns, width));
+                if y.is_empty() || x.is_empty() {
+                    continue;
                 }
+                network.run(&values)?;
+                let piece = Piece {
+                    y: y.start * scale,
+                    x: x.start * scale,
+                    top: (y.start - rows.first) * scale,
+                    left: (x.start - columns.first) * scale,
+                    height: y.len() * scale,
+                    width: x.len() * scale,
+                };
+                take(network, &piece, network.made());
             }
-            Ok(())
-        };
-        let done = run();
-        self.ready = Some(network);
-        done
+        }
+        Ok(())
     }
 
     /// The network for pictures of a size.
-    fn ready(&mut self, height: usize, width: usize) -> Result<Transformer> {
+    fn ready(&mut self, height: usize, width: usize) -> Result<&mut Transformer> {
         let fits = |network: &Transformer| {
             let source = network.source_shape();
             (source.height, source.width) == (height, width)
         };
-        match self.ready.take().filter(fits) {
-            Some(network) => Ok(network),
-            None => (self.open)(Some((height, width)))?.into_transformer(1),
-        }
+        let network = match self.ready.take().filter(fits) {
+            Some(network) => network,
+            None => (self.open)(Some((height, width)))?.into_transformer(1)?,
+        };
+        Ok(self.ready.insert(network))
     }
 }
 

@@ -3,15 +3,19 @@
 //!
 //! Every file is written atomically and with the same bytes for the same frames.
 
+#[cfg(feature = "read-pictures")]
+mod colour;
 mod npy;
 mod png;
 #[cfg(feature = "read-pictures")]
 mod read;
 
+#[cfg(feature = "read-pictures")]
+pub use colour::{Chroma, join_luminance, split_luminance};
 pub use npy::{NpyValues, read_npy, read_npy_values, write_npy};
 pub use png::{read_png, write_png};
 #[cfg(feature = "read-pictures")]
-pub use read::{EncodedPicture, Fit, fit_picture, picture_dimensions, read_picture};
+pub use read::{EncodedPicture, Fit, fit_picture, picture_dimensions, read_picture, read_whole_picture};
 
 use crate::files::write_atomically;
 use crate::generate::Frame;

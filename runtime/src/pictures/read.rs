@@ -3,7 +3,7 @@
 //! The content decides the format, not the name: a PNG that is called `.jpg` is read as a PNG.
 
 use crate::generate::Frame;
-use crate::model::limits::{MAX_MODEL_BYTES, read_bounded};
+use crate::model::limits::{MAX_IMAGE_SIDE, MAX_MODEL_BYTES, read_bounded};
 use crate::model::{ImageShape, PixelFormat};
 use crate::{Error, Result};
 use image::imageops::{FilterType, overlay};
@@ -73,6 +73,23 @@ pub fn read_picture(path: &Path, shape: ImageShape) -> Result<Frame> {
     let name = path.display().to_string();
     let picture = EncodedPicture::new(read_bounded(path, MAX_MODEL_BYTES)?, &name)?.decode()?;
     fit_picture(picture, shape, Fit::Crop)
+}
+
+/// Reads a picture in its own size: grey if its file is, else in colours. Otherwise as [`read_picture`].
+///
+/// # Errors
+/// As [`read_picture`], or if a side is longer than [`MAX_IMAGE_SIDE`].
+pub fn read_whole_picture(path: &Path) -> Result<Frame> {
+    let name = path.display().to_string();
+    let picture = EncodedPicture::new(read_bounded(path, MAX_MODEL_BYTES)?, &name)?.decode()?;
+    let (width, height) = (picture.width() as usize, picture.height() as usize);
+    if width.max(height) > MAX_IMAGE_SIDE {
+        let problem =
+            format!("a picture of {width}x{height}: sides of at most {MAX_IMAGE_SIDE} are supported");
+        return Err(Error::unsupported(name, problem));
+    }
+    let channels = if picture.color().has_color() { 3 } else { 1 };
+    fit_picture(picture, ImageShape { channels, height, width }, Fit::Stretch)
 }
 
 /// A picture whose header has been read, and whose pixels have not.

@@ -80,6 +80,16 @@ impl Choice {
         Ok(Model::open_named(&self.model, part, self.precision, &self.options(threads)?)?)
     }
 
+    /// [`Self::open`], for pictures of a height and a width if the file leaves them open.
+    pub(super) fn open_sized(
+        &self,
+        part: Option<Part>,
+        size: Option<(usize, usize)>,
+    ) -> edgegen_runtime::Result<Model> {
+        let options = OpenOptions { engine: self.engine, machine: machine(1)?, ..self.foreign.options()? };
+        Model::open_named(&self.model, part, self.precision, &OpenOptions { size, ..options })
+    }
+
     /// Opens both parts of a model folder: encoder, then decoder.
     pub(super) fn open_both(&self) -> Result<(Model, Model)> {
         if !self.model.is_dir() {

@@ -44,6 +44,8 @@ fn to_json(name: &str, facts: &Facts) -> Value {
         "part": facts.part,
         "latent_dim": facts.latent_dim,
         "source": facts.source,
+        "any_size": facts.any_size,
+        "scale": facts.scale,
         "image": facts.image,
         "range": facts.range,
         "pixel_format": facts.pixel_format,
@@ -72,6 +74,20 @@ fn to_text(name: &str, facts: &Facts) -> String {
     let kind = metadata.kind.map_or("of another program".to_string(), |kind| format!("of a {kind}"));
     line("part", format!("{} {kind}", facts.part));
     match facts.source {
+        Some(source) if facts.any_size => {
+            line(
+                "reads",
+                format!("{}xHxW: pictures of any size; what follows is of {source}", source.channels),
+            );
+            let places = match (metadata.border, metadata.multiple) {
+                (Some(border), multiple) => format!(
+                    "with {border} pixels of their neighbours, at multiples of {}",
+                    multiple.unwrap_or(1)
+                ),
+                (None, _) => "none: the file does not tell how far around a pixel it looks".into(),
+            };
+            line("tiles", places);
+        }
         Some(source) => line("reads", format!("{source} (channels x height x width)")),
         None => line("latent", format!("{} values", facts.latent_dim)),
     }

@@ -188,7 +188,7 @@ fn write_into(
 /// Writes the weights from which `--init-from` goes on, where the ONNX files do not hold them all: a GAN's averaged
 /// generator and its discriminator, or a network with batch norms.
 fn write_weights(run: &TrainedRun, folder: &Path) -> Result<()> {
-    if run.kind() == Kind::Vae || matches!(run.which, Which::Step(_)) {
+    if matches!(run.kind(), Kind::Vae | Kind::Transform) || matches!(run.which, Which::Step(_)) {
         return Ok(());
     }
     let bytes = fs::read(&run.weights).map_err(|e| Error::io("read", &run.weights, e))?;

@@ -430,7 +430,8 @@ impl Source {
         let pieces: Vec<(usize, &[f32])> = inputs.rows.chunks(PIECE * width).enumerate().collect();
         // files that are made have no ports but those that were chosen
         let chosen = if bytes == self.bytes { self.options.clone() } else { OpenOptions::default() };
-        let options = OpenOptions { range: Some(self.range), ..chosen };
+        let size = Some((self.taken.height, self.taken.width));
+        let options = OpenOptions { range: Some(self.range), size, ..chosen };
         let run = |(index, rows): &(usize, &[f32])| -> Result<Vec<Vec<f32>>> {
             let count = rows.len() / width;
             let classes = inputs.classes.as_ref().map(|classes| &classes[index * PIECE..][..count]);

@@ -22,7 +22,7 @@ impl Quantized {
             quantized: self,
             graph: &self.graph,
             format,
-            builder: Builder::new(self.half),
+            builder: Builder::new(&self.graph, self.half),
             levels: vec![None; self.graph.values.len()],
             floats: vec![None; self.graph.values.len()],
             encodings: vec![None; self.encodings.len()],

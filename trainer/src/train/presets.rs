@@ -180,7 +180,7 @@ pub fn all() -> Vec<Preset> {
         jpeg: [0; 2],
     };
     let restore = TransformConfig { noise: [0.0, 50.0], ..clean.clone() };
-    let enlarge = |scale: usize| TransformConfig { scale, patch: 24 * scale, ..clean.clone() };
+    let enlarge = |scale: usize| TransformConfig { scale, patch: 32 * scale, ..clean.clone() };
 
     vec![
         Preset {
@@ -235,7 +235,7 @@ pub fn all() -> Vec<Preset> {
         },
         Preset {
             about: "grey pictures of any size, of noise of any strength up to 50 levels: cleans them; 16 k MACs a pixel",
-            config: transform("restore", Architecture::Restore, 32, &[2, 1], restore),
+            config: transform("restore", Architecture::Restore, 32, &[1, 1], restore),
         },
         Preset {
             about: "grey pictures of any size, twice as large: 22 k weights",

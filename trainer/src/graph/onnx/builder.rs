@@ -23,11 +23,14 @@ pub(crate) struct Builder {
     initializers: Vec<TensorProto>,
     /// Whether weights are stored in 16 bits, each before a Cast.
     half: bool,
+    /// Whether the file is of pictures of any size.
+    any_size: bool,
 }
 
 impl Builder {
-    pub(crate) fn new(half: bool) -> Self {
-        Self { half, ..Self::default() }
+    /// Of a file of `graph`.
+    pub(crate) fn new(graph: &Graph, half: bool) -> Self {
+        Self { half, any_size: graph.any_size, ..Self::default() }
     }
 
     /// Adds a node; returns the name of its result.
@@ -99,7 +102,13 @@ impl Builder {
         }
         let place = |y: usize, x: usize| [y as i64, x as i64];
         let starts = self.int64s(&format!("{output}.starts"), &place(first, first));
-        let end = place(first + shuffle.size.0, first + shuffle.size.1);
+        let mut end = place(first + shuffle.size.0, first + shuffle.size.1);
+        if self.any_size {
+            // counted from where it ends
+            let whole = place(height * block, width * block);
+            let from_end = |(end, whole): (&i64, i64)| if *end == whole { i64::MAX } else { end - whole };
+            end = [from_end((&end[0], whole[0])), from_end((&end[1], whole[1]))];
+        }
         let ends = self.int64s(&format!("{output}.ends"), &end);
         let axes = self.int64s(&format!("{output}.axes"), &[2, 3]);
         self.node("Slice", &[&full, &starts, &ends, &axes], vec![], output)

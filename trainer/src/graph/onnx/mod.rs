@@ -28,7 +28,7 @@ pub fn model(graph: &Graph, precision: Precision) -> Result<Vec<u8>> {
     if half {
         check_half(graph)?;
     }
-    let mut builder = Builder::new(half);
+    let mut builder = Builder::new(graph, half);
     for node in &graph.nodes {
         write(&mut builder, graph, node);
     }
