@@ -42,13 +42,14 @@ pub fn join_luminance(grey: &Frame, chroma: &Chroma) -> Result<Frame> {
     }
     let planes = chroma.planes.each_ref().map(|plane| {
         let (width, height) = (chroma.width as u32, chroma.height as u32);
-        let own =
-            ImageBuffer::<Luma<f32>, Vec<f32>>::from_raw(width, height, plane.clone()).unwrap_or_default();
         if (chroma.width, chroma.height) == (grey.width, grey.height) {
-            return own.into_raw();
+            return plane.clone();
         }
-        // differences may be below 0, which the filter leaves as they are
-        resize(&own, grey.width as u32, grey.height as u32, FilterType::CatmullRom).into_raw()
+        // the filter keeps values within [0, 1]
+        let unit = plane.iter().map(|value| (value + 255.0) / 510.0).collect();
+        let own = ImageBuffer::<Luma<f32>, Vec<f32>>::from_raw(width, height, unit).unwrap_or_default();
+        let large = resize(&own, grey.width as u32, grey.height as u32, FilterType::CatmullRom);
+        large.into_raw().into_iter().map(|value| value * 510.0 - 255.0).collect()
     });
     let mut frame = Frame::black(grey.width, grey.height, PixelFormat::Rgb8);
     let values = grey.pixels.iter().zip(planes[0].iter().zip(&planes[1]));

@@ -148,15 +148,12 @@ impl Degradation {
                 }
             }
         }
-        // as files hold it
-        made.iter_mut()
-            .for_each(|value| *value = (*value * 255.0).round_ties_even().clamp(0.0, 255.0) / 255.0);
         Ok(made)
     }
 }
 
 /// One channel (height, width) in another size, by cubic interpolation (a = −0.5); the kernel is as wide as the factor where it
-/// becomes smaller.
+/// becomes smaller. Values are kept within [0, 1].
 ///
 /// # Errors
 /// [`Error::Config`] if `plane` is not as large as it is said to be.

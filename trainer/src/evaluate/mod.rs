@@ -17,6 +17,7 @@ pub mod quality;
 pub mod report;
 pub mod restoring;
 pub mod samples;
+pub mod yardstick;
 
 use crate::random::{Purpose, Stream};
 use edgegen_runtime::model::{self, ImageShape, Metadata};

@@ -22,6 +22,7 @@ mod presets;
 mod quantize;
 mod sample;
 mod train;
+mod yardstick;
 mod zoo;
 
 use std::path::PathBuf;
@@ -51,6 +52,8 @@ enum Command {
     Eval(eval::Arguments),
     /// Measure any samples against a data set's pictures, on the features of any network.
     Compare(compare::Arguments),
+    /// Measure a model from pictures to pictures on clean pictures, as the literature does.
+    Yardstick(yardstick::Arguments),
     /// Draw pictures from a run's network.
     Sample(sample::Arguments),
     /// Write a run's network as a model folder: ONNX files, model.json, card.
@@ -143,6 +146,7 @@ pub(crate) fn run() -> Result<ExitCode> {
         Command::Train(arguments) => return train::run(*arguments),
         Command::Eval(arguments) => eval::run(arguments),
         Command::Compare(arguments) => compare::run(arguments),
+        Command::Yardstick(arguments) => yardstick::run(arguments),
         Command::Sample(arguments) => sample::run(arguments),
         Command::Export(arguments) => export::run(arguments),
         Command::Quantize(arguments) => quantize::run(arguments),
