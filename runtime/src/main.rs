@@ -9,7 +9,7 @@ fn main() -> ExitCode {
     let start = Instant::now();
     edgegen_runtime::arguments::hide_expected_panics();
     match program::run(start) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE

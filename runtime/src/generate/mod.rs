@@ -7,6 +7,7 @@ mod encoder;
 mod frame;
 mod generator;
 mod latents;
+mod score;
 mod tiles;
 mod transformer;
 
@@ -15,5 +16,6 @@ pub use encoder::{Encoder, Posterior};
 pub use frame::Frame;
 pub use generator::{Generator, class_named};
 pub use latents::Latents;
+pub use score::{Likelihood, Score, Scorer, threshold};
 pub use tiles::{Opener, Tiler, USUAL_TILE};
 pub use transformer::Transformer;

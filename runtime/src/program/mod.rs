@@ -10,6 +10,7 @@ mod map;
 mod output;
 mod profile;
 mod reconstruct;
+mod score;
 mod subject;
 mod transform;
 mod walk;
@@ -17,6 +18,7 @@ mod walk;
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 use std::io::{self, Write};
+use std::process::ExitCode;
 use std::time::Instant;
 
 /// Draw pictures with a VAE or GAN on this device's CPU.
@@ -40,6 +42,8 @@ enum Command {
     Reconstruct(reconstruct::Reconstruct),
     /// Turn pictures into pictures: clean, enlarge, translate
     Transform(transform::Transform),
+    /// Tell how odd pictures or rows of numbers are; exit code 3 if one is odder than the threshold
+    Score(score::ScoreCommand),
     /// Walk from one latent to another
     Walk(walk::Walk),
     /// Show what each place of a latent of two values draws
@@ -62,8 +66,9 @@ enum Command {
 }
 
 /// Runs the command that was asked for; `start` is when the program began.
-pub(crate) fn run(start: Instant) -> Result<()> {
-    match Arguments::parse().command {
+pub(crate) fn run(start: Instant) -> Result<ExitCode> {
+    let done = match Arguments::parse().command {
+        Command::Score(command) => return command.run(),
         Command::Info(command) => command.run(),
         Command::Generate(command) => command.run(),
         Command::Reconstruct(command) => command.run(),
@@ -79,7 +84,8 @@ pub(crate) fn run(start: Instant) -> Result<()> {
             let program = <Arguments as clap::CommandFactory>::command();
             edgegen_runtime::manual::write(program, &folder).with_context(|| folder.display().to_string())
         }
-    }
+    };
+    done.map(|()| ExitCode::SUCCESS)
 }
 
 /// Prints to standard output. That its reader has left, as `head` does, is no error.

@@ -61,7 +61,7 @@ impl Target {
 impl Transform {
     pub(super) fn run(self) -> Result<()> {
         let target = Target::of(&self.out)?;
-        let paths = self.paths()?;
+        let paths = paths_of(&self.pictures)?;
         if self.tile == 0 {
             bail!("--tile 0: give a number of pixels from 1 on");
         }
@@ -89,34 +89,6 @@ impl Transform {
                 print(&format!("{}\n", output.path().display()))
             }
         }
-    }
-
-    /// The pictures that were named, those of folders in the order of their names.
-    fn paths(&self) -> Result<Vec<PathBuf>> {
-        let mut paths = Vec::new();
-        for path in &self.pictures {
-            if !path.is_dir() {
-                paths.push(path.clone());
-                continue;
-            }
-            let entries =
-                std::fs::read_dir(path).with_context(|| format!("cannot read {}", path.display()))?;
-            let mut found = Vec::new();
-            for entry in entries {
-                let path = entry.with_context(|| format!("cannot read {}", path.display()))?.path();
-                let extension = path.extension().map(|extension| extension.to_ascii_lowercase());
-                let extension = extension.as_ref().and_then(|extension| extension.to_str());
-                if extension.is_some_and(|extension| PICTURES.contains(&extension)) && path.is_file() {
-                    found.push(path);
-                }
-            }
-            if found.is_empty() {
-                bail!("{}: this folder holds no pictures ({})", path.display(), PICTURES.join(", "));
-            }
-            found.sort();
-            paths.extend(found);
-        }
-        Ok(paths)
     }
 
     fn fill_folder(&self, tiler: &mut Tiler<'_>, paths: &[PathBuf], folder: &Path) -> Result<()> {
@@ -148,6 +120,33 @@ impl Transform {
         }
         print(&format!("{} pictures in {}\n", total, folder.display()))
     }
+}
+
+/// The pictures that were named, those of folders in the order of their names.
+pub(super) fn paths_of(named: &[PathBuf]) -> Result<Vec<PathBuf>> {
+    let mut paths = Vec::new();
+    for path in named {
+        if !path.is_dir() {
+            paths.push(path.clone());
+            continue;
+        }
+        let entries = std::fs::read_dir(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let mut found = Vec::new();
+        for entry in entries {
+            let path = entry.with_context(|| format!("cannot read {}", path.display()))?.path();
+            let extension = path.extension().map(|extension| extension.to_ascii_lowercase());
+            let extension = extension.as_ref().and_then(|extension| extension.to_str());
+            if extension.is_some_and(|extension| PICTURES.contains(&extension)) && path.is_file() {
+                found.push(path);
+            }
+        }
+        if found.is_empty() {
+            bail!("{}: this folder holds no pictures ({})", path.display(), PICTURES.join(", "));
+        }
+        found.sort();
+        paths.extend(found);
+    }
+    Ok(paths)
 }
 
 /// Says how far it is, where somebody looks on.

@@ -56,6 +56,8 @@ pub struct Dataset {
     pub validation: Pictures,
     /// To report, once.
     pub test: Pictures,
+    /// Test pictures of the classes that were left out; mostly none.
+    pub odd: Pictures,
     /// Whether training pictures are mirrored, and why.
     pub mirroring: Mirroring,
     /// Files that were not used, with the reason.
@@ -152,11 +154,38 @@ impl Dataset {
             train,
             validation,
             test,
+            odd: Pictures::none(shape.values()),
             mirroring: Mirroring { on: false, why: "as asked for".into() },
             skipped: Vec::new(),
             remarks: Vec::new(),
             facts: Facts::default(),
         }
+    }
+
+    /// The pictures of one class, without it; those of other classes in the test part become odd ones.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if there is no such class.
+    pub fn only(mut self, class: &str) -> Result<Self> {
+        let Some(own) = self.classes.iter().position(|name| name == class) else {
+            return Err(Error::Config(format!(
+                "--only {class}: {} has the classes {}",
+                self.name,
+                if self.classes.is_empty() { "none".into() } else { self.classes.join(", ") }
+            )));
+        };
+        let of = |pictures: &Pictures, is: bool| {
+            let labels = pictures.labels().to_vec();
+            let chosen: Vec<usize> =
+                (0..labels.len()).filter(|index| (usize::from(labels[*index]) == own) == is).collect();
+            pictures.chosen(chosen).with_labels(Vec::new())
+        };
+        self.odd = of(&self.test, false);
+        for part in [&mut self.train, &mut self.validation, &mut self.test] {
+            *part = of(part, true);
+        }
+        self.classes.clear();
+        Ok(self)
     }
 
     /// How the pictures' bytes are to be read.

@@ -12,6 +12,7 @@ pub mod features;
 pub mod modes;
 pub mod neighbours;
 pub mod network;
+pub mod odd;
 mod pairs;
 pub mod quality;
 pub mod report;

@@ -15,9 +15,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use edgegen_runtime::files::write_atomically;
+use edgegen_runtime::generate::{Likelihood, Scorer, threshold};
 use edgegen_runtime::model::{
-    Kind, MANIFEST, Manifest, ManifestFile, Metadata, ModelFolder, OpenOptions, Part, Precision, Range,
-    file_name, sha256_hex,
+    Kind, MANIFEST, Manifest, ManifestFile, Metadata, Model, ModelFolder, OpenOptions, Part, Precision,
+    Range, file_name, sha256_hex,
 };
 use half::f16;
 use safetensors::tensor::TensorView;
@@ -25,9 +26,9 @@ use safetensors::{Dtype, SafeTensors};
 use serde_json::{Map, Value, json};
 
 use crate::compute::Network;
-use crate::data::Dataset;
+use crate::data::{self, Dataset};
 use crate::evaluate::bound::BoundKind;
-use crate::evaluate::{HeldOut, Seen, restoring, verdicts};
+use crate::evaluate::{HeldOut, Seen, odd, restoring, spread, verdicts};
 use crate::graph::prepare::Form;
 use crate::graph::{Heads, Shape, onnx};
 use crate::objective::gan::loss::Loss;
@@ -41,6 +42,10 @@ use crate::objective::transform::{Examples, TransformConfig};
 use crate::quantize::Inputs;
 use precisions::{Made, Quality, Request, Source};
 
+/// Share of usual pictures that a threshold lets pass.
+const USUAL: f64 = 0.95;
+/// Most pictures that a threshold is found by.
+const MOST_SCORED: usize = 1000;
 /// What pieces of pictures are drawn with that networks from pictures to pictures are calibrated and compared on.
 const PIECES_SEED: u64 = 1_000_003;
 const CALIBRATION_STEP: u64 = 1;
@@ -159,6 +164,7 @@ fn write_into(
         metrics.insert(format!("{part}_fp32_max_difference"), json!(difference));
         differences.push((part, difference, tolerance));
     }
+    metrics.extend(thresholds(run, folder, &files)?);
     metrics.insert("steps".into(), json!(run.position.step));
     metrics.insert("pictures_seen".into(), json!(run.pictures_seen()));
     metrics.insert("training_seconds".into(), json!(run.position.seconds.round()));
@@ -337,6 +343,38 @@ fn parts(run: &TrainedRun) -> Vec<(Part, &Network, &'static str, Heads<'static>)
             vec![(Part::Transform, &restorer.network, "image", heads)]
         }
     }
+}
+
+/// Scores of held-out pictures by the files themselves, and the one that `edgegen score` takes for a threshold; of VAEs that
+/// are told no class.
+fn thresholds(run: &TrainedRun, folder: &Path, files: &[ManifestFile]) -> Result<Map<String, Value>> {
+    let mut found = Map::new();
+    let Trained::Vae(vae, objective) = &run.trained else { return Ok(found) };
+    if !run.classes.is_empty() {
+        return Ok(found);
+    }
+    let (pictures, part) = match run.dataset.validation.count() {
+        0 => run.dataset.report_part(),
+        _ => (&run.dataset.validation, "validation"),
+    };
+    let likelihood = odd::likelihood(vae, objective);
+    for precision in precisions_of(files) {
+        let open = |part| Model::open(&folder.join(file_name(part, precision)), &OpenOptions::default());
+        let mut scorer = Scorer::of_vae(open(Part::Encoder)?, open(Part::Decoder)?, likelihood)?;
+        let mut scores = Vec::new();
+        for index in spread(pictures.count(), MOST_SCORED) {
+            let item = data::batch(Range::Unit, run.dataset.shape, pictures, std::iter::once(index));
+            scores.push(scorer.score(&item)?.value);
+        }
+        let mut entry = json!({
+            "threshold": threshold(&scores, USUAL), "quantile": USUAL, "pictures": scores.len(), "part": part,
+        });
+        if let Likelihood::Gaussian(sigma) = likelihood {
+            entry["sigma"] = json!(sigma);
+        }
+        found.insert(format!("score_{precision}"), entry);
+    }
+    Ok(found)
 }
 
 /// How the file of a network is opened for what the network itself takes.

@@ -8,7 +8,7 @@ use edgegen_runtime::files::{check_writable, write_atomically};
 use edgegen_runtime::model::limits::check_count;
 use edgegen_trainer::evaluate::bound::BoundKind;
 use edgegen_trainer::evaluate::samples::{DRAWN, Samples};
-use edgegen_trainer::evaluate::{self, HeldOut, restoring};
+use edgegen_trainer::evaluate::{self, HeldOut, odd, restoring};
 use edgegen_trainer::objective::vae::{ObjectiveConfig, Vae};
 use edgegen_trainer::train::folder::RunFolder;
 use edgegen_trainer::train::teacher::taught_by;
@@ -84,7 +84,17 @@ pub(super) fn run(arguments: Arguments) -> Result<()> {
         );
     }
     match &run.trained {
-        Trained::Vae(vae, objective) => object.extend(likelihood(&run, vae, objective, &arguments)?),
+        Trained::Vae(vae, objective) => {
+            object.extend(likelihood(&run, vae, objective, &arguments)?);
+            if run.classes.is_empty() {
+                let shape = run.dataset.shape;
+                let found = odd::measure(vae, objective, shape, (&run.dataset.test, &run.dataset.odd))?;
+                if let (Some(found), false) = (&found, arguments.json) {
+                    say!("told apart        {found}");
+                }
+                object.insert("odd".into(), json!(found));
+            }
+        }
         Trained::Classifier(classifier) => {
             let (loss, accuracy) =
                 evaluate::verdicts(classifier, run.dataset.shape, reported, arguments.limit)?;

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::Result;
-use edgegen_runtime::model::Precision;
+use edgegen_runtime::model::{Kind, Precision};
 use edgegen_trainer::export::export;
 use edgegen_trainer::train::teacher::taught_by;
 use edgegen_trainer::train::trained::Need;
@@ -62,6 +62,9 @@ pub(super) fn run(arguments: Arguments) -> Result<()> {
     let out = arguments.out.display();
     match run.drawer() {
         Some(_) => say!("next: edgegen generate {out} --seed 7 --count 16 --out pictures.png"),
+        None if report.manifest.kind == Kind::Transform => {
+            say!("next: edgegen transform {out} PICTURE --out picture.png");
+        }
         None => say!("next: edgegen-train compare --samples … --features {out}/classifier.fp32.onnx"),
     }
     Ok(())

@@ -65,6 +65,9 @@ pub(super) struct Settings {
     /// Show each class equally often, however many pictures it has.
     #[arg(long)]
     balance: bool,
+    /// Learn from the pictures of one class alone; eval tells how well the others are told from it.
+    #[arg(long, value_name = "CLASS")]
+    only: Option<String>,
     #[command(flatten)]
     pub(super) caching: Caching,
     /// Condition the generator or decoder on each picture's class: sub-folders, or an IDX set's labels.
@@ -297,6 +300,7 @@ impl Settings {
         arguments.loading.apply(&mut config.data);
         replace(&mut config.data.mirror, arguments.mirror);
         config.data.balance |= arguments.balance;
+        replace(&mut config.data.only, arguments.only.clone());
         config.network.conditional |= arguments.conditional;
         let network = |option: &str, path: &PathBuf, scaling: Option<Scaling>| -> Result<String> {
             let path = std::path::absolute(path).with_context(|| format!("{option} {}", path.display()))?;

@@ -84,6 +84,9 @@ pub struct DataConfig {
     /// Whether each class comes equally often, however many pictures it has.
     #[serde(default)]
     pub balance: bool,
+    /// The one class that is learned from, by its name, and the others count as odd; empty: all.
+    #[serde(default)]
+    pub only: String,
 }
 
 impl DataConfig {
@@ -98,6 +101,7 @@ impl DataConfig {
             held_out: HeldOut::default(),
             mirror: Mirror::default(),
             balance: false,
+            only: String::new(),
         }
     }
 }
@@ -481,7 +485,7 @@ impl Config {
     /// # Errors
     /// [`Error::Config`], which no valid configuration gives.
     pub fn command(&self, dataset: &str) -> Result<String> {
-        const FLAGS: [(&str, &str); 19] = [
+        const FLAGS: [(&str, &str); 20] = [
             ("training.init_from", "--init-from"),
             ("training.pictures", "--pictures"),
             ("training.epochs", "--epochs"),
@@ -499,6 +503,7 @@ impl Config {
             ("data.held_out", "--held-out"),
             ("data.mirror", "--mirror"),
             ("data.balance", "--balance"),
+            ("data.only", "--only"),
             ("objective.beta", "--beta"),
             ("objective.denoise", "--denoise"),
         ];

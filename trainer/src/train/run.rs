@@ -87,7 +87,10 @@ pub fn load_data(config: &Config, cache: Option<&Path>, progress: &data::Progres
         cache: cache.map(Path::to_path_buf),
         ..LoadOptions::new(settings.size)
     };
-    let dataset = data::load(path, &options, progress)?;
+    let mut dataset = data::load(path, &options, progress)?;
+    if !settings.only.is_empty() {
+        dataset = dataset.only(&settings.only)?;
+    }
     if settings.balance && dataset.classes.len() < 2 {
         return Err(Error::Config(format!(
             "--balance needs pictures of two classes or more; {} has {}: put them into one sub-folder a class, or leave --balance out",
