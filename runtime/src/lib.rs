@@ -63,6 +63,8 @@ pub mod model;
 #[cfg(feature = "pictures")]
 pub mod pictures;
 pub mod random;
+#[cfg(feature = "sound")]
+pub mod sound;
 
 mod error;
 mod kinds;

@@ -21,8 +21,10 @@ impl Purpose {
     pub const LATENT: Self = Self(0);
     /// Everything drawn to evaluate or to try a network; the index is the picture.
     pub const EVALUATION: Self = Self(6);
+    /// First phases of a sound that is made of a spectrogram.
+    pub const SOUND: Self = Self(19);
 
-    /// A purpose of whoever uses this library, by a tag that nothing else has. edgegen-train has those up to 16.
+    /// A purpose of whoever uses this library, by a tag that nothing else has. edgegen-train has those up to 18.
     pub const fn new(tag: u64) -> Self {
         Self(tag)
     }

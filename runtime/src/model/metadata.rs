@@ -43,6 +43,9 @@ pub mod keys {
     pub const BORDER: &str = "edgegen.border";
     /// Of the same: what heights and widths, and the places of tiles, have to be multiples of.
     pub const MULTIPLE: &str = "edgegen.multiple";
+    /// Of pictures that are log-mel spectrograms, how sound is made of them: samples a second, samples of a window, and from a
+    /// column to the next, `8000,256,80`.
+    pub const SOUND: &str = "edgegen.sound";
 }
 
 /// The only prior there is: independent standard normal values.
@@ -87,6 +90,8 @@ pub struct Metadata {
     pub border: Option<usize>,
     /// What heights and widths have to be multiples of.
     pub multiple: Option<usize>,
+    /// Of pictures that are spectrograms: samples a second, of a window, from a column to the next.
+    pub sound: Option<[usize; 3]>,
     /// ONNX's own field: the program that wrote the file.
     pub producer_name: Option<String>,
     /// ONNX's own field: its version.
@@ -145,6 +150,12 @@ impl Metadata {
             keys::SCALE => self.scale = Some(bounded(key, value, 1..=MOST_SCALE)?),
             keys::BORDER => self.border = Some(bounded(key, value, 0..=MAX_IMAGE_SIDE)?),
             keys::MULTIPLE => self.multiple = Some(bounded(key, value, 1..=MAX_IMAGE_SIDE)?),
+            keys::SOUND => {
+                let sizes: Option<Vec<usize>> = value.split(',').map(|size| size.parse().ok()).collect();
+                let sizes = sizes.and_then(|sizes| <[usize; 3]>::try_from(sizes).ok());
+                let hint = "it should be three whole numbers, as 8000,256,80";
+                self.sound = Some(sizes.ok_or_else(|| bad(key, value, hint))?);
+            }
             _ => {} // of a newer version: what the file needs is told by its graph
         }
         Ok(())
@@ -171,6 +182,7 @@ impl Metadata {
             (keys::SCALE, self.scale.map(|v| v.to_string())),
             (keys::BORDER, self.border.map(|v| v.to_string())),
             (keys::MULTIPLE, self.multiple.map(|v| v.to_string())),
+            (keys::SOUND, self.sound.map(|[rate, window, hop]| format!("{rate},{window},{hop}"))),
         ];
         entries.into_iter().filter_map(|(key, value)| Some((key.to_string(), value?))).collect()
     }
@@ -226,11 +238,12 @@ mod tests {
             scale: Some(2),
             border: Some(0),
             multiple: Some(4),
+            sound: Some([8000, 256, 80]),
             producer_name: None,
             producer_version: None,
         };
         let props = metadata.to_props();
-        assert_eq!(props.len(), 16);
+        assert_eq!(props.len(), 17);
         assert_eq!(read(&props).unwrap(), metadata);
         assert_eq!(read(&[]).unwrap(), Metadata::default());
         assert!(Metadata::default().to_props().is_empty());

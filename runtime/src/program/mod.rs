@@ -10,6 +10,7 @@ mod map;
 mod output;
 mod profile;
 mod reconstruct;
+mod say;
 mod score;
 mod subject;
 mod transform;
@@ -42,6 +43,8 @@ enum Command {
     Reconstruct(reconstruct::Reconstruct),
     /// Turn pictures into pictures: clean, enlarge, translate
     Transform(transform::Transform),
+    /// Make sound with a model of spectrograms
+    Say(say::Say),
     /// Tell how odd pictures or rows of numbers are; exit code 3 if one is odder than the threshold
     Score(score::ScoreCommand),
     /// Walk from one latent to another
@@ -68,6 +71,7 @@ enum Command {
 /// Runs the command that was asked for; `start` is when the program began.
 pub(crate) fn run(start: Instant) -> Result<ExitCode> {
     let done = match Arguments::parse().command {
+        Command::Say(command) => command.run(),
         Command::Score(command) => return command.run(),
         Command::Info(command) => command.run(),
         Command::Generate(command) => command.run(),

@@ -26,6 +26,7 @@ use std::time::SystemTime;
 use edgegen_runtime::files::write_atomically;
 use edgegen_runtime::model::limits::{MAX_MODEL_BYTES, read_bounded};
 use edgegen_runtime::model::sha256_hex;
+use edgegen_runtime::sound::Format;
 use memmap2::Mmap;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -474,7 +475,10 @@ fn usable(folder: &Path) -> io::Result<()> {
 /// What tells apart folders and ways to decode them.
 fn key(root: &Path, target: Target) -> String {
     let root = root.canonicalize().unwrap_or_else(|_| root.to_path_buf());
-    let way = format!("{} {}", target.shape, target.fit);
+    let mut way = format!("{} {}", target.shape, target.fit);
+    if let Some(Format { rate, window, hop }) = target.sound {
+        way += &format!(" {rate} {window} {hop}");
+    }
     sha256_hex(&[root.as_os_str().as_encoded_bytes(), b"\0", way.as_bytes()].concat())[..16].to_string()
 }
 

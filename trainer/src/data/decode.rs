@@ -2,9 +2,10 @@
 
 use std::sync::{Condvar, Mutex, PoisonError};
 
-use edgegen_runtime::model::ImageShape;
+use edgegen_runtime::model::{ImageShape, Range};
 use edgegen_runtime::pictures::{EncodedPicture, Fit, fit_picture};
-use image::DynamicImage;
+use edgegen_runtime::sound::{Format, Sound};
+use image::{DynamicImage, GrayImage};
 use sha2::{Digest, Sha256};
 
 use super::copies::{SIGNATURE, signature};
@@ -31,6 +32,8 @@ pub(super) struct Decoded {
 pub(super) struct Target {
     pub(super) shape: ImageShape,
     pub(super) fit: Fit,
+    /// The files are sounds, and pictures their spectrograms.
+    pub(super) sound: Option<Format>,
 }
 
 impl Target {
@@ -50,6 +53,9 @@ impl Target {
             let text = e.to_string();
             text.strip_prefix("picture: ").map(str::to_string).unwrap_or(text)
         };
+        if let Some(format) = self.sound {
+            return self.spectrogram(format, &bytes);
+        }
         let more = holds_more(&bytes);
         let encoded = EncodedPicture::new(bytes, NAME).map_err(reason)?;
         let _held = budget.take(COPIES * encoded.decoded_bytes());
@@ -63,6 +69,26 @@ impl Target {
         let sha256 = Sha256::digest(&record).into();
         record.extend_from_slice(&small);
         Ok(Decoded { record, sha256, dimensions, more })
+    }
+}
+
+impl Target {
+    /// The spectrogram of a WAV file's bytes.
+    fn spectrogram(self, format: Format, bytes: &[u8]) -> Result<Decoded, String> {
+        let reason = |e: edgegen_runtime::Error| {
+            let text = e.to_string();
+            text.strip_prefix("sound: ").map(str::to_string).unwrap_or(text)
+        };
+        let sound = Sound::from_bytes(bytes, "sound").and_then(|sound| sound.at_rate(format.rate));
+        let ImageShape { height, width, .. } = self.shape;
+        let values =
+            sound.and_then(|sound| format.spectrogram(&sound.samples, height, width)).map_err(reason)?;
+        let mut record: Vec<u8> = values.iter().map(|value| Range::Unit.pixel(*value)).collect();
+        let sha256 = Sha256::digest(&record).into();
+        let picture = GrayImage::from_raw(width as u32, height as u32, record.clone());
+        let picture = picture.ok_or("its spectrogram has another size")?;
+        record.extend_from_slice(&signature(&small_image(&picture.into())));
+        Ok(Decoded { record, sha256, dimensions: (width as u32, height as u32), more: false })
     }
 }
 

@@ -12,6 +12,8 @@ use crate::{Error, Result};
 /// Endings of the files that are opened as pictures; their content decides the format.
 const EXTENSIONS: [&str; 12] =
     ["png", "apng", "jpg", "jpeg", "jpe", "jfif", "webp", "gif", "bmp", "dib", "tif", "tiff"];
+/// Endings of the files that are opened as sounds.
+const SOUNDS: [&str; 2] = ["wav", "wave"];
 /// Endings of pictures that are not read, and are refused by name.
 const REFUSED: [&str; 5] = ["heic", "heif", "hif", "avif", "avifs"];
 /// What users are told that folders may hold.
@@ -52,19 +54,38 @@ impl Found {
     }
 }
 
-/// Searches `root` and the folders below it. Hidden files are passed over.
+/// Searches `root` and the folders below it for pictures. Hidden files are passed over.
 ///
 /// # Errors
 /// The file system's.
 pub(crate) fn below(root: &Path) -> Result<Found> {
+    let endings: Vec<&str> = EXTENSIONS.iter().chain(&REFUSED).copied().collect();
+    with_endings(root, &endings)
+}
+
+/// The same for sounds.
+///
+/// # Errors
+/// The file system's.
+pub(super) fn sounds_below(root: &Path) -> Result<Found> {
+    with_endings(root, &SOUNDS)
+}
+
+fn with_endings(root: &Path, endings: &[&str]) -> Result<Found> {
     let (mut found, mut paths) = (Found::default(), Vec::new());
-    walk(root, 0, &mut paths, &mut found)?;
+    walk(root, 0, endings, &mut paths, &mut found)?;
     paths.sort();
     found.files = paths.into_par_iter().filter_map(describe).collect();
     Ok(found)
 }
 
-fn walk(folder: &Path, depth: usize, paths: &mut Vec<PathBuf>, found: &mut Found) -> Result<()> {
+fn walk(
+    folder: &Path,
+    depth: usize,
+    endings: &[&str],
+    paths: &mut Vec<PathBuf>,
+    found: &mut Found,
+) -> Result<()> {
     if depth > DEEPEST {
         found.skipped.push((folder.to_path_buf(), format!("lies more than {DEEPEST} folders deep")));
         return Ok(());
@@ -81,11 +102,11 @@ fn walk(folder: &Path, depth: usize, paths: &mut Vec<PathBuf>, found: &mut Found
             // followed, a link to a folder above would show every picture again, in another part
             found.skipped.push((path, "is a link to a folder".into()));
         } else if kind.is_dir() {
-            walk(&path, depth + 1, paths, found)?;
+            walk(&path, depth + 1, endings, paths, found)?;
         } else {
             let extension = path.extension().map(|extension| extension.to_string_lossy().to_lowercase());
             let extension = extension.unwrap_or_default();
-            if EXTENSIONS.iter().chain(&REFUSED).any(|known| *known == extension) {
+            if endings.contains(&extension.as_str()) {
                 paths.push(path);
             } else {
                 *found.others.entry(extension).or_default() += 1;

@@ -61,21 +61,26 @@ struct Kept {
 
 /// Loads every image below `root`.
 pub(super) fn load(root: &Path, options: &LoadOptions, progress: &Progress<'_>) -> Result<Dataset> {
-    let Found { files, mut skipped, others } = files::below(root)?;
+    let below = if options.sound.is_some() { files::sounds_below } else { files::below };
+    let Found { files, mut skipped, others } = below(root)?;
     let found = Found { files: Vec::new(), skipped: Vec::new(), others };
     let mut remarks: Vec<String> =
         found.other_files().map(|files| format!("passed over other files: {files}")).into_iter().collect();
     if files.is_empty() {
+        let (what, takes) = match options.sound {
+            None => ("image", format!("{FORMATS} images, or IDX files")),
+            Some(_) => ("sound", "WAV files here; pictures are for other presets (data.rate = 0)".into()),
+        };
         let seen = match found.other_files() {
-            Some(files) => format!("holds no image, only other files ({files})"),
+            Some(files) => format!("holds no {what}, only other files ({files})"),
             None => "is empty".into(),
         };
-        return Err(Error::data(root, format!("{seen}; --data takes {FORMATS} images, or IDX files")));
+        return Err(Error::data(root, format!("{seen}; --data takes {takes}")));
     }
     let placed = place(root, files, &options.group_by, &mut skipped, &mut remarks);
     let shape = options.size.shape(options.gray);
     let files: Vec<FoundFile> = placed.iter().map(|placed| placed.file.clone()).collect();
-    let target = Target { shape, fit: options.fit };
+    let target = Target { shape, fit: options.fit, sound: options.sound };
     let Cached { pictures, items, decoded, remark } =
         cache::open(root, &files, target, options.cache.as_deref(), progress)?;
     remarks.extend(remark);

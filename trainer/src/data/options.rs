@@ -1,5 +1,6 @@
 //! How files become a data set: the settings, and how people write them.
 
+use edgegen_runtime::sound::Format;
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -286,6 +287,8 @@ pub struct LoadOptions {
     pub held_out: HeldOut,
     /// Whether training pictures are mirrored.
     pub mirror: Mirror,
+    /// A folder's files are sounds, and their spectrograms the pictures.
+    pub sound: Option<Format>,
     /// The folder where decoded pictures are kept for the next time; `None`: in an unnamed temporary file.
     pub cache: Option<PathBuf>,
 }
@@ -300,6 +303,7 @@ impl LoadOptions {
             group_by: GroupBy::default(),
             held_out: HeldOut::default(),
             mirror: Mirror::default(),
+            sound: None,
             cache: None,
         }
     }

@@ -494,6 +494,7 @@ fn metadata(run: &TrainedRun, part: Part) -> Metadata {
         scale,
         border: reach.map(|reach| reach.border),
         multiple: reach.map(|reach| reach.multiple),
+        sound: run.config.data.sound().map(|format| [format.rate as usize, format.window, format.hop]),
         producer_name: Some(PRODUCER.0.into()),
         producer_version: Some(PRODUCER.1.into()),
     }

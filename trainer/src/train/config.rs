@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use documented::DocumentedFields;
+use edgegen_runtime::sound::Format;
 use serde::{Deserialize, Serialize};
 
 use super::presets;
@@ -87,6 +88,16 @@ pub struct DataConfig {
     /// The one class that is learned from, by its name, and the others count as odd; empty: all.
     #[serde(default)]
     pub only: String,
+    /// Samples a second that a folder's sounds are brought to, whose log-mel spectrograms are then the pictures; 0: it holds
+    /// pictures.
+    #[serde(default)]
+    pub rate: u32,
+    /// Of sounds: samples of a window, an even number.
+    #[serde(default)]
+    pub window: usize,
+    /// Of sounds: samples from a column of the spectrogram to the next.
+    #[serde(default)]
+    pub hop: usize,
 }
 
 impl DataConfig {
@@ -102,7 +113,17 @@ impl DataConfig {
             mirror: Mirror::default(),
             balance: false,
             only: String::new(),
+            rate: 0,
+            window: 0,
+            hop: 0,
         }
+    }
+}
+
+impl DataConfig {
+    /// How a folder's sounds become spectrograms; `None`: it holds pictures.
+    pub fn sound(&self) -> Option<Format> {
+        (self.rate > 0).then_some(Format { rate: self.rate, window: self.window, hop: self.hop })
     }
 }
 
@@ -272,6 +293,16 @@ impl Config {
         }
         if self.network.base == 0 || self.network.base > 1024 {
             return refuse(format!("network.base is {}; it takes 1 to 1024", self.network.base));
+        }
+        if let Some(format) = self.data.sound() {
+            if let Err(e) = format.check() {
+                return refuse(format!("data.rate, data.window and data.hop: {e}"));
+            }
+            if !self.data.gray || self.data.path.as_os_str().is_empty() {
+                return refuse(
+                    "spectrograms are grey (data.gray = true), and sounds are given with --data".into(),
+                );
+            }
         }
         if let Err(problem) = self.data.size.check() {
             return refuse(format!("data.size {problem}"));

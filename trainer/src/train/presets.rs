@@ -154,6 +154,12 @@ pub fn all() -> Vec<Preset> {
     classifier.training.pictures = 800_000;
     classifier.training.batch = 128;
 
+    let of_sounds = |mut config: Config| {
+        config.data.size = Size::square(64);
+        config.data.gray = true;
+        (config.data.rate, config.data.window, config.data.hop) = (8000, 256, 80);
+        config
+    };
     let transform = |name: &str, architecture, base, blocks: &[usize], objective| {
         let mut config = conv.clone();
         config.preset = name.into();
@@ -231,7 +237,20 @@ pub fn all() -> Vec<Preset> {
         Preset { about: "GAN 128x128x3 as gan-64, 120 M MACs", config: with_details("gan-128", 128, 12) },
         Preset {
             about: "28x28 grey, convolutions: tells classes apart, to judge samples by; needs classes",
-            config: classifier,
+            config: classifier.clone(),
+        },
+        Preset {
+            about: "sounds of 0.65 s as spectrograms of 64x64: a GAN of WAV files in sub-folders, a class each; edgegen say",
+            config: of_sounds(with_details("sound-gan", 64, 20)),
+        },
+        Preset {
+            about: "the same sounds: tells classes apart, to judge what sound-gan says",
+            config: of_sounds({
+                let mut config = classifier.clone();
+                config.preset = "sound-classifier".into();
+                config.training.pictures = 200_000;
+                config
+            }),
         },
         Preset {
             about: "28x28 grey, a VAE that learns what is usual: edgegen score tells what is odd",

@@ -36,7 +36,7 @@ use super::learner::{self, Learner, Moment, Step, Stop};
 use super::metrics::{self, Figures, Report, Sums};
 use super::pictures;
 use crate::compute::candle::Candle;
-use crate::data::{self, Dataset, HeldOut, LoadOptions};
+use crate::data::{self, Dataset, HeldOut, LoadOptions, Mirror};
 use crate::{Error, Result};
 
 /// A checkpoint of so many bytes is written every `training.checkpoint_seconds`, a larger one as much less often, so that a
@@ -83,7 +83,9 @@ pub fn load_data(config: &Config, cache: Option<&Path>, progress: &data::Progres
         fit: settings.fit,
         group_by: settings.group_by.clone(),
         held_out,
-        mirror: settings.mirror,
+        // backwards is another sound
+        mirror: if settings.sound().is_some() { Mirror::No } else { settings.mirror },
+        sound: settings.sound(),
         cache: cache.map(Path::to_path_buf),
         ..LoadOptions::new(settings.size)
     };
