@@ -80,6 +80,49 @@ impl Latents {
         Self { values, count: frames, dim }
     }
 
+    /// A way that closes: `frames` even steps around the circle cos θ · a + sin θ · b through latent 0 of two seeds, which lie a
+    /// quarter apart. Each step is a sample of the normal prior, since the two are. Computed in f64 with `libm`. The caller
+    /// bounds `frames`.
+    pub fn circle(seed_a: u64, seed_b: u64, frames: usize, dim: usize) -> Self {
+        let a = Self::from_seed(seed_a, 0, 1, dim, 1.0).values;
+        let b = Self::from_seed(seed_b, 0, 1, dim, 1.0).values;
+        let mut values = Vec::with_capacity(frames * dim);
+        for frame in 0..frames {
+            let angle = std::f64::consts::TAU * frame as f64 / frames as f64;
+            let (sine, cosine) = (libm::sin(angle), libm::cos(angle));
+            values.extend(
+                a.iter().zip(&b).map(|(a, b)| (cosine * f64::from(*a) + sine * f64::from(*b)) as f32),
+            );
+        }
+        Self { values, count: frames, dim }
+    }
+
+    /// A way through latent 0 of several seeds, each at its time in seconds, which grow: a latent every `1 / rate` seconds, by
+    /// [`Self::walk`]'s steps between two. The caller bounds the time.
+    pub fn along(keys: &[(u64, f64)], rate: f64, dim: usize) -> Self {
+        let latents: Vec<Vec<f32>> =
+            keys.iter().map(|(seed, _)| Self::from_seed(*seed, 0, 1, dim, 1.0).values).collect();
+        let (first, last) = (keys.first().map_or(0.0, |key| key.1), keys.last().map_or(0.0, |key| key.1));
+        let count = ((last - first) * rate).round() as usize + 1;
+        let mut values = Vec::with_capacity(count * dim);
+        for frame in 0..count {
+            let time = first + frame as f64 / rate;
+            let next = keys.iter().position(|key| key.1 > time + 1e-9).unwrap_or(keys.len());
+            match (next.checked_sub(1), keys.get(next)) {
+                (Some(before), Some(key)) => {
+                    let place = (time - keys[before].1) / (key.1 - keys[before].1);
+                    match place {
+                        place if place < 1e-9 => values.extend_from_slice(&latents[before]),
+                        place => values.extend(between(&latents[before], &latents[next], place)),
+                    }
+                }
+                (Some(before), None) => values.extend_from_slice(&latents[before]),
+                (None, _) => values.extend_from_slice(&latents[0]),
+            }
+        }
+        Self { values, count, dim }
+    }
+
     /// A map of a latent of two values: `side` × `side` latents, row after row from the top, at the normal quantiles of an
     /// even grid of the unit square (D. P. Kingma and M. Welling, 2014, appendix A): the first value grows to the right,
     /// the second upwards. The caller bounds `side`.

@@ -1,8 +1,9 @@
-//! Frames to and from files: PNG grids, GIF animations, `.npy` arrays; with the feature `read-pictures` also pictures of
+//! Frames to and from files: PNG grids, GIF and PNG animations, Y4M films, `.npy` arrays; with the feature `read-pictures` also pictures of
 //! any size and format.
 //!
 //! Every file is written atomically and with the same bytes for the same frames.
 
+mod animation;
 #[cfg(feature = "read-pictures")]
 mod colour;
 mod npy;
@@ -10,6 +11,7 @@ mod png;
 #[cfg(feature = "read-pictures")]
 mod read;
 
+pub use animation::{write_apng, write_y4m};
 #[cfg(feature = "read-pictures")]
 pub use colour::{Chroma, join_luminance, split_luminance};
 pub use npy::{NpyValues, read_npy, read_npy_values, write_npy};

@@ -16,7 +16,7 @@ pub(super) struct Generate {
     choice: Choice,
     #[command(flatten)]
     class: ClassChoice,
-    /// Where to: .png (a grid), .gif (an animation) or .npy (the network's float32 values in its own shape, NCHW as a rule)
+    /// Where to: .png (a grid), .gif, .apng or .y4m (one after the other), a folder (numbered .png), or .npy (the network's float32 values in its own shape, NCHW as a rule)
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
     /// Which random latents: picture i depends on the seed and i alone

@@ -18,7 +18,7 @@ pub(super) struct Map {
     choice: Choice,
     #[command(flatten)]
     class: ClassChoice,
-    /// Where to: .png (the map), .gif or .npy (the network's float32 values, NCHW), row after row
+    /// Where to: .png (the map), .gif, .apng, .y4m, a folder (numbered .png) or .npy (the network's float32 values, NCHW), row after row
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
     /// Pictures in a row, and rows

@@ -1,11 +1,11 @@
 //! Where pictures go: the kind of file is told by the name's extension.
 
 use super::print;
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use edgegen_runtime::files::check_writable;
-use edgegen_runtime::generate::{Generator, Latents};
+use edgegen_runtime::generate::{Frame, Generator, Latents};
 use edgegen_runtime::model::limits::check_count;
-use edgegen_runtime::pictures::{grid, write_gif, write_npy, write_png};
+use edgegen_runtime::pictures::{grid, write_apng, write_gif, write_npy, write_png, write_y4m};
 use std::path::{Path, PathBuf};
 
 /// A file that pictures go to. That it can be written is known before any of them is drawn.
@@ -18,7 +18,11 @@ pub(super) struct Output {
 enum Kind {
     Png,
     Gif,
+    Apng,
+    Y4m,
     Npy,
+    /// A folder of numbered PNG files.
+    Folder,
 }
 
 /// How several pictures are shown.
@@ -36,10 +40,18 @@ impl Output {
         let kind = match extension.as_ref().and_then(|extension| extension.to_str()) {
             Some("png") => Kind::Png,
             Some("gif") => Kind::Gif,
+            Some("apng") => Kind::Apng,
+            Some("y4m") => Kind::Y4m,
             Some("npy") => Kind::Npy,
-            _ => bail!("{}: the name has to end in .png, .gif or .npy", path.display()),
+            None if !path.exists() || path.is_dir() => Kind::Folder,
+            _ => bail!(
+                "{}: the name has to end in .png, .gif, .apng, .y4m or .npy, or be that of a folder, without an ending",
+                path.display()
+            ),
         };
-        check_writable(path)?;
+        if kind != Kind::Folder || !path.is_dir() {
+            check_writable(path)?;
+        }
         Ok(Self { path: path.to_path_buf(), kind })
     }
 
@@ -55,11 +67,26 @@ impl Output {
         match self.kind {
             Kind::Npy => self.write_values(generator, (latents, classes))?,
             Kind::Png => write_png(&grid(&generator.frames(latents, classes)?, layout.columns)?, &self.path)?,
-            Kind::Gif => {
-                write_gif(&generator.frames(latents, classes)?, layout.frames_per_second, &self.path)?
-            }
+            _ => self.write_moving(&generator.frames(latents, classes)?, layout.frames_per_second)?,
         }
         self.report()
+    }
+
+    /// Writes an animation, a film, or numbered pictures.
+    pub(super) fn write_moving(&self, frames: &[Frame], frames_per_second: f32) -> Result<()> {
+        match self.kind {
+            Kind::Apng => write_apng(frames, frames_per_second, &self.path)?,
+            Kind::Y4m => write_y4m(frames, frames_per_second, &self.path)?,
+            Kind::Folder => {
+                std::fs::create_dir_all(&self.path)
+                    .with_context(|| format!("cannot create {}", self.path.display()))?;
+                for (index, frame) in frames.iter().enumerate() {
+                    write_png(frame, &self.path.join(format!("{:05}.png", index + 1)))?;
+                }
+            }
+            _ => write_gif(frames, frames_per_second, &self.path)?,
+        }
+        Ok(())
     }
 
     /// Writes the network's values in its own shape.
@@ -82,9 +109,9 @@ impl Output {
         self.kind == Kind::Npy
     }
 
-    /// True if the file is an animation.
-    pub(super) fn is_gif(&self) -> bool {
-        self.kind == Kind::Gif
+    /// True if it shows one picture after the other.
+    pub(super) fn is_moving(&self) -> bool {
+        matches!(self.kind, Kind::Gif | Kind::Apng | Kind::Y4m | Kind::Folder)
     }
 
     pub(super) fn path(&self) -> &Path {

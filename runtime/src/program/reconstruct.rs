@@ -27,7 +27,7 @@ pub(super) struct Reconstruct {
 impl Reconstruct {
     pub(super) fn run(self) -> Result<()> {
         let output = Output::to(&self.out)?;
-        if output.is_gif() {
+        if output.is_moving() {
             bail!("{}: reconstructions are written as .png or .npy", self.out.display());
         }
         let (encoder, decoder) = self.choice.open_both()?;

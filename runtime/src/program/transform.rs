@@ -10,7 +10,7 @@ use edgegen_runtime::generate::{Frame, Tiler, USUAL_TILE, from_pixels};
 use edgegen_runtime::model::limits::check_count;
 use edgegen_runtime::model::{Facts, Part};
 use edgegen_runtime::pictures::{
-    grid, join_luminance, read_picture, read_whole_picture, split_luminance, write_gif, write_npy, write_png,
+    grid, join_luminance, read_picture, read_whole_picture, split_luminance, write_npy, write_png,
 };
 use std::collections::HashMap;
 use std::io::{IsTerminal, Write};
@@ -27,14 +27,14 @@ pub(super) struct Transform {
     /// middle of each, brought to its size
     #[arg(required = true, value_name = "PICTURE|FOLDER")]
     pictures: Vec<PathBuf>,
-    /// Where to: .png (one picture, or a grid of several), .gif (an animation of several), .npy (the network's float32
+    /// Where to: .png (one picture, or a grid of several), .gif, .apng or .y4m (several, one after the other), .npy (the network's float32
     /// values, in its own shape), or a folder for a .png of each picture's name
     #[arg(long, value_name = "FILE|FOLDER")]
     out: PathBuf,
     /// Longest side of the tiles that a large picture is cut into; smaller ones take less memory
     #[arg(long, value_name = "PIXELS", default_value_t = USUAL_TILE)]
     tile: usize,
-    /// Pictures per second, for .gif
+    /// Pictures per second, where they move
     #[arg(long, value_name = "RATE", default_value_t = 10.0)]
     fps: f32,
 }
@@ -78,8 +78,8 @@ impl Transform {
                     check_count(frames.len(), frames[0].pixels.len())?;
                     tell(index + 1, paths.len());
                 }
-                match (output.is_gif(), frames.as_slice()) {
-                    (true, _) => write_gif(&frames, self.fps, output.path())?,
+                match (output.is_moving(), frames.as_slice()) {
+                    (true, _) => output.write_moving(&frames, self.fps)?,
                     (false, [frame]) => write_png(frame, output.path())?,
                     (false, _) => {
                         let several = "several pictures go into a folder, if they are no grid: --out FOLDER";
