@@ -39,6 +39,7 @@ fn a_restorer_takes_pictures_of_any_size_by_tiles_without_a_seam() {
         assert!(folder.join(format!("run-{name}/restored/step-0000040.png")).is_file());
         assert!(train(&format!("eval run-{name}")).contains("PSNR"));
         train(&format!("export run-{name} --out {name} --precision fp32,fp16,int8 --least-quality 20"));
+        assert!(folder.join(name).join("restored.png").is_file());
         let card = fs::read_to_string(folder.join(name).join("README.md")).unwrap();
         assert!(card.contains("restored pictures: PSNR") && card.contains("edgegen transform"), "{card}");
     }
@@ -74,6 +75,19 @@ fn a_restorer_takes_pictures_of_any_size_by_tiles_without_a_seam() {
     let colours = |name: &str| image::open(folder.join(name)).unwrap().color().has_color();
     assert!(colours("restored-int8-photo-512.png") && !colours("restored-int8-grey-512.png"));
 
+    // by the literature's protocol: noise of 25 levels is 20.2 dB, and a network that adds nothing leaves it
+    let told = succeeds(folder, "edgegen-train", "yardstick restored data --noise 25,50 --json");
+    let lines: Vec<Value> = told.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len(), 6);
+    for line in &lines {
+        let given = line["found"]["given"]["psnr"]["mean"].as_f64().unwrap();
+        let noise = line["noise"].as_f64().unwrap();
+        assert!((given - 20.0 * (255.0 / noise).log10()).abs() < 0.1, "{line}");
+        assert!(line["found"]["made"]["psnr"]["mean"].as_f64().unwrap() > given, "{line}");
+    }
+    let told = succeeds(folder, "edgegen-train", "yardstick large data --precision fp32");
+    assert!(told.contains("x2") && told.contains("bicubic"), "{told}");
+
     // folders, animations, values
     let run = |arguments: &str| succeeds(folder, "edgegen", arguments);
     run("transform restored data --out made");
@@ -108,6 +122,10 @@ fn a_restorer_takes_pictures_of_any_size_by_tiles_without_a_seam() {
         ("train restore --data data --out x --conditional --size 64", vec!["--conditional"]),
         ("train restore --data data --out x --denoise 0.1", vec!["for VAEs"]),
         ("sample run-restored", vec!["draws"]),
+        ("yardstick restored missing --noise 25", vec!["missing"]),
+        ("yardstick restored data --noise 999", vec!["noise"]),
+        ("yardstick restored data --shrink much", vec!["bicubic or area"]),
+        ("yardstick restored/transform.fp32.onnx data --precision int8", vec!["--precision"]),
     ] {
         refused(&mut command(folder, "edgegen-train", call), &expected);
         assert!(!folder.join("x").exists(), "{call}");

@@ -8,7 +8,7 @@ use edgegen_runtime::model::Manifest;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::pictures::{SAMPLES, WALK};
+use super::pictures::{RESTORED, SAMPLES, WALK};
 use super::ship::rows;
 use crate::Result;
 use crate::data::degrade::Shrink;
@@ -49,6 +49,9 @@ pub(super) fn card(run: &TrainedRun, manifest: &Manifest, evaluation: Option<&Ma
     };
     if run.drawer().is_some() {
         line(format!("![samples]({SAMPLES})\n"));
+    }
+    if let Objective::Transform(_) = run.config.objective {
+        line(format!("![given, made, clean]({RESTORED})\n"));
     }
     line(format!("{}\n", introduction(run)));
     if run.drawer().is_some() {
@@ -243,7 +246,7 @@ fn introduction(run: &TrainedRun) -> String {
             }
         ),
         Objective::Transform(ref transform) => format!(
-            "From pictures to pictures{}: grey values or colours in [0, 1] of any height and width (`edgegen transform`).",
+            "From pictures to pictures{}: grey values or colours in [0, 1] of any height and width (`edgegen transform`). A row of the picture above is a held-out picture as the network is given it (a smaller one by cubic interpolation), what it makes of it, and the clean one.",
             match transform.scale {
                 1 => "; it restores them".to_string(),
                 scale => format!(" {scale} times as high and as wide"),

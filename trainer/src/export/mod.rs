@@ -186,6 +186,9 @@ fn write_into(
     manifest.write(folder)?;
     write_weights(run, folder)?;
     pictures::draw(&manifest, folder)?;
+    if let Trained::Transform(restorer, objective) = &run.trained {
+        pictures::draw_restored(run, restorer, objective, folder)?;
+    }
     let card = card::card(run, &manifest, evaluation);
     write_atomically(&folder.join("README.md"), |out| std::io::Write::write_all(out, card.as_bytes()))?;
     Ok(Report { differences, others, manifest })

@@ -3,17 +3,26 @@
 use std::path::Path;
 
 use edgegen_runtime::generate::{Generator, Latents};
-use edgegen_runtime::model::{Manifest, Model, OpenOptions, Precision, file_name};
+use edgegen_runtime::model::{ImageShape, Manifest, Model, OpenOptions, Precision, Range, file_name};
 
 use crate::Result;
+use crate::evaluate::{restoring, spread};
+use crate::objective::transform::{Examples, Restorer, TransformConfig};
 use crate::train::pictures::write_grid;
+use crate::train::trained::TrainedRun;
 
-/// The names of the pictures: samples, and ways between latents.
-pub(super) const PICTURES: [&str; 2] = [SAMPLES, WALK];
+/// The names of the pictures: samples, ways between latents, and what a network makes of pictures.
+pub(super) const PICTURES: [&str; 3] = [SAMPLES, WALK, RESTORED];
 /// Samples of seed 0, of a conditional model a column a class.
 pub(super) const SAMPLES: &str = "samples.png";
 /// Each row the way from one latent to another; of a latent of two values its map.
 pub(super) const WALK: &str = "walk.png";
+
+/// A row a held-out picture: as it is given, as the network makes it, and clean.
+pub(super) const RESTORED: &str = "restored.png";
+/// Rows of it, and the longest side of their pictures.
+const ROWS: usize = 2;
+const LONGEST: usize = 96;
 
 /// Samples that are drawn.
 const COUNT: usize = 64;
@@ -30,6 +39,24 @@ pub(super) fn draw(manifest: &Manifest, folder: &Path) -> Result<()> {
     let mut generator = Model::open(&path, &OpenOptions::default())?.into_generator(1)?;
     samples(&mut generator, &folder.join(SAMPLES))?;
     walk(&mut generator, &folder.join(WALK))
+}
+
+/// Draws what a network from pictures to pictures makes of held-out ones.
+pub(super) fn draw_restored(
+    run: &TrainedRun,
+    restorer: &Restorer,
+    objective: &TransformConfig,
+    folder: &Path,
+) -> Result<()> {
+    let (pictures, _) = run.dataset.report_part();
+    let shape = run.dataset.shape;
+    let cut = ImageShape { height: shape.height.min(LONGEST), width: shape.width.min(LONGEST), ..shape };
+    let part = objective.whole(cut, &run.config.network)?;
+    let indices: Vec<usize> = spread(pictures.count(), ROWS).collect();
+    let strength = objective.degradation().middle();
+    let examples = Examples::held_out(objective, strength, pictures, (shape, part), &indices)?;
+    let frames = restoring::beside(restorer, objective.scale, &examples, part, Range::Unit)?;
+    write_grid(&frames, Some(3), &folder.join(RESTORED))
 }
 
 /// The most exact of the precisions that the folder has.

@@ -91,6 +91,9 @@ pub fn ship(model: &Path, (out, replace): (&Path, bool), precisions: &[Precision
         manifest.default_precision = pictures::drawn_by(&manifest);
         manifest.write(to)?;
         pictures::draw(&manifest, to)?;
+        if model.join(pictures::RESTORED).is_file() {
+            copy(pictures::RESTORED)?;
+        }
         let text = fs::read(model.join("README.md")).map_err(|e| Error::io("read", model, e))?;
         write_atomically(&to.join("README.md"), |out| std::io::Write::write_all(out, &text))?;
         card::rewrite_precisions(&to.join("README.md"), &manifest)?;
