@@ -30,11 +30,22 @@ fn every_shipped_model_is_what_its_manifest_says() {
         }
         let out = tempfile::tempdir().unwrap();
         let model = folder.display();
-        succeeds(out.path(), "edgegen", &format!("generate {model} --seed 7 --count 4 --out a.png"));
+        let draws = match manifest["kind"] == "transform" {
+            false => format!("generate {model} --seed 7 --count 4 --out a.png"),
+            true => format!(
+                "transform {model} {}/samples.png --out a.png",
+                root().join("models/mnist-gan").display()
+            ),
+        };
+        succeeds(out.path(), "edgegen", &draws);
         let facts = succeeds(out.path(), "edgegen", &format!("info {model} --json"));
         assert!(serde_json::from_str::<serde_json::Value>(&facts).is_ok(), "{facts}");
         for part in manifest["parts"].as_array().unwrap() {
-            let call = format!("bench {model} --part {} --runs 5 --json", part.as_str().unwrap());
+            let part = match part.as_str().unwrap() {
+                "transform" => String::new(),
+                part => format!("--part {part}"),
+            };
+            let call = format!("bench {model} {part} --runs 5 --json");
             let bench: serde_json::Value =
                 serde_json::from_str(&succeeds(out.path(), "edgegen", &call)).unwrap();
             for key in [

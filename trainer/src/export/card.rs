@@ -24,10 +24,15 @@ use crate::train::config::Objective;
 use crate::train::trained::{TrainedRun, Which};
 
 /// Sources and licences of data sets by name.
-const LICENCES: [(&str, &str); 4] = [
+const LICENCES: [(&str, &str); 6] = [
     ("mnist", "MNIST (Y. LeCun, C. Cortes, C. Burges), usually quoted as CC BY-SA 3.0"),
     ("fashion-mnist", "Fashion-MNIST (Zalando SE), MIT"),
     ("fashion-mnist-embedded", "Fashion-MNIST (Zalando SE), MIT; the 2,000 pictures inside the program"),
+    (
+        "train400",
+        "400 crops of the Berkeley segmentation set (D. Martin et al., 2001), for research and education",
+    ),
+    ("fsdd", "Free Spoken Digit Dataset (Z. Jackson and contributors), CC BY-SA 4.0"),
     (
         "emoji64",
         "emoji drawings: Noto Emoji (Google, Apache-2.0), Twemoji (Twitter and contributors, CC BY 4.0), Fluent Emoji (Microsoft, MIT)",
