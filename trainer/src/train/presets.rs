@@ -284,6 +284,22 @@ pub fn all() -> Vec<Preset> {
             about: "grey pictures of any size, four times as large",
             config: transform("enlarge-x4", Architecture::Enlarge, 24, &[2], enlarge(4)),
         },
+        Preset {
+            about: "a thermal camera's 32x24, blurred and noisy, four times as large",
+            config: transform(
+                "thermal-x4",
+                Architecture::Enlarge,
+                24,
+                &[2],
+                TransformConfig {
+                    blur: [1.0, 2.0],
+                    shrink: Shrink::Area,
+                    noise: [1.0, 6.0],
+                    patch: 96,
+                    ..enlarge(4)
+                },
+            ),
+        },
     ]
 }
 
