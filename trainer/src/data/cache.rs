@@ -339,10 +339,17 @@ pub(super) fn open(
             Ok(bytes) => bytes,
             Err(e) => return Read::Failed(e.to_string()),
         };
-        let sha256: [u8; 32] = Sha256::digest(&bytes).into();
+        let partner = file.partner.as_ref().map(|path| read_bounded(path, MAX_MODEL_BYTES)).transpose();
+        let partner = match partner {
+            Ok(partner) => partner,
+            Err(e) => return Read::Failed(e.to_string()),
+        };
+        let mut sha256 = Sha256::new_with_prefix(&bytes);
+        partner.iter().for_each(|partner| sha256.update(partner));
+        let sha256: [u8; 32] = sha256.finalize().into();
         match by_content.get(&sha256) {
             Some(number) => Read::Same(*number),
-            None => Read::New(sha256, target.decode(bytes, &budget)),
+            None => Read::New(sha256, target.decode(bytes, partner, &budget)),
         }
     };
     let chunk = (CHUNK_BYTES / stride).clamp(1, CHUNK_FILES);

@@ -9,6 +9,7 @@ use image::{DynamicImage, GrayImage};
 use sha2::{Digest, Sha256};
 
 use super::copies::{SIGNATURE, signature};
+use super::{SideBySide, pairs};
 
 /// Memory of all pictures that are being decoded at a time, but for one that needs more by itself: 1 GiB.
 const BUDGET: u64 = 1 << 30;
@@ -34,6 +35,8 @@ pub(super) struct Target {
     pub(super) fit: Fit,
     /// The files are sounds, and pictures their spectrograms.
     pub(super) sound: Option<Format>,
+    /// Each file shows a pair.
+    pub(super) beside: SideBySide,
 }
 
 impl Target {
@@ -42,11 +45,16 @@ impl Target {
         self.shape.values() + SIGNATURE
     }
 
-    /// Decodes a file's bytes.
+    /// Decodes a file's bytes; with a `partner`, those of the file of the other picture of a pair.
     ///
     /// # Errors
     /// Why it cannot be used, without the file's name.
-    pub(super) fn decode(self, bytes: Vec<u8>, budget: &Budget) -> Result<Decoded, String> {
+    pub(super) fn decode(
+        self,
+        bytes: Vec<u8>,
+        partner: Option<Vec<u8>>,
+        budget: &Budget,
+    ) -> Result<Decoded, String> {
         const NAME: &str = "picture";
         // the name is said where the reasons are listed
         let reason = |e: edgegen_runtime::Error| {
@@ -65,14 +73,64 @@ impl Target {
             return Err("this picture has no pixels".into());
         }
         let small = signature(&small_image(&picture));
-        let mut record = fit_picture(picture, self.shape, self.fit).map_err(reason)?.pixels;
+        let mut record = match (partner, self.beside) {
+            (Some(bytes), _) => {
+                let encoded = EncodedPicture::new(bytes, NAME).map_err(reason)?;
+                let _held = budget.take_more(COPIES * encoded.decoded_bytes());
+                let other = encoded.decode().map_err(reason)?;
+                self.pair(picture, other).map_err(|problem| match problem {
+                    Misfit::Proportions(is) => {
+                        format!("{is} its partner: both pictures of a pair have the same proportions")
+                    }
+                    Misfit::Picture(e) => reason(e),
+                })?
+            }
+            (None, SideBySide::No) => fit_picture(picture, self.shape, self.fit).map_err(reason)?.pixels,
+            (None, side) => {
+                let (width, height) = dimensions;
+                if !width.is_multiple_of(2) {
+                    return Err(format!(
+                        "this picture is {width} pixels wide, which two beside each other are not"
+                    ));
+                }
+                let [left, right] = [0, width / 2].map(|at| picture.crop_imm(at, 0, width / 2, height));
+                let (given, wanted) = if side == SideBySide::Left { (left, right) } else { (right, left) };
+                self.pair(given, wanted).map_err(|problem| match problem {
+                    Misfit::Proportions(is) => is,
+                    Misfit::Picture(e) => reason(e),
+                })?
+            }
+        };
         let sha256 = Sha256::digest(&record).into();
         record.extend_from_slice(&small);
         Ok(Decoded { record, sha256, dimensions, more })
     }
 }
 
+/// Why two pictures are no pair.
+enum Misfit {
+    /// Their sizes, as the first words of a reason.
+    Proportions(String),
+    Picture(edgegen_runtime::Error),
+}
+
 impl Target {
+    /// Both pictures of a pair at their size, side by side.
+    fn pair(self, given: DynamicImage, wanted: DynamicImage) -> Result<Vec<u8>, Misfit> {
+        let sizes = [&given, &wanted].map(|picture| (picture.width(), picture.height()));
+        let [across, down] =
+            [u64::from(sizes[0].0) * u64::from(sizes[1].1), u64::from(sizes[1].0) * u64::from(sizes[0].1)];
+        // a pixel more or less comes of rounding
+        let rounding = sizes.iter().map(|(width, height)| u64::from(*width.max(height))).max().unwrap_or(0);
+        if across.abs_diff(down) > rounding {
+            let [own, other] = sizes.map(|(width, height)| format!("{width}x{height}"));
+            return Err(Misfit::Proportions(format!("is {own}, {other}")));
+        }
+        let half = pairs::half(self.shape);
+        let fit = |picture| fit_picture(picture, half, self.fit).map_err(Misfit::Picture);
+        Ok(pairs::joined(&fit(given)?.pixels, &fit(wanted)?.pixels, half))
+    }
+
     /// The spectrogram of a WAV file's bytes.
     fn spectrogram(self, format: Format, bytes: &[u8]) -> Result<Decoded, String> {
         let reason = |e: edgegen_runtime::Error| {
@@ -115,6 +173,12 @@ pub(super) struct Held<'a> {
 }
 
 impl Budget {
+    /// For a thread that holds some already, and so must not wait.
+    fn take_more(&self, bytes: u64) -> Held<'_> {
+        *self.used.lock().unwrap_or_else(PoisonError::into_inner) += bytes;
+        Held { budget: self, bytes }
+    }
+
     fn take(&self, bytes: u64) -> Held<'_> {
         let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
         while *used > 0 && *used + bytes > BUDGET {

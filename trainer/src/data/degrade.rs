@@ -163,6 +163,23 @@ pub fn bicubic(plane: &[f32], from: (usize, usize), to: (usize, usize)) -> Resul
     Ok(resize(&buffer, to.1 as u32, to.0 as u32, FilterType::CatmullRom).into_raw())
 }
 
+/// Pictures (N, C, H, W) of shape `from` brought to the size of `to` by cubic interpolation, within [0, 1].
+///
+/// # Errors
+/// As [`bicubic`].
+pub fn enlarged(values: &[f32], from: ImageShape, to: ImageShape) -> Result<Vec<f32>> {
+    let mut made = Vec::with_capacity(values.len() / from.values() * to.values());
+    for plane in values.chunks(from.height * from.width) {
+        if (from.height, from.width) == (to.height, to.width) {
+            made.extend_from_slice(plane);
+        } else {
+            made.extend(bicubic(plane, (from.height, from.width), (to.height, to.width))?);
+        }
+    }
+    made.iter_mut().for_each(|value| *value = value.clamp(0.0, 1.0));
+    Ok(made)
+}
+
 fn each_plane(values: &mut [f32], shape: ImageShape, change: impl Fn(&[f32], usize, usize) -> Vec<f32>) {
     for plane in values.chunks_mut(shape.height * shape.width) {
         let changed = change(plane, shape.height, shape.width);
@@ -216,13 +233,43 @@ fn compressed(values: &[f32], shape: ImageShape, quality: u8) -> Result<Vec<f32>
         .collect())
 }
 
-/// A piece of a picture (height, width, channels), `side` high and wide, at a random place and turned in one of eight ways:
-/// (C, side, side) in [0, 1]. `side` is at most the picture's shorter side.
-pub fn piece(pixels: &[u8], shape: ImageShape, side: usize, stream: &mut Stream) -> Vec<f32> {
-    let ImageShape { channels, height, width } = shape;
-    let top = stream.below((height - side + 1) as u32) as usize;
-    let left = stream.below((width - side + 1) as u32) as usize;
-    let turn = stream.below(8);
+/// Where a square piece of a picture lies, in pixels.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    top: usize,
+    left: usize,
+    side: usize,
+}
+
+impl Place {
+    /// Anywhere. `side` is at most the shorter side of pictures of `shape`.
+    pub fn draw(shape: ImageShape, side: usize, stream: &mut Stream) -> Self {
+        let top = stream.below((shape.height - side + 1) as u32) as usize;
+        let left = stream.below((shape.width - side + 1) as u32) as usize;
+        Self { top, left, side }
+    }
+}
+
+/// One of the eight ways to turn and mirror a square.
+#[derive(Clone, Copy, Debug)]
+pub struct Turn(u32);
+
+impl Turn {
+    /// As it is.
+    pub const NONE: Self = Self(0);
+    /// Left and right exchanged.
+    pub const MIRRORED: Self = Self(4);
+
+    /// Any of them.
+    pub fn draw(stream: &mut Stream) -> Self {
+        Self(stream.below(8))
+    }
+}
+
+/// A piece of a picture (height, width, channels): (C, side, side) in [0, 1].
+pub fn piece(pixels: &[u8], shape: ImageShape, place: Place, turn: Turn) -> Vec<f32> {
+    let ImageShape { channels, width, .. } = shape;
+    let (Place { top, left, side }, Turn(turn)) = (place, turn);
     let mut values = Vec::with_capacity(channels * side * side);
     for channel in 0..channels {
         for y in 0..side {
@@ -303,7 +350,9 @@ mod tests {
         let pixels: Vec<u8> = (0..9).map(|level| level * 20).collect();
         let mut found: Vec<Vec<u32>> = (0..200)
             .map(|index| {
-                let values = piece(&pixels, shape, 3, &mut Stream::new(4, Purpose::Degrade, index));
+                let mut stream = Stream::new(4, Purpose::Degrade, index);
+                let place = Place::draw(shape, 3, &mut stream);
+                let values = piece(&pixels, shape, place, Turn::draw(&mut stream));
                 values.iter().map(|value| (value * 255.0).round() as u32).collect()
             })
             .collect();

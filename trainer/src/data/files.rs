@@ -30,6 +30,8 @@ pub(crate) struct FoundFile {
     pub(super) length: u64,
     /// Time of the last change, nanoseconds since 1970; `None` where the file system does not tell.
     pub(super) modified: Option<i64>,
+    /// The picture that this one is a pair with, in its own file.
+    pub(super) partner: Option<PathBuf>,
 }
 
 /// What lies below a folder.
@@ -119,7 +121,8 @@ fn walk(
 /// A file with its length and time; `None` for what is no file, such as a link to nowhere.
 fn describe(path: PathBuf) -> Option<FoundFile> {
     let metadata = fs::metadata(&path).ok().filter(fs::Metadata::is_file)?;
-    Some(FoundFile { length: metadata.len(), modified: metadata.modified().ok().and_then(nanoseconds), path })
+    let modified = metadata.modified().ok().and_then(nanoseconds);
+    Some(FoundFile { length: metadata.len(), modified, partner: None, path })
 }
 
 /// Nanoseconds since 1970.

@@ -14,7 +14,9 @@ use super::copies::Sets;
 use super::decode::Target;
 use super::files::{self, FORMATS, Found, FoundFile};
 use super::split::{Candidate, held_out};
-use super::{Copies, Dataset, Dimensions, Facts, GroupBy, LoadOptions, Progress, name_of};
+use super::{
+    Copies, Dataset, Dimensions, Facts, GroupBy, LoadOptions, Pairs, Progress, SideBySide, name_of, pairs,
+};
 use crate::{Error, Result};
 
 /// Share of a folder's pictures that is held out for what is chosen by validation pictures.
@@ -62,7 +64,7 @@ struct Kept {
 /// Loads every image below `root`.
 pub(super) fn load(root: &Path, options: &LoadOptions, progress: &Progress<'_>) -> Result<Dataset> {
     let below = if options.sound.is_some() { files::sounds_below } else { files::below };
-    let Found { files, mut skipped, others } = below(root)?;
+    let Found { mut files, mut skipped, others } = below(root)?;
     let found = Found { files: Vec::new(), skipped: Vec::new(), others };
     let mut remarks: Vec<String> =
         found.other_files().map(|files| format!("passed over other files: {files}")).into_iter().collect();
@@ -77,12 +79,23 @@ pub(super) fn load(root: &Path, options: &LoadOptions, progress: &Progress<'_>) 
         };
         return Err(Error::data(root, format!("{seen}; --data takes {takes}")));
     }
+    if let Some(Pairs::With(to)) = &options.pairs {
+        pairs::match_names(root, &mut files, to)?;
+    }
     let placed = place(root, files, &options.group_by, &mut skipped, &mut remarks);
-    let shape = options.size.shape(options.gray);
+    let mut shape = options.size.shape(options.gray);
+    // files of two folders are not looked for in the cache, whose key names one
+    let cache = options.cache.as_deref().filter(|_| options.pairs.is_none());
+    if options.pairs.is_some() {
+        shape.width *= 2;
+    }
     let files: Vec<FoundFile> = placed.iter().map(|placed| placed.file.clone()).collect();
-    let target = Target { shape, fit: options.fit, sound: options.sound };
-    let Cached { pictures, items, decoded, remark } =
-        cache::open(root, &files, target, options.cache.as_deref(), progress)?;
+    let beside = match options.pairs {
+        Some(Pairs::Beside(side)) => side,
+        _ => SideBySide::No,
+    };
+    let target = Target { shape, fit: options.fit, sound: options.sound, beside };
+    let Cached { pictures, items, decoded, remark } = cache::open(root, &files, target, cache, progress)?;
     remarks.extend(remark);
 
     let mut kept: Vec<Kept> = Vec::with_capacity(placed.len());

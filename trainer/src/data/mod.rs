@@ -18,6 +18,7 @@ mod map;
 mod mirror;
 mod options;
 mod order;
+pub(crate) mod pairs;
 mod pictures;
 mod split;
 
@@ -30,8 +31,9 @@ use sha2::{Digest, Sha256};
 
 pub use edgegen_runtime::pictures::Fit;
 pub use mirror::{Mirroring, is_colourless};
-pub use options::{GroupBy, HeldOut, LoadOptions, Mirror, SIDES, Size};
+pub use options::{GroupBy, HeldOut, LoadOptions, Mirror, Pairs, SIDES, SideBySide, Size};
 pub use order::order;
+pub use pairs::listed as listed_pairs;
 pub use pictures::Pictures;
 
 use crate::{Error, Result};
@@ -106,11 +108,18 @@ pub struct Copies {
 pub fn load(path: Option<&Path>, options: &LoadOptions, progress: &Progress<'_>) -> Result<Dataset> {
     let mut idx = true;
     let mut dataset = match path {
+        None if options.pairs.is_some() => {
+            return Err(Error::Config(
+                "pairs are of pictures in folders: give those that go in with --data FOLDER".into(),
+            ));
+        }
         None => embedded::load(options.held_out)?,
         Some(path) if !path.exists() => {
             return Err(Error::data(path, "does not exist; --data takes a folder of images or of IDX files"));
         }
-        Some(path) if labelled::is_idx(path) => labelled::load(path, options.held_out)?,
+        Some(path) if options.pairs.is_none() && labelled::is_idx(path) => {
+            labelled::load(path, options.held_out)?
+        }
         Some(path) if !path.is_dir() => {
             return Err(Error::data(path, "is a file; --data takes a folder of images or of IDX files"));
         }
@@ -135,7 +144,10 @@ pub fn load(path: Option<&Path>, options: &LoadOptions, progress: &Progress<'_>)
             ),
         ));
     }
-    dataset.mirroring = mirror::decide(options.mirror, &dataset.train, dataset.shape, &dataset.classes, idx);
+    dataset.mirroring = match (options.mirror, &options.pairs) {
+        (Mirror::Auto, Some(_)) => Mirroring { on: false, why: "pairs are not, unless asked for".into() },
+        (asked, _) => mirror::decide(asked, &dataset.train, dataset.shape, &dataset.classes, idx),
+    };
     Ok(dataset)
 }
 

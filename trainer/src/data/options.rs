@@ -270,7 +270,52 @@ macro_rules! as_written {
     )* };
 }
 
-as_written!(Size, GroupBy, HeldOut, Mirror);
+/// Which half of a picture that shows a pair goes in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SideBySide {
+    /// Pictures show no pairs.
+    #[default]
+    No,
+    /// The left half goes in, the right half should come out.
+    Left,
+    /// The right half goes in, the left half should come out.
+    Right,
+}
+
+impl FromStr for SideBySide {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "no" | "false" => Ok(Self::No),
+            "left" => Ok(Self::Left),
+            "right" => Ok(Self::Right),
+            _ => Err("it takes left or right, the half of each picture that goes in, or no".into()),
+        }
+    }
+}
+
+impl fmt::Display for SideBySide {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::No => "no",
+            Self::Left => "left",
+            Self::Right => "right",
+        })
+    }
+}
+
+/// Where pairs of pictures come from. A pair is one picture of twice the width: on the left what goes in, on the right what
+/// should come out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Pairs {
+    /// What should come out lies in this folder, under the same names.
+    With(PathBuf),
+    /// Each picture shows a pair.
+    Beside(SideBySide),
+}
+
+as_written!(Size, GroupBy, HeldOut, Mirror, SideBySide);
 
 /// How files become pictures of one size, and which are held out.
 #[derive(Clone, Debug)]
@@ -289,6 +334,8 @@ pub struct LoadOptions {
     pub mirror: Mirror,
     /// A folder's files are sounds, and their spectrograms the pictures.
     pub sound: Option<Format>,
+    /// Pictures come in pairs, each of them brought to `size`.
+    pub pairs: Option<Pairs>,
     /// The folder where decoded pictures are kept for the next time; `None`: in an unnamed temporary file.
     pub cache: Option<PathBuf>,
 }
@@ -304,6 +351,7 @@ impl LoadOptions {
             held_out: HeldOut::default(),
             mirror: Mirror::default(),
             sound: None,
+            pairs: None,
             cache: None,
         }
     }

@@ -8,9 +8,9 @@ use super::denoising::{Closeness, Figures};
 use super::spread;
 use crate::Result;
 use crate::compute::Backend;
-use crate::data::degrade::bicubic;
-use crate::data::{Pictures, pixel_format};
-use crate::objective::transform::{Examples, Restorer, TransformConfig};
+use crate::data::degrade::enlarged;
+use crate::data::pixel_format;
+use crate::objective::transform::{Examples, Material, Restorer, TransformConfig};
 
 /// Pictures that are restored at once.
 const BATCH: usize = 4;
@@ -37,43 +37,30 @@ impl std::fmt::Display for Restoring {
     }
 }
 
-/// Measures the middle `part` of at most `limit` pictures of `shape` (0: all), degraded as in the middle of the ranges.
+/// Measures the middle `part` of at most `limit` pictures (0: all), degraded as in the middle of the ranges, or paired.
 ///
 /// # Errors
 /// The device's.
 pub fn measure<B: Backend>(
     restorer: &Restorer<B>,
     config: &TransformConfig,
-    (pictures, shape, part): (&Pictures, ImageShape, ImageShape),
+    material: &Material<'_>,
+    part: ImageShape,
     limit: usize,
 ) -> Result<Restoring> {
     let seen = ImageShape { height: part.height / config.scale, width: part.width / config.scale, ..part };
     let network = restorer.sized(seen)?;
     let strength = config.degradation().middle();
-    let indices: Vec<usize> = spread(pictures.count(), limit).collect();
+    let indices: Vec<usize> = spread(material.pictures.count(), limit).collect();
     let (mut restored, mut given) = (Figures::default(), Figures::default());
     for some in indices.chunks(BATCH) {
-        let examples = Examples::held_out(config, strength, pictures, (shape, part), some)?;
+        let examples = Examples::held_out(config, strength, material, part, some)?;
         let mut made = network.infer(&examples.seen, None)?;
         made.iter_mut().for_each(|value| *value = value.clamp(0.0, 1.0));
         restored.add(&examples.clean, &made, part);
         given.add(&examples.clean, &enlarged(&examples.seen, seen, part)?, part);
     }
     Ok(Restoring { pictures: indices.len(), restored: restored.closeness(), given: given.closeness() })
-}
-
-/// Pictures (N, C, H, W) brought to another size by cubic interpolation, within [0, 1].
-fn enlarged(values: &[f32], from: ImageShape, to: ImageShape) -> Result<Vec<f32>> {
-    let mut made = Vec::with_capacity(values.len() / from.values() * to.values());
-    for plane in values.chunks(from.height * from.width) {
-        if (from.height, from.width) == (to.height, to.width) {
-            made.extend_from_slice(plane);
-        } else {
-            made.extend(bicubic(plane, (from.height, from.width), (to.height, to.width))?);
-        }
-    }
-    made.iter_mut().for_each(|value| *value = value.clamp(0.0, 1.0));
-    Ok(made)
 }
 
 /// Each example as it is given, as it is restored, and clean: three frames of `part` each.

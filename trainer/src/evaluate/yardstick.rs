@@ -10,7 +10,7 @@ use edgegen_runtime::model::{ImageShape, Range};
 use serde::{Deserialize, Serialize};
 
 use super::denoising::{Closeness, Figures};
-use crate::data::degrade::{Degradation, Strength, bicubic};
+use crate::data::degrade::{Degradation, Strength, bicubic, enlarged};
 use crate::random::{Purpose, Stream};
 use crate::{Error, Result};
 
@@ -74,6 +74,8 @@ pub struct Yardstick {
     pub made: Closeness,
     /// What goes in; if it is smaller, brought to the size by cubic interpolation.
     pub given: Closeness,
+    /// Mean absolute differences of the two, levels of 255.
+    pub apart: [f64; 2],
 }
 
 /// Measures a network on pictures that are degraded with `strength`; each picture's noise is always the same.
@@ -89,7 +91,7 @@ pub fn measure(
 ) -> Result<Yardstick> {
     let scale = tiler.facts().scale.unwrap_or(1);
     let range = tiler.range();
-    let (mut made, mut given) = (Figures::default(), Figures::default());
+    let mut sums = Sums::default();
     for (index, picture) in pictures.iter().enumerate() {
         let clean = picture.cut(scale);
         let shape = clean.shape;
@@ -116,9 +118,72 @@ pub fn measure(
         let border = if scale > 1 { scale } else { 0 };
         let inner = |values: &[f32]| Clean::inner(values, shape, border);
         let ((clean, size), (found, _), (before, _)) = (inner(&clean.values), inner(&found), inner(&before));
-        made.add(&clean, &found, size);
-        given.add(&clean, &before, size);
+        sums.add(&clean, [&found, &before], size);
         tell(index + 1);
     }
-    Ok(Yardstick { pictures: pictures.len(), made: made.closeness(), given: given.closeness() })
+    Ok(sums.yardstick())
+}
+
+/// Measures a network on pairs: what it is given, and what should come out.
+///
+/// # Errors
+/// The network's; [`Error::Data`] if a pair's pictures have other sizes than the network's.
+pub fn measure_pairs(
+    tiler: &mut Tiler<'_>,
+    pairs: &[(Clean, Clean)],
+    tell: &dyn Fn(usize),
+) -> Result<Yardstick> {
+    let scale = tiler.facts().scale.unwrap_or(1);
+    let range = tiler.range();
+    let mut sums = Sums::default();
+    for (index, (given, wanted)) in pairs.iter().enumerate() {
+        let ImageShape { height, width, .. } = given.shape;
+        let shape = ImageShape { height: scale * height, width: scale * width, ..wanted.shape };
+        if wanted.shape != shape {
+            return Err(Error::Data {
+                path: wanted.name.clone().into(),
+                problem: format!("is {}; its pair, {}, becomes {shape}", wanted.shape, given.name),
+            });
+        }
+        let signed = |value: &f32| if range == Range::Signed { 2.0 * value - 1.0 } else { *value };
+        let input: Vec<f32> = given.values.iter().map(signed).collect();
+        let mut found = tiler.values(height, width, &input)?;
+        found.iter_mut().for_each(|value| *value = f32::from(range.pixel(*value)) / 255.0);
+        let before = enlarged(&given.values, given.shape, shape)?;
+        sums.add(&wanted.values, [&found, &before], shape);
+        tell(index + 1);
+    }
+    Ok(sums.yardstick())
+}
+
+/// Figures of one picture after another.
+#[derive(Default)]
+struct Sums {
+    made: Figures,
+    given: Figures,
+    apart: [f64; 2],
+    pictures: usize,
+}
+
+impl Sums {
+    /// A clean picture with what is made, and what is given.
+    fn add(&mut self, clean: &[f32], [made, given]: [&[f32]; 2], shape: ImageShape) {
+        self.made.add(clean, made, shape);
+        self.given.add(clean, given, shape);
+        for (sum, other) in self.apart.iter_mut().zip([made, given]) {
+            let apart: f64 = clean.iter().zip(other).map(|(a, b)| f64::from((a - b).abs())).sum();
+            *sum += 255.0 * apart / clean.len() as f64;
+        }
+        self.pictures += 1;
+    }
+
+    fn yardstick(&self) -> Yardstick {
+        let count = self.pictures.max(1) as f64;
+        Yardstick {
+            pictures: self.pictures,
+            made: self.made.closeness(),
+            given: self.given.closeness(),
+            apart: self.apart.map(|sum| sum / count),
+        }
+    }
 }

@@ -253,6 +253,7 @@ fn introduction(run: &TrainedRun) -> String {
         Objective::Transform(ref transform) => format!(
             "From pictures to pictures{}: grey values or colours in [0, 1] of any height and width (`edgegen transform`). A row of the picture above is a held-out picture as the network is given it (a smaller one by cubic interpolation), what it makes of it, and the clean one.",
             match transform.scale {
+                1 if run.config.data.pairs().is_some() => ", as pairs show it".to_string(),
                 1 => "; it restores them".to_string(),
                 scale => format!(" {scale} times as high and as wide"),
             }
@@ -309,7 +310,7 @@ fn objective(objective: &Objective) -> String {
 
 /// What is learned from which pictures.
 fn transforming(transform: &TransformConfig) -> String {
-    let TransformConfig { scale, patch, difference, blur, shrink, noise, jpeg } = transform;
+    let TransformConfig { scale, patch, difference, blur, shrink, noise, jpeg, adversarial, .. } = transform;
     let mut done = Vec::new();
     let range = |[from, to]: [f64; 2]| if from == to { format!("{to}") } else { format!("{from} to {to}") };
     if blur[1] > 0.0 {
@@ -332,10 +333,15 @@ fn transforming(transform: &TransformConfig) -> String {
         Difference::L1 => "absolute",
         Difference::L2 => "squared",
     };
-    format!(
-        "mean {difference} difference to pieces of {patch}x{patch} clean pixels, given {}",
-        done.join(", ")
-    )
+    let from = match done[..] {
+        [] => format!("pieces of {patch}x{patch} pixels of the other picture of each pair"),
+        _ => format!("pieces of {patch}x{patch} clean pixels, given {}", done.join(", ")),
+    };
+    let played = match adversarial {
+        0.0 => String::new(),
+        weight => format!("; {weight} times the cross-entropy of a discriminator of patches (pix2pix)"),
+    };
+    format!("mean {difference} difference to {from}{played}")
 }
 
 fn game(gan: &GanConfig) -> String {

@@ -30,7 +30,7 @@ use crate::data::{self, Dataset};
 use crate::evaluate::bound::BoundKind;
 use crate::evaluate::{HeldOut, Seen, odd, restoring, spread, verdicts};
 use crate::graph::prepare::Form;
-use crate::graph::{Heads, Shape, onnx};
+use crate::graph::{Heads, Op, Shape, onnx};
 use crate::objective::gan::loss::Loss;
 use crate::train::config::Objective;
 use crate::train::init::{CLASSES_KEY, WEIGHTS};
@@ -38,7 +38,7 @@ use crate::train::teacher;
 use crate::train::trained::{Trained, TrainedRun, Which};
 use crate::{Error, Result};
 
-use crate::objective::transform::{Examples, TransformConfig};
+use crate::objective::transform::{Examples, Material, TransformConfig};
 use crate::quantize::Inputs;
 use precisions::{Made, Quality, Request, Source};
 
@@ -197,7 +197,14 @@ fn write_into(
 /// Writes the weights from which `--init-from` goes on, where the ONNX files do not hold them all: a GAN's averaged
 /// generator and its discriminator, or a network with batch norms.
 fn write_weights(run: &TrainedRun, folder: &Path) -> Result<()> {
-    if matches!(run.kind(), Kind::Vae | Kind::Transform) || matches!(run.which, Which::Step(_)) {
+    let plain = match &run.trained {
+        Trained::Vae(..) => true,
+        Trained::Transform(restorer, _) => {
+            !restorer.network.graph.nodes.iter().any(|node| matches!(node.op, Op::Norm { .. }))
+        }
+        Trained::Generator(_) | Trained::Classifier(_) => false,
+    };
+    if plain || matches!(run.which, Which::Step(_)) {
         return Ok(());
     }
     let bytes = fs::read(&run.weights).map_err(|e| Error::io("read", &run.weights, e))?;
@@ -206,7 +213,8 @@ fn write_weights(run: &TrainedRun, folder: &Path) -> Result<()> {
     let unplayed = matches!(&run.config.objective, Objective::Gan(gan) if gan.loss == Loss::Matching);
     let mut tensors = Vec::new();
     for (name, view) in file.tensors() {
-        let kept = ["weights/average.", "weights/discriminator.", "weights/classifier."];
+        let kept =
+            ["weights/average.", "weights/discriminator.", "weights/classifier.", "weights/transform."];
         // without an adversary it has learned nothing
         let idle = unplayed && name.starts_with("weights/discriminator.");
         if idle || view.dtype() != Dtype::F32 || !kept.iter().any(|prefix| name.starts_with(prefix)) {
@@ -388,14 +396,15 @@ fn sized(network: &Network) -> OpenOptions {
 
 /// Pieces of the kept pictures, degraded as in training, to calibrate on; and others to compare on.
 fn degraded(run: &TrainedRun, objective: &TransformConfig, request: &Request) -> Result<[Inputs; 2]> {
-    let shape = run.kept.shape;
+    let paired = run.config.data.pairs().is_some();
     let (held_out, _) = run.kept.report_part();
     let sets = [(&run.kept.train, request.calibration, CALIBRATION_STEP), (held_out, request.held_out, 0)];
     let mut inputs = sets.into_iter().map(|(pictures, count, step)| {
         // some pieces of each picture
         let indices: Vec<usize> = (0..count).map(|index| index % pictures.count().max(1)).collect();
-        let examples = Examples::pieces(objective, pictures, shape, &indices, (PIECES_SEED, step))?;
-        let shape = Shape::of_image(objective.seen(shape.channels));
+        let material = Material::new(pictures, &run.kept, paired);
+        let examples = Examples::pieces(objective, &material, &indices, (PIECES_SEED, step))?;
+        let shape = Shape::of_image(objective.seen(material.shape.channels));
         Ok(Inputs { shape, rows: examples.seen, classes: None, count })
     });
     let mut next = || inputs.next().unwrap_or_else(|| Err(Error::Export("there are no pictures".into())));
@@ -430,8 +439,9 @@ fn measured(run: &TrainedRun, evaluation: Option<&Map<String, Value>>) -> Result
             metrics.insert("test_cross_entropy".into(), json!(loss));
         }
         Trained::Transform(restorer, objective) => {
-            let whole = objective.whole(shape, &run.config.network)?;
-            let found = restoring::measure(restorer, objective, (test, shape, whole), 0)?;
+            let material = run.material(test);
+            let whole = objective.whole(material.one(), &run.config.network)?;
+            let found = restoring::measure(restorer, objective, &material, whole, 0)?;
             metrics.insert("test_restoring".into(), json!(found));
         }
         Trained::Generator(_) => {}

@@ -49,12 +49,13 @@ pub(super) fn draw_restored(
     folder: &Path,
 ) -> Result<()> {
     let (pictures, _) = run.dataset.report_part();
-    let shape = run.dataset.shape;
+    let material = run.material(pictures);
+    let shape = material.one();
     let cut = ImageShape { height: shape.height.min(LONGEST), width: shape.width.min(LONGEST), ..shape };
     let part = objective.whole(cut, &run.config.network)?;
     let indices: Vec<usize> = spread(pictures.count(), ROWS).collect();
     let strength = objective.degradation().middle();
-    let examples = Examples::held_out(objective, strength, pictures, (shape, part), &indices)?;
+    let examples = Examples::held_out(objective, strength, &material, part, &indices)?;
     let frames = restoring::beside(restorer, objective.scale, &examples, part, Range::Unit)?;
     write_grid(&frames, Some(3), &folder.join(RESTORED))
 }

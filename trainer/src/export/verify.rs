@@ -62,7 +62,7 @@ pub(super) fn compare(run: &TrainedRun, part: Part, bytes: &[u8], file: &str) ->
         Trained::Transform(restorer, objective) => {
             let (pictures, _) = run.dataset.report_part();
             let indices: Vec<usize> = spread(pictures.count(), INPUTS).collect();
-            let examples = Examples::pieces(objective, pictures, run.dataset.shape, &indices, (0, 0))?;
+            let examples = Examples::pieces(objective, &run.material(pictures), &indices, (0, 0))?;
             let options = OpenOptions {
                 size: Some((
                     restorer.network.input_shape().image().1,

@@ -26,8 +26,10 @@ pub enum Architecture {
     /// 3: each output pixel sees 2×2 pixels of the input, as with a transposed kernel of 4, and all in the same
     /// way, so that no checkerboard shows.
     Upsample,
-    /// From pictures to pictures of the same size, see [`super::transform`].
+    /// From pictures to pictures of the same size, to which it adds something, see [`super::transform`].
     Restore,
+    /// From pictures to other pictures of the same size, see [`super::transform`].
+    Unet,
     /// From pictures to larger ones, see [`super::transform`].
     Enlarge,
 }
@@ -72,7 +74,7 @@ pub struct NetworkConfig {
     pub architecture: Architecture,
     /// Values of a latent; of a classifier, features before its last layer.
     pub latent: usize,
-    /// Of restore and enlarge: residual blocks at each size. Widths of an MLP's hidden layers, from the picture to the latent; conv: at most one dense
+    /// Of restore, unet and enlarge: residual blocks at each size. Widths of an MLP's hidden layers, from the picture to the latent; conv: at most one dense
     /// layer between the last convolution and the latent; of a GAN's generator, dense layers between its first map and the
     /// latent, which let neighbouring latents draw pictures of different kinds.
     pub hidden: Vec<usize>,

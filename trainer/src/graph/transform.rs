@@ -19,6 +19,11 @@ const MOST_SIZES: usize = 6;
 /// channels at half size, twice as many with each halving. What goes up is added to what went down (O. Ronneberger et al.,
 /// 2015, "U-Net").
 ///
+/// `unet` keeps the size as well, and makes all of the picture, in [0, 1]: convolutions with kernels of 4 halve it, batch norms
+/// after all but the first, what goes up is put beside what went down (P. Isola et al., 2017, "pix2pix", without dropout, and
+/// down to the last of `hidden`'s sizes instead of one pixel); `hidden` is the number of residual blocks at each size, on the way
+/// down.
+///
 /// `enlarge` computes at the small size, with the blocks of `hidden`'s one number on `base` channels, what a last convolution
 /// and a shuffle of pixels (W. Shi et al., 2016, "ESPCN") add to the bilinear enlargement.
 ///
@@ -34,9 +39,10 @@ pub fn network(config: &NetworkConfig, image: ImageShape, scale: usize) -> Resul
     }
     let graph = match (config.architecture, scale) {
         (Architecture::Restore, 1) if (1..=MOST_SIZES).contains(&sizes) => restorer(config, image)?,
-        (Architecture::Restore, 1) => {
+        (Architecture::Unet, 1) if (1..=MOST_SIZES).contains(&sizes) => unet(config, image)?,
+        (Architecture::Restore | Architecture::Unet, 1) => {
             return refused(format!(
-                "network.hidden has {sizes} numbers; the restore architecture takes 1 to {MOST_SIZES}, the blocks at half size, a quarter and so on"
+                "network.hidden has {sizes} numbers; the restore and unet architectures take 1 to {MOST_SIZES}, the blocks at half size, a quarter and so on"
             ));
         }
         (Architecture::Enlarge, 2..) if sizes == 1 => enlarger(config, image, scale)?,
@@ -45,14 +51,14 @@ pub fn network(config: &NetworkConfig, image: ImageShape, scale: usize) -> Resul
                 "network.hidden has {sizes} numbers; the enlarge architecture takes one, its number of blocks"
             ));
         }
-        (Architecture::Restore | Architecture::Enlarge, _) => {
+        (Architecture::Restore | Architecture::Unet | Architecture::Enlarge, _) => {
             return refused(format!(
-                "objective.scale is {scale}: the restore architecture keeps the size (1), the enlarge architecture enlarges (2, 3, 4)"
+                "objective.scale is {scale}: the restore and unet architectures keep the size (1), the enlarge architecture enlarges (2, 3, 4)"
             ));
         }
         (other, _) => {
             return refused(format!(
-                "network.architecture is {}; a network from pictures to pictures takes restore or enlarge",
+                "network.architecture is {}; a network from pictures to pictures takes restore, unet or enlarge",
                 format!("{other:?}").to_lowercase()
             ));
         }
@@ -74,14 +80,7 @@ fn blocks(
 fn restorer(config: &NetworkConfig, image: ImageShape) -> Result<Graph<()>> {
     let (base, hidden) = (config.base, config.activation);
     let sizes = config.hidden.len();
-    if !image.height.is_multiple_of(1 << sizes) || !image.width.is_multiple_of(1 << sizes) {
-        return Err(Error::Config(format!(
-            "with {sizes} numbers in network.hidden, the sides of a patch are multiples of {}, not {}x{}",
-            1 << sizes,
-            image.width,
-            image.height
-        )));
-    }
+    check_sides(image, sizes)?;
     let mut builder = Builder::new("transform", Shape::of_image(image));
     let input = builder.input();
     let mut value = builder.add(Op::conv(image.channels, base, 4, 2, 1), &[input])?;
@@ -108,6 +107,53 @@ fn restorer(config: &NetworkConfig, image: ImageShape) -> Result<Graph<()>> {
     Ok(builder.finish(&[output]))
 }
 
+fn check_sides(image: ImageShape, sizes: usize) -> Result<()> {
+    if !image.height.is_multiple_of(1 << sizes) || !image.width.is_multiple_of(1 << sizes) {
+        return Err(Error::Config(format!(
+            "with {sizes} numbers in network.hidden, the sides of a patch are multiples of {}, not {}x{}",
+            1 << sizes,
+            image.width,
+            image.height
+        )));
+    }
+    Ok(())
+}
+
+fn unet(config: &NetworkConfig, image: ImageShape) -> Result<Graph<()>> {
+    let (base, sizes) = (config.base, config.hidden.len());
+    check_sides(image, sizes)?;
+    let hidden = || Op::Activation(config.activation);
+    let down = |inputs, outputs| Op::conv(inputs, outputs, 4, 2, 1);
+    let mut builder = Builder::new("transform", Shape::of_image(image));
+    let input = builder.input();
+    let mut value = builder.add(down(image.channels, base), &[input])?;
+    let mut beside = Vec::new();
+    for (size, count) in config.hidden.iter().enumerate() {
+        let channels = base << size;
+        if size > 0 {
+            beside.push((value, channels / 2));
+            value =
+                builder.chain(value, [hidden(), down(channels / 2, channels), Op::batch_norm(channels)])?;
+        }
+        let keep = || [Op::conv(channels, channels, 3, 1, 1), Op::batch_norm(channels)];
+        for _ in 0..*count {
+            let [first, norm] = keep();
+            let [second, last] = keep();
+            value = builder.residual(value, [hidden(), first, norm, hidden(), second, last])?;
+        }
+    }
+    let mut inputs = base << (sizes - 1);
+    for (other, outputs) in beside.into_iter().rev() {
+        let up = Op::UpsampleConv { inputs, outputs, kernel: 3 };
+        value = builder.chain(value, [hidden(), up, Op::batch_norm(outputs)])?;
+        value = builder.add(Op::Concat, &[value, other])?;
+        inputs = 2 * outputs;
+    }
+    let up = Op::UpsampleConv { inputs, outputs: image.channels, kernel: 3 };
+    let output = builder.chain(value, [hidden(), up, Op::Activation(Activation::Sigmoid)])?;
+    Ok(builder.finish(&[output]))
+}
+
 fn enlarger(config: &NetworkConfig, image: ImageShape, scale: usize) -> Result<Graph<()>> {
     let (base, hidden, channels) = (config.base, config.activation, image.channels);
     let mut builder = Builder::new("transform", Shape::of_image(image));
@@ -122,6 +168,38 @@ fn enlarger(config: &NetworkConfig, image: ImageShape, scale: usize) -> Result<G
     let large = builder.add(Op::Resize { height, width, by: Interpolation::Bilinear }, &[input])?;
     let output = builder.add(Op::Add, &[large, difference])?;
     Ok(builder.finish(&[output]))
+}
+
+/// What a network from pictures of `image` to pictures is given, beside what it makes of it: (2·C, H, W) → a map of logits
+/// (1, h, w), each of a patch of 34×34 pixels, every four pixels: the discriminator of P. Isola et al. 2017 ("pix2pix", appendix
+/// 6.1.2) with two layers of stride 2. `base` channels in the first layer, twice as many in each that follows.
+///
+/// # Errors
+/// [`Error::Config`] if the pictures are smaller than 16×16.
+pub fn patches(base: usize, image: ImageShape) -> Result<Graph<()>> {
+    if image.height.min(image.width) < 16 {
+        return Err(Error::Config(format!(
+            "a discriminator of patches takes pieces of 16x16 pixels or more, not {}x{}: choose a larger objective.patch",
+            image.width, image.height
+        )));
+    }
+    let pair = ImageShape { channels: 2 * image.channels, ..image };
+    let mut builder = Builder::new("discriminator", Shape::of_image(pair));
+    let hidden = || Op::Activation(Activation::LeakyRelu(0.2));
+    let ops = [
+        Op::conv(pair.channels, base, 4, 2, 1),
+        hidden(),
+        Op::conv(base, 2 * base, 4, 2, 1),
+        Op::batch_norm(2 * base),
+        hidden(),
+        Op::conv(2 * base, 4 * base, 4, 1, 1),
+        Op::batch_norm(4 * base),
+        hidden(),
+        Op::conv(4 * base, 1, 4, 1, 1),
+    ];
+    let input = builder.input();
+    let logits = builder.chain(input, ops)?;
+    Ok(builder.finish(&[logits]))
 }
 
 /// How a network of pictures of any size may be given a piece of one.
@@ -254,6 +332,7 @@ mod tests {
             (Architecture::Restore, &[1, 1][..], 1),
             (Architecture::Restore, &[2], 1),
             (Architecture::Restore, &[1, 0, 1], 1),
+            (Architecture::Unet, &[0, 1], 1),
             (Architecture::Enlarge, &[1], 2),
             (Architecture::Enlarge, &[2], 3),
         ] {
@@ -295,7 +374,7 @@ mod tests {
         refuse(config(Architecture::Restore, &[]), 1, "0 numbers");
         refuse(config(Architecture::Restore, &[1]), 2, "keeps the size");
         refuse(config(Architecture::Enlarge, &[1, 1]), 2, "takes one");
-        refuse(config(Architecture::Mlp, &[1]), 2, "restore or enlarge");
+        refuse(config(Architecture::Mlp, &[1]), 2, "restore, unet or enlarge");
         refuse(config(Architecture::Enlarge, &[100]), 2, "100");
     }
 }

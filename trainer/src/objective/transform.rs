@@ -1,4 +1,5 @@
-//! From pictures to pictures: a network that restores what a [`Degradation`] took away.
+//! From pictures to pictures: a network that restores what a [`Degradation`] took away, or translates one picture of a pair into
+//! the other (P. Isola et al., 2017, "pix2pix").
 
 use documented::DocumentedFields;
 use edgegen_runtime::model::ImageShape;
@@ -6,10 +7,11 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::compute::{Backend, Gradients, Lanes, Network};
-use crate::data::Pictures;
-use crate::data::degrade::{Degradation, Shrink, Strength, piece};
-use crate::graph::family::NetworkConfig;
-use crate::graph::transform;
+use crate::data::degrade::{Degradation, Place, Shrink, Strength, Turn, enlarged, piece};
+use crate::data::{Dataset, Pictures, pairs};
+use crate::graph::family::{Architecture, NetworkConfig};
+use crate::graph::{Shape, transform};
+use crate::objective::patches::{Critic, Found};
 use crate::random::{Purpose, Stream};
 use crate::{Error, Result};
 
@@ -46,6 +48,21 @@ pub struct TransformConfig {
     pub noise: [f64; 2],
     /// Quality of JPEG compression, from and to, 1 to 100; 0: none.
     pub jpeg: [u8; 2],
+    /// Weight of what a discriminator of patches says, beside the difference; 0: there is none. It makes pictures sharper and
+    /// less like the clean ones; pix2pix has 0.01.
+    #[serde(default)]
+    pub adversarial: f64,
+    /// Share of the run after which it begins to learn.
+    #[serde(default)]
+    pub adversarial_from: f64,
+    /// Channels of the discriminator's first layer.
+    #[serde(default = "discriminator_base")]
+    pub discriminator_base: usize,
+}
+
+/// Those of a discriminator as large as a network for a device.
+pub(crate) fn discriminator_base() -> usize {
+    32
 }
 
 impl TransformConfig {
@@ -55,11 +72,40 @@ impl TransformConfig {
         Degradation { blur, shrink, noise, jpeg }
     }
 
-    /// Refuses what cannot be learned.
+    /// Whether a discriminator learns at this part of the run, 0 to 1.
+    pub fn is_adversarial(&self, progress: f64) -> bool {
+        self.adversarial > 0.0 && progress >= self.adversarial_from
+    }
+
+    /// Refuses what cannot be learned; `paired`: pictures come in pairs.
     ///
     /// # Errors
     /// [`Error::Config`] naming the setting.
-    pub fn check(&self) -> Result<()> {
+    pub fn check(&self, paired: bool) -> Result<()> {
+        let Self { blur, noise, jpeg, adversarial, adversarial_from, discriminator_base, .. } = self;
+        let untouched = self.scale == 1 && blur[1] == 0.0 && noise[1] == 0.0 && jpeg[1] == 0;
+        if paired && !untouched {
+            return Err(Error::Config(
+                "the network learns to undo what objective.scale, blur, noise and jpeg do to pictures, and needs no pairs: leave --to and --side-by-side out, or train translate"
+                    .into(),
+            ));
+        }
+        if !paired && untouched {
+            return Err(Error::Config(
+                "there is nothing to learn: give pairs, with the pictures that should come out in --to FOLDER under the same names, or with --side-by-side left|right where each picture shows both"
+                    .into(),
+            ));
+        }
+        if !(0.0..=1000.0).contains(adversarial) || !(0.0..1.0).contains(adversarial_from) {
+            return Err(Error::Config(format!(
+                "objective.adversarial is {adversarial} (0 to 1000), objective.adversarial_from {adversarial_from} (0 up to, but not, 1)"
+            )));
+        }
+        if !(1..=1024).contains(discriminator_base) {
+            return Err(Error::Config(format!(
+                "objective.discriminator_base is {discriminator_base}; it takes 1 to 1024"
+            )));
+        }
         if !(1..=MOST_SCALE).contains(&self.scale) {
             return Err(Error::Config(format!(
                 "objective.scale is {}; it takes 1 to {MOST_SCALE}",
@@ -105,6 +151,37 @@ impl TransformConfig {
     }
 }
 
+/// Pictures that examples are made of.
+#[derive(Clone, Copy)]
+pub struct Material<'a> {
+    /// Clean ones, or pairs.
+    pub pictures: &'a Pictures,
+    /// Shape of each; of a pair that of both, side by side.
+    pub shape: ImageShape,
+    /// Whether they are pairs.
+    pub paired: bool,
+    /// Whether pairs are mirrored at random.
+    pub mirrored: bool,
+}
+
+impl<'a> Material<'a> {
+    /// A part of a data set.
+    pub fn new(pictures: &'a Pictures, dataset: &Dataset, paired: bool) -> Self {
+        Self { pictures, shape: dataset.shape, paired, mirrored: dataset.mirroring.on }
+    }
+
+    /// Shape of what should come out.
+    pub fn one(&self) -> ImageShape {
+        if self.paired { pairs::half(self.shape) } else { self.shape }
+    }
+
+    /// A pair's pictures, or twice the clean one.
+    fn pair(&self, index: usize) -> [Vec<u8>; 2] {
+        let pixels = self.pictures.picture(index);
+        if self.paired { pairs::parted(pixels, self.shape) } else { [pixels.to_vec(), pixels.to_vec()] }
+    }
+}
+
 /// What a network is given, and what it should make of it.
 #[derive(Default)]
 pub struct Examples {
@@ -124,42 +201,57 @@ impl Examples {
         all
     }
 
-    /// Random pieces of the pictures `indices` of step `step`, each degraded anew.
+    /// Random pieces of the pictures `indices` of step `step`, each degraded anew, or of both pictures of a pair.
     ///
     /// # Errors
     /// As [`Degradation::apply`].
     pub fn pieces(
         config: &TransformConfig,
-        pictures: &Pictures,
-        shape: ImageShape,
+        material: &Material<'_>,
         indices: &[usize],
         (seed, step): (u64, u64),
     ) -> Result<Self> {
         let degradation = config.degradation();
+        let shape = material.one();
         let clean = config.clean(shape.channels);
         let parts = indices.par_iter().enumerate().map(|(place, index)| {
             let mut stream = Stream::new(seed, Purpose::Degrade, step << 16 | place as u64);
-            let own = piece(pictures.picture(*index), shape, config.patch, &mut stream);
+            if material.paired {
+                let place = Place::draw(shape, config.patch, &mut stream);
+                let turn =
+                    if material.mirrored && stream.below(2) == 1 { Turn::MIRRORED } else { Turn::NONE };
+                let [given, wanted] = material.pair(*index).map(|pixels| piece(&pixels, shape, place, turn));
+                return Ok((given, wanted));
+            }
+            let place = Place::draw(shape, config.patch, &mut stream);
+            let turn = Turn::draw(&mut stream);
+            let own = piece(material.pictures.picture(*index), shape, place, turn);
             let strength = degradation.draw(&mut stream);
             Ok((degradation.apply(&own, clean, config.scale, strength, &mut stream)?, own))
         });
         Ok(Self::joined(parts.collect::<Result<_>>()?))
     }
 
-    /// The middle `part` of the pictures `indices`, degraded as held-out ones are: always in the same way.
+    /// The middle `part` of the pictures `indices`, degraded as held-out ones are: always in the same way; or of both pictures of
+    /// a pair.
     ///
     /// # Errors
     /// As [`Degradation::apply`].
     pub fn held_out(
         config: &TransformConfig,
         strength: Strength,
-        pictures: &Pictures,
-        (shape, part): (ImageShape, ImageShape),
+        material: &Material<'_>,
+        part: ImageShape,
         indices: &[usize],
     ) -> Result<Self> {
         let degradation = config.degradation();
         let parts = indices.par_iter().map(|index| {
-            let clean = middle(pictures.picture(*index), shape, part);
+            if material.paired {
+                let [given, wanted] =
+                    material.pair(*index).map(|pixels| middle(&pixels, material.one(), part));
+                return Ok((given, wanted));
+            }
+            let clean = middle(material.pictures.picture(*index), material.shape, part);
             let mut stream = Stream::new(0, Purpose::DegradeHeldOut, *index as u64);
             Ok((degradation.apply(&clean, part, config.scale, strength, &mut stream)?, clean))
         });
@@ -180,6 +272,30 @@ fn middle(pixels: &[u8], shape: ImageShape, part: ImageShape) -> Vec<f32> {
         }
     }
     values
+}
+
+fn image_of(shape: Shape) -> ImageShape {
+    let (channels, height, width) = shape.image();
+    ImageShape { channels, height, width }
+}
+
+/// What plays against a network, in one step.
+pub struct Adversary<'a, B: Backend> {
+    /// The discriminator.
+    pub critic: &'a mut Critic<B>,
+    /// Weight of what it says.
+    pub weight: f64,
+    /// Its learning rate.
+    pub rate: f64,
+}
+
+/// What a step tells.
+#[derive(Clone, Copy, Debug)]
+pub struct Learned {
+    /// Mean squared error.
+    pub squares: f64,
+    /// What the discriminator has found, and the loss of what it does not take for true.
+    pub played: Option<(Found, f64)>,
 }
 
 /// A network from pictures to pictures, with values.
@@ -205,14 +321,17 @@ impl<B: Backend> Restorer<B> {
         let seen = objective.seen(channels);
         let mut graph = transform::network(config, seen, objective.scale)?.initialise(seed, 0);
         // it begins as what it adds to: nothing is added
-        if let Some(last) = graph.nodes.iter_mut().rev().find(|node| node.op.is_linear()) {
+        if config.architecture != Architecture::Unet
+            && let Some(last) = graph.nodes.iter_mut().rev().find(|node| node.op.is_linear())
+        {
             last.weight_mut().fill(0.0);
         }
         let network = Network::new(backend, &graph)?;
         Ok(Self { network, config: config.clone(), scale: objective.scale })
     }
 
-    /// The mean squared error of a training batch; adds the gradients of what `difference` says.
+    /// The mean squared error of a training batch; adds the gradients of what `difference` says, and of what the discriminator
+    /// says, which makes a step of its own first.
     ///
     /// # Errors
     /// The device's.
@@ -220,13 +339,23 @@ impl<B: Backend> Restorer<B> {
         &mut self,
         examples: &Examples,
         difference: Difference,
+        adversary: Option<Adversary<'_, B>>,
         gradients: &mut Gradients<B>,
-    ) -> Result<f64> {
+    ) -> Result<Learned> {
         let backend = self.network.backend().clone();
         let output = self.network.graph.output();
         let x = backend.tensor(&examples.seen, self.network.input_shape())?;
         let (made, pass) = self.network.train(x, None, output, &[])?;
         let mut gradient = backend.rows(&made)?;
+        let (mut played, mut more) = (None, Vec::new());
+        if let Some(Adversary { critic, weight, rate }) = adversary {
+            let [from, to] = [self.network.input_shape(), self.network.output_shape()].map(image_of);
+            let given = enlarged(&examples.seen, from, to)?;
+            let found = critic.learn(&given, &examples.clean, &gradient, rate)?;
+            let (loss, slopes) = critic.fooled(&given, &gradient)?;
+            more = slopes.into_iter().map(|slope| slope * weight as f32).collect();
+            played = Some((found, loss));
+        }
         let count = gradient.len() as f64;
         let mut squares = 0.0;
         for (value, clean) in gradient.iter_mut().zip(&examples.clean) {
@@ -237,9 +366,10 @@ impl<B: Backend> Restorer<B> {
                 Difference::L2 => apart * (2.0 / count) as f32,
             };
         }
+        gradient.iter_mut().zip(&more).for_each(|(value, slope)| *value += slope);
         let seeds = vec![(output, backend.tensor(&gradient, self.network.output_shape())?)];
         self.network.backward(&pass, seeds, Some(gradients), false, &[])?;
-        Ok(squares / count)
+        Ok(Learned { squares: squares / count, played })
     }
 
     /// The same network for pictures of another size.

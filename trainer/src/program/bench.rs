@@ -14,7 +14,8 @@ use edgegen_trainer::graph::{Graph, Op, Shape, features};
 use edgegen_trainer::objective::classifier::Classifier;
 use edgegen_trainer::objective::gan::codes::Codes;
 use edgegen_trainer::objective::gan::{self, Gan, Pace};
-use edgegen_trainer::objective::transform::{Examples, Restorer};
+use edgegen_trainer::objective::patches::Critic;
+use edgegen_trainer::objective::transform::{Adversary, Examples, Restorer};
 use edgegen_trainer::objective::vae::{self, Vae};
 use edgegen_trainer::random::{Purpose, Stream};
 use edgegen_trainer::train::config::{Config, Objective};
@@ -117,6 +118,11 @@ fn step_on<B: Backend>(backend: &B, config: &Config, batch: usize) -> Result<Ste
         }
         Objective::Transform(objective) => {
             let mut restorer = Restorer::new(backend, network, &objective, image.channels, 0)?;
+            let critic = (objective.adversarial > 0.0).then(|| {
+                let seen = objective.clean(image.channels);
+                Critic::new(backend, objective.discriminator_base, seen, adam, 0)
+            });
+            let mut critic = critic.transpose()?;
             let mut adam = Adam::new(backend, &[&restorer.network.graph], adam)?;
             let mut gradients = Gradients::of(backend, &restorer.network.graph)?;
             let sizes = [objective.seen(image.channels), objective.clean(image.channels)];
@@ -124,7 +130,12 @@ fn step_on<B: Backend>(backend: &B, config: &Config, batch: usize) -> Result<Ste
             let examples = Examples { seen, clean };
             Box::new(move |_| {
                 gradients.clear()?;
-                restorer.learn(&examples, objective.difference, &mut gradients)?;
+                let adversary = critic.as_mut().map(|critic| Adversary {
+                    critic,
+                    weight: objective.adversarial,
+                    rate: RATE,
+                });
+                restorer.learn(&examples, objective.difference, adversary, &mut gradients)?;
                 adam.update(&mut [(&mut restorer.network.graph, &gradients)], RATE)?;
                 Ok(())
             })

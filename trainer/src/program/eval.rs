@@ -105,9 +105,9 @@ pub(super) fn run(arguments: Arguments) -> Result<()> {
             object.insert("cross_entropy".into(), json!(loss));
         }
         Trained::Transform(restorer, objective) => {
-            let shape = run.dataset.shape;
-            let whole = objective.whole(shape, &run.config.network)?;
-            let found = restoring::measure(restorer, objective, (reported, shape, whole), arguments.limit)?;
+            let material = run.material(reported);
+            let whole = objective.whole(material.one(), &run.config.network)?;
+            let found = restoring::measure(restorer, objective, &material, whole, arguments.limit)?;
             if !arguments.json {
                 say!("restored pictures: {found}");
             }

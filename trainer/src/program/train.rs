@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result, bail};
-use edgegen_trainer::data::{Dataset, Mirror};
+use edgegen_trainer::data::{Dataset, Mirror, SideBySide};
 use edgegen_trainer::evaluate::features::Scaling;
 use edgegen_trainer::train::config::{Config, Length, Objective};
 use edgegen_trainer::train::folder::RunFolder;
@@ -68,6 +68,15 @@ pub(super) struct Settings {
     /// Learn from the pictures of one class alone; eval tells how well the others are told from it.
     #[arg(long, value_name = "CLASS")]
     only: Option<String>,
+    /// Learn to translate the pictures in --data into those in this folder, of the same names.
+    #[arg(long, value_name = "FOLDER", conflicts_with = "side_by_side")]
+    to: Option<PathBuf>,
+    /// Learn from pictures that each show a pair; this half of them goes in.
+    #[arg(long, value_name = "left|right")]
+    side_by_side: Option<SideBySide>,
+    /// Weight of a discriminator of patches, which makes what comes out sharper, beside the difference [translate: 0.01].
+    #[arg(long, value_name = "WEIGHT")]
+    adversarial: Option<f64>,
     #[command(flatten)]
     pub(super) caching: Caching,
     /// Condition the generator or decoder on each picture's class: sub-folders, or an IDX set's labels.
@@ -301,6 +310,17 @@ impl Settings {
         replace(&mut config.data.mirror, arguments.mirror);
         config.data.balance |= arguments.balance;
         replace(&mut config.data.only, arguments.only.clone());
+        replace(&mut config.data.side_by_side, arguments.side_by_side);
+        if let Some(to) = &arguments.to {
+            config.data.to = std::path::absolute(to).with_context(|| format!("--to {}", to.display()))?;
+        }
+        match (&mut config.objective, arguments.adversarial) {
+            (Objective::Transform(objective), Some(weight)) => objective.adversarial = weight,
+            (_, Some(_)) => {
+                bail!("--adversarial is for networks from pictures to pictures; {} is none", config.preset)
+            }
+            (_, None) => {}
+        }
         config.network.conditional |= arguments.conditional;
         let network = |option: &str, path: &PathBuf, scaling: Option<Scaling>| -> Result<String> {
             let path = std::path::absolute(path).with_context(|| format!("{option} {}", path.display()))?;

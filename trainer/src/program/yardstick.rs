@@ -8,15 +8,19 @@ use edgegen_runtime::generate::{Tiler, USUAL_TILE};
 use edgegen_runtime::model::{Model, ModelFolder, OpenOptions, Part, Precision};
 use edgegen_runtime::pictures::read_whole_picture;
 use edgegen_trainer::data::degrade::{Degradation, Shrink, Strength};
-use edgegen_trainer::evaluate::yardstick::{Clean, Yardstick, measure};
+use edgegen_trainer::data::listed_pairs;
+use edgegen_trainer::evaluate::yardstick::{Clean, Yardstick, measure, measure_pairs};
 use serde_json::json;
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
     /// A model folder, or an ONNX file, that turns pictures into pictures: of the same size, or larger.
     model: PathBuf,
-    /// A folder of clean pictures.
+    /// A folder of clean pictures; with --to, of those that the model is given.
     pictures: PathBuf,
+    /// The pictures that should come out, under the same names: how close a translator comes to them.
+    #[arg(long, value_name = "FOLDER", conflicts_with_all = ["noise", "jpeg", "blur", "shrink", "levels"])]
+    to: Option<PathBuf>,
     /// Deviation of the noise that is added, in levels of 255; several, one after the other.
     #[arg(long, value_name = "LEVELS,…", value_delimiter = ',')]
     noise: Vec<f64>,
@@ -60,7 +64,7 @@ pub(super) fn run(arguments: Arguments) -> Result<()> {
         (false, _) => bail!("--precision is for model folders; {} is a file", arguments.model.display()),
     };
     let part = arguments.model.is_dir().then_some(Part::Transform);
-    let mut pictures: Option<Vec<Clean>> = None;
+    let (mut pictures, mut pairs): (Option<Vec<Clean>>, Option<Vec<(Clean, Clean)>>) = (None, None);
     for noise in noises {
         let degradation =
             Degradation { blur: [arguments.blur; 2], shrink, noise: [noise; 2], jpeg: [arguments.jpeg; 2] };
@@ -83,6 +87,17 @@ pub(super) fn run(arguments: Arguments) -> Result<()> {
                 );
             }
             let (scale, precision) = (facts.scale.unwrap_or(1), facts.precision);
+            if let Some(to) = &arguments.to {
+                let pairs = match &pairs {
+                    Some(known) => known,
+                    None => pairs.insert(read_pairs(&arguments.pictures, to, channels)?),
+                };
+                let bar = indicatif::ProgressBar::new(pairs.len() as u64);
+                let found = measure_pairs(&mut tiler, pairs, &|done| bar.set_position(done as u64))?;
+                bar.finish_and_clear();
+                show(&arguments, precision, (scale, noise), &found);
+                continue;
+            }
             let clean = match &pictures {
                 Some(clean) => clean,
                 None => pictures.insert(read(&arguments.pictures, channels)?),
@@ -121,16 +136,33 @@ fn show(arguments: &Arguments, precision: Precision, (scale, noise): (usize, f64
     if arguments.blur > 0.0 {
         what.push(format!("blur {}", arguments.blur));
     }
+    if arguments.to.is_some() {
+        what.push("pairs".into());
+    }
     let given = if scale > 1 { "bicubic" } else { "given" };
     say!(
-        "{:<14} {precision:<5} PSNR {:6.2} dB  SSIM {:.4}   {given} {:6.2} dB  {:.4}   {} pictures",
+        "{:<14} {precision:<5} PSNR {:6.2} dB  SSIM {:.4}  L1 {:.2}   {given} {:6.2} dB  {:.4}  {:.2}   {} pictures",
         what.join(", "),
         found.made.psnr.mean,
         found.made.ssim.mean,
+        found.apart[0],
         found.given.psnr.mean,
         found.given.ssim.mean,
+        found.apart[1],
         found.pictures
     );
+}
+
+/// The pairs of two folders.
+fn read_pairs(
+    folder: &std::path::Path,
+    to: &std::path::Path,
+    channels: usize,
+) -> Result<Vec<(Clean, Clean)>> {
+    let of = |path: &PathBuf| -> Result<Clean> {
+        Ok(Clean::new(path.display().to_string(), &read_whole_picture(path)?, channels))
+    };
+    listed_pairs(folder, to)?.iter().map(|(given, wanted)| Ok((of(given)?, of(wanted)?))).collect()
 }
 
 /// The pictures of a folder, in the order of their names.

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::presets;
 use crate::compute::adam::AdamConfig;
-use crate::data::{Dataset, Fit, GroupBy, HeldOut, Mirror, Size};
+use crate::data::{Dataset, Fit, GroupBy, HeldOut, Mirror, Pairs, SideBySide, Size};
 use crate::graph::Activation;
 use crate::graph::family::NetworkConfig;
 use crate::graph::family::Normalisation;
@@ -88,6 +88,12 @@ pub struct DataConfig {
     /// The one class that is learned from, by its name, and the others count as odd; empty: all.
     #[serde(default)]
     pub only: String,
+    /// Of pairs: the folder of the pictures that should come out, under the same names as those of `path`; empty: no pairs.
+    #[serde(default)]
+    pub to: PathBuf,
+    /// Of pairs that lie side by side in one picture: the half that goes in, "left" or "right"; "no": no such pairs.
+    #[serde(default)]
+    pub side_by_side: SideBySide,
     /// Samples a second that a folder's sounds are brought to, whose log-mel spectrograms are then the pictures; 0: it holds
     /// pictures.
     #[serde(default)]
@@ -113,6 +119,8 @@ impl DataConfig {
             mirror: Mirror::default(),
             balance: false,
             only: String::new(),
+            to: PathBuf::new(),
+            side_by_side: SideBySide::No,
             rate: 0,
             window: 0,
             hop: 0,
@@ -121,6 +129,15 @@ impl DataConfig {
 }
 
 impl DataConfig {
+    /// Where pairs come from; `None`: pictures stand for themselves.
+    pub fn pairs(&self) -> Option<Pairs> {
+        match (self.to.as_os_str().is_empty(), self.side_by_side) {
+            (false, _) => Some(Pairs::With(self.to.clone())),
+            (true, SideBySide::No) => None,
+            (true, side) => Some(Pairs::Beside(side)),
+        }
+    }
+
     /// How a folder's sounds become spectrograms; `None`: it holds pictures.
     pub fn sound(&self) -> Option<Format> {
         (self.rate > 0).then_some(Format { rate: self.rate, window: self.window, hop: self.hop })
@@ -304,6 +321,18 @@ impl Config {
                 );
             }
         }
+        if !self.data.to.as_os_str().is_empty() && self.data.side_by_side != SideBySide::No {
+            return refuse(
+                "pairs come from a second folder (--to) or lie side by side (--side-by-side): give one of the two"
+                    .into(),
+            );
+        }
+        if self.data.pairs().is_some() && !matches!(self.objective, Objective::Transform(_)) {
+            return refuse(format!(
+                "--to and --side-by-side give pairs to a network from pictures to pictures, as the preset translate; {} is none",
+                self.preset
+            ));
+        }
         if let Err(problem) = self.data.size.check() {
             return refuse(format!("data.size {problem}"));
         }
@@ -473,7 +502,14 @@ impl Config {
                     return refuse(format!("objective.shift is {shift}; it takes 0 to 8 pixels"));
                 }
             }
-            Objective::Transform(transform) => transform.check()?,
+            Objective::Transform(transform) => {
+                transform.check(self.data.pairs().is_some())?;
+                if transform.adversarial > 0.0 && batch < 2 {
+                    return refuse(
+                        "training.batch is 1; a discriminator's batch norm takes 2 pictures or more".into(),
+                    );
+                }
+            }
         }
         for (name, value, least) in bounded {
             if !value.is_finite() || value < least {
@@ -516,7 +552,7 @@ impl Config {
     /// # Errors
     /// [`Error::Config`], which no valid configuration gives.
     pub fn command(&self, dataset: &str) -> Result<String> {
-        const FLAGS: [(&str, &str); 20] = [
+        const FLAGS: [(&str, &str); 22] = [
             ("training.init_from", "--init-from"),
             ("training.pictures", "--pictures"),
             ("training.epochs", "--epochs"),
@@ -535,6 +571,8 @@ impl Config {
             ("data.mirror", "--mirror"),
             ("data.balance", "--balance"),
             ("data.only", "--only"),
+            ("data.side_by_side", "--side-by-side"),
+            ("objective.adversarial", "--adversarial"),
             ("objective.beta", "--beta"),
             ("objective.denoise", "--denoise"),
         ];
@@ -544,6 +582,10 @@ impl Config {
         }
         let mut base = presets::find(&self.preset)?.config;
         base.data.path.clone_from(&self.data.path);
+        base.data.to.clone_from(&self.data.to);
+        if let Some(to) = self.data.to.file_name() {
+            words.push(format!("--to {}", to.to_string_lossy()));
+        }
         // the length that counts is named, the others are not
         let TrainingConfig { pictures, steps, epochs, hours, .. } = self.training;
         let of_base = &mut base.training;

@@ -9,7 +9,7 @@ use crate::graph::family::{Architecture, NetworkConfig};
 use crate::objective::classifier::ClassifierConfig;
 use crate::objective::gan::GanConfig;
 use crate::objective::gan::loss::Loss;
-use crate::objective::transform::{Difference, TransformConfig};
+use crate::objective::transform::{Difference, TransformConfig, discriminator_base};
 use crate::objective::vae::{Binarize, Likelihood, ObjectiveConfig};
 use crate::{Error, Result};
 
@@ -184,6 +184,9 @@ pub fn all() -> Vec<Preset> {
         shrink: Shrink::Bicubic,
         noise: [0.0; 2],
         jpeg: [0; 2],
+        adversarial: 0.0,
+        adversarial_from: 0.0,
+        discriminator_base: discriminator_base(),
     };
     let restore = TransformConfig { noise: [0.0, 50.0], ..clean.clone() };
     let enlarge = |scale: usize| TransformConfig { scale, patch: 32 * scale, ..clean.clone() };
@@ -299,6 +302,22 @@ pub fn all() -> Vec<Preset> {
                     ..enlarge(4)
                 },
             ),
+        },
+        Preset {
+            about: "colour pictures 64x64 into others, learned from pairs (--to FOLDER or --side-by-side): pix2pix",
+            config: {
+                let paired =
+                    TransformConfig { difference: Difference::L1, adversarial: 0.01, ..clean.clone() };
+                let mut config = transform("translate", Architecture::Unet, 24, &[0, 0, 0, 1], paired);
+                config.data.size = Size::square(64);
+                config.data.gray = false;
+                config.training.pictures = 200_000;
+                config.training.batch = 16;
+                config.training.learning_rate = 5e-4;
+                config.training.final_rate = 1e-5;
+                config.adam.beta1 = 0.5;
+                config
+            },
         },
     ]
 }

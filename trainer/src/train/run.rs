@@ -86,6 +86,7 @@ pub fn load_data(config: &Config, cache: Option<&Path>, progress: &data::Progres
         // backwards is another sound
         mirror: if settings.sound().is_some() { Mirror::No } else { settings.mirror },
         sound: settings.sound(),
+        pairs: settings.pairs(),
         cache: cache.map(Path::to_path_buf),
         ..LoadOptions::new(settings.size)
     };
@@ -156,11 +157,15 @@ impl Trainer {
         device: Option<&Candle>,
     ) -> Result<Self> {
         let place = folder.root();
-        if !config.data.path.as_os_str().is_empty() && inside(place, &config.data.path) {
-            return Err(Error::run(
-                place,
-                "lies inside of --data, where its pictures would be learned from; choose another --out",
-            ));
+        for (flag, path) in [("--data", &config.data.path), ("--to", &config.data.to)] {
+            if !path.as_os_str().is_empty() && inside(place, path) {
+                return Err(Error::run(
+                    place,
+                    format!(
+                        "lies inside of {flag}, where its pictures would be learned from; choose another --out"
+                    ),
+                ));
+            }
         }
         let in_use = fs::read_dir(place).is_ok_and(|mut entries| entries.next().is_some());
         if in_use && !folder.config().exists() {
@@ -234,6 +239,7 @@ impl Trainer {
             TrainingConfig { pictures, steps, epochs, hours, patience, ..comparable.training };
         // the pictures themselves are compared, wherever they lie now
         comparable.data.path.clone_from(&config.data.path);
+        comparable.data.to.clone_from(&config.data.to);
         let differences = comparable.differences(&config)?;
         if !differences.is_empty() {
             let problem = format!("cannot be resumed with other settings: {}", differences.join("; "));

@@ -12,10 +12,10 @@ use super::learner::restore_average;
 use super::pictures::Drawer;
 use super::run::load_data;
 use crate::compute::{Lanes, Network};
-use crate::data::Dataset;
+use crate::data::{Dataset, Pictures};
 use crate::evaluate::cache;
 use crate::objective::classifier::Classifier;
-use crate::objective::transform::{Restorer, TransformConfig};
+use crate::objective::transform::{Material, Restorer, TransformConfig};
 use crate::objective::vae::{ObjectiveConfig, Vae};
 use crate::{Error, Result};
 
@@ -93,6 +93,11 @@ impl TrainedRun {
     /// Training pictures that were learned from, counted at each visit.
     pub fn pictures_seen(&self) -> u64 {
         self.position.pictures
+    }
+
+    /// A part of its pictures as a network from pictures to pictures takes them.
+    pub fn material<'a>(&self, pictures: &'a Pictures) -> Material<'a> {
+        Material::new(pictures, &self.dataset, self.config.data.pairs().is_some())
     }
 
     /// The part that draws, if there is one.

@@ -9,13 +9,14 @@ use crate::data::Dataset;
 use crate::evaluate::restoring;
 use crate::evaluate::spread;
 use crate::graph::Parameter;
-use crate::objective::transform::{Examples, Restorer, TransformConfig};
+use crate::objective::patches::Critic;
+use crate::objective::transform::{Adversary, Examples, Learned, Material, Restorer, TransformConfig};
 use crate::train::checkpoint::{Checkpoint, Moments};
 use crate::train::config::Config;
 use crate::train::folder::RunFolder;
 use crate::train::init::{Taken, Weights};
 use crate::train::metrics::{Figures, figures};
-use crate::train::pictures::{Panel, write_grid};
+use crate::train::pictures::{Curve, Panel, Source, write_grid};
 use crate::{Error, Result};
 
 /// Pictures that a report shows, each before, after and clean.
@@ -29,6 +30,9 @@ pub(super) struct TransformLearner<B: Backend> {
     restorer: Restorer<B>,
     adam: Adam<B>,
     gradients: Gradients<B>,
+    critic: Option<Critic<B>>,
+    /// Whether pictures come in pairs.
+    paired: bool,
     /// The part of held-out pictures that is looked at.
     whole: ImageShape,
 }
@@ -46,7 +50,8 @@ impl<B: Backend> TransformLearner<B> {
                     .into(),
             ));
         }
-        let shape = dataset.shape;
+        let paired = config.data.pairs().is_some();
+        let shape = Material::new(&dataset.train, dataset, paired).one();
         if shape.height.min(shape.width) < objective.patch {
             return Err(Error::Config(format!(
                 "objective.patch is {}, larger than the pictures, {shape}: choose a larger --size, or a smaller patch",
@@ -58,23 +63,44 @@ impl<B: Backend> TransformLearner<B> {
         let restorer = Restorer::new(backend, &config.network, &objective, shape.channels, seed)?;
         let adam = Adam::new(backend, &[&restorer.network.graph], config.adam)?;
         let gradients = Gradients::of(backend, &restorer.network.graph)?;
-        Ok(Self { config, objective, restorer, adam, gradients, whole })
+        let critic = (objective.adversarial > 0.0).then(|| {
+            let seen = objective.clean(shape.channels);
+            Critic::new(backend, objective.discriminator_base, seen, config.adam, seed)
+        });
+        let critic = critic.transpose()?;
+        Ok(Self { config, objective, restorer, adam, gradients, critic, paired, whole })
     }
 }
 
 impl<B: Backend> Learner for TransformLearner<B> {
     fn step(&mut self, at: &Step<'_>, dataset: &Dataset) -> Stepped {
         let seed = self.config.training.seed;
-        let (pictures, shape) = (&dataset.train, dataset.shape);
-        let examples = Examples::pieces(&self.objective, pictures, shape, at.indices, (seed, at.step))?;
+        let material = Material::new(&dataset.train, dataset, self.paired);
+        let examples = Examples::pieces(&self.objective, &material, at.indices, (seed, at.step))?;
         self.gradients.clear()?;
-        let squares = self.restorer.learn(&examples, self.objective.difference, &mut self.gradients)?;
+        let critic = self.critic.as_mut().filter(|_| self.objective.is_adversarial(at.progress));
+        let adversary =
+            critic.map(|critic| Adversary { critic, weight: self.objective.adversarial, rate: at.rate });
+        let Learned { squares, played } =
+            self.restorer.learn(&examples, self.objective.difference, adversary, &mut self.gradients)?;
         let norm = Gradients::clip(&mut [&mut self.gradients], self.config.training.clip)?;
         if !(squares + norm).is_finite() {
             return Err(Stop::Diverged(format!("the error is {squares}, the gradient's norm {norm}")));
         }
         self.adam.update(&mut [(&mut self.restorer.network.graph, &self.gradients)], at.rate)?;
-        Ok(figures([("psnr", -10.0 * squares.max(1e-20).log10())]))
+        let mut found = figures([("psnr", -10.0 * squares.max(1e-20).log10())]);
+        if let Some((of_critic, fooled)) = played {
+            if !(of_critic.loss + of_critic.norm + fooled).is_finite() {
+                return Err(Stop::Diverged(format!("the discriminator's loss is {}", of_critic.loss)));
+            }
+            found.extend(figures([
+                ("d_loss", of_critic.loss),
+                ("d_real", of_critic.real_accuracy),
+                ("d_generated", of_critic.generated_accuracy),
+                ("g_loss", fooled),
+            ]));
+        }
+        Ok(found)
     }
 
     fn init_from(&mut self, weights: &Weights, _dataset: &Dataset) -> Result<Taken> {
@@ -93,7 +119,8 @@ impl<B: Backend> Learner for TransformLearner<B> {
         let found = restoring::measure(
             &self.restorer,
             &self.objective,
-            (&dataset.validation, dataset.shape, self.whole),
+            &Material::new(&dataset.validation, dataset, self.paired),
+            self.whole,
             self.config.training.validate,
         )?;
         let figures = figures([
@@ -101,22 +128,38 @@ impl<B: Backend> Learner for TransformLearner<B> {
             ("ssim", found.restored.ssim.mean),
             ("given_psnr", found.given.psnr.mean),
         ]);
-        Ok(Verdict { figures, score: Some(found.restored.psnr.mean), ..Verdict::default() })
+        // sharper pictures have a lower ratio: with a discriminator the last weights are used
+        let score = self.critic.is_none().then_some(found.restored.psnr.mean);
+        Ok(Verdict { figures, score, ..Verdict::default() })
     }
 
     fn parameters(&self) -> Result<Vec<Parameter>> {
-        self.restorer.network.parameters()
+        let mut all = self.restorer.network.parameters()?;
+        if let Some(critic) = &self.critic {
+            all.extend(critic.parameters()?);
+        }
+        Ok(all)
     }
 
     fn moments(&self) -> Result<Moments> {
-        self.adam.moments(&[&self.restorer.network])
+        let mut all = self.adam.moments(&[&self.restorer.network])?;
+        if let Some(critic) = &self.critic {
+            all.extend(critic.moments()?);
+        }
+        Ok(all)
     }
 
     fn restore(&mut self, checkpoint: &mut Checkpoint, steps: u64, _: &Dataset) -> Result<()> {
         let network = &mut self.restorer.network;
         let stored = checkpoint.weights(network.graph.parameters())?;
         network.set(&stored)?;
-        self.adam.restore(steps, checkpoint.moments(network.graph.parameters())?)
+        self.adam.restore(steps, checkpoint.moments(network.graph.parameters())?)?;
+        if let Some(critic) = &mut self.critic {
+            let stored = checkpoint.weights(&critic.parameters()?)?;
+            let moments = checkpoint.moments(critic.network().graph.parameters())?;
+            critic.restore(&stored, moments)?;
+        }
+        Ok(())
     }
 
     fn draw(&self, folder: &RunFolder, step: u64, dataset: &Dataset) -> Result<Vec<Shown>> {
@@ -127,10 +170,10 @@ impl<B: Backend> Learner for TransformLearner<B> {
             ..self.whole
         };
         let part = self.objective.whole(cut, &self.config.network).unwrap_or(self.whole);
+        let material = Material::new(pictures, dataset, self.paired);
         let indices: Vec<usize> = spread(pictures.count(), SHOWN).collect();
         let strength = self.objective.degradation().middle();
-        let examples =
-            Examples::held_out(&self.objective, strength, pictures, (dataset.shape, part), &indices)?;
+        let examples = Examples::held_out(&self.objective, strength, &material, part, &indices)?;
         let frames = restoring::beside(&self.restorer, self.objective.scale, &examples, part, Range::Unit)?;
         let shown = folder.picture("restored", step)?;
         write_grid(&frames, Some(3), &shown)?;
@@ -138,7 +181,13 @@ impl<B: Backend> Learner for TransformLearner<B> {
     }
 
     fn panels(&self) -> Vec<Panel> {
-        vec![Panel::of_both("PSNR (dB)", "psnr")]
+        let mut panels = vec![Panel::of_both("PSNR (dB)", "psnr")];
+        if self.critic.is_some() {
+            let curve = |label, key| Curve { label, source: Source::Train, key };
+            let curves = vec![curve("discriminator", "d_loss"), curve("network", "g_loss")];
+            panels.push(Panel { title: "losses of the discriminator".into(), curves });
+        }
+        panels
     }
 
     fn largest_layer(&self) -> usize {
