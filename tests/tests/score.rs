@@ -1,9 +1,10 @@
-//! How odd pictures and rows are: learned from one class, told from the others on the device.
+//! How odd pictures, sounds and rows are: learned from one class, told from the others on the device.
 
 use std::fs;
 use std::path::Path;
 
 use edgegen_runtime::pictures::write_npy;
+use edgegen_runtime::sound::{Sound, write_wav};
 use edgegen_tests::{command, refused, root, succeeds};
 use serde_json::Value;
 
@@ -128,4 +129,75 @@ fn rows_of_numbers_are_scored_by_an_autoencoder() {
         refused(&mut command(folder, "edgegen", call), &expected);
     }
     assert!(!folder.join("x.png").exists());
+}
+
+/// A machine that hums, and sometimes whistles.
+fn hum(seconds: f64, whistles: bool, seed: u32) -> Sound {
+    const RATE: u32 = 8000;
+    let (mut state, turn) = (seed.wrapping_mul(747_796_405) | 1, std::f64::consts::TAU);
+    let samples = (0..(seconds * f64::from(RATE)) as u32).map(|at| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        let noise = f64::from(state >> 16) / 32768.0 - 1.0;
+        let time = f64::from(at) / f64::from(RATE);
+        let tones = (turn * 120.0 * time).sin() + 0.4 * (turn * (360.0 + f64::from(seed % 5)) * time).sin();
+        let whistle = if whistles { 0.5 * (turn * 2100.0 * time).sin() } else { 0.0 };
+        (0.2 * (tones + 0.3 * noise + whistle)) as f32
+    });
+    Sound { rate: RATE, samples: samples.collect() }
+}
+
+#[test]
+fn a_model_of_windows_of_sounds_hears_a_whistle() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    for (place, count, whistles) in [("data", 16, false), ("usual", 6, false), ("odd", 6, true)] {
+        fs::create_dir_all(folder.join(place)).unwrap();
+        for index in 0..count {
+            let sound = hum(1.5, whistles, index + if place == "data" { 0 } else { 100 });
+            write_wav(&sound, &folder.join(place).join(format!("{index}.wav"))).unwrap();
+        }
+    }
+    let train = |arguments: &str| succeeds(folder, "edgegen-train", arguments);
+    let heard = "--set data.rate=8000 --set data.window=512 --set data.hop=256";
+    let output = command(
+        folder,
+        "edgegen-train",
+        &format!("train sound-anomaly-dense --data data --out run --steps 400 {heard}"),
+    )
+    .output()
+    .unwrap();
+    let told = String::from_utf8_lossy(&output.stderr);
+    // 46 columns of a sound are 9 windows of 5; those of a sound are held out together
+    assert!(output.status.success() && told.contains("135 training, 9 validation"), "{told}");
+    train("export run --out model --least-quality 10");
+    for precision in ["fp32", "int8"] {
+        let (code, found) = score(folder, &format!("model usual --against odd --precision {precision}"));
+        assert_eq!((code, found.len()), (Some(3), 13), "{precision}: {found:?}");
+        assert_eq!((&found[0]["item"], &found[0]["windows"]), (&"usual/0.wav".into(), &14.into()));
+        assert_eq!(found[12]["auroc"], 1.0, "{precision}: {found:?}");
+    }
+    // a hum of two seconds that whistles in its last half second
+    let mut both = hum(2.0, false, 200);
+    let end = both.samples.len() - 4000;
+    both.samples[end..].copy_from_slice(&hum(2.0, true, 200).samples[end..]);
+    write_wav(&both, &folder.join("both.wav")).unwrap();
+    let (_, windows) = score(folder, "model both.wav --each --stride 5");
+    let number = |line: &Value, key: &str| line[key].as_f64().unwrap();
+    let largest = |from: f64, to: f64| {
+        let some = windows.iter().filter(|line| (from..to).contains(&number(line, "seconds")));
+        some.map(|line| number(line, "score")).fold(0.0, f64::max)
+    };
+    assert!(largest(1.5, 2.0) > 2.0 * largest(0.0, 1.3), "{windows:?}");
+    write_wav(&Sound { rate: 8000, samples: vec![0.0; 8000] }, &folder.join("silence.wav")).unwrap();
+    fs::create_dir(folder.join("empty")).unwrap();
+    for (call, expected) in [
+        ("score model silence.wav", vec!["silence.wav", "silence"]),
+        ("score model missing.wav", vec!["missing.wav"]),
+        ("score model empty", vec!["empty", "no sounds"]),
+        ("score model usual --stride 0", vec!["--stride 0"]),
+    ] {
+        refused(&mut command(folder, "edgegen", call), &expected);
+    }
+    let other = root().join("models/mnist-vae").display().to_string();
+    refused(&mut command(folder, "edgegen", &format!("score {other} usual --each")), &["--each", "sounds"]);
 }

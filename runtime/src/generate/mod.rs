@@ -16,6 +16,6 @@ pub use encoder::{Encoder, Posterior};
 pub use frame::Frame;
 pub use generator::{Generator, class_named};
 pub use latents::Latents;
-pub use score::{Likelihood, Score, Scorer, threshold};
+pub use score::{Likelihood, Score, Scorer, auroc, threshold};
 pub use tiles::{Opener, Tiler, USUAL_TILE};
 pub use transformer::Transformer;

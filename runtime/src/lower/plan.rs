@@ -20,6 +20,8 @@ use super::program::{Buffer, Exit, Moves, Program, Step};
 
 /// What a phase of a transposed convolution takes at least.
 const PHASE_BYTES: usize = 256;
+/// Values of the widest register: a vector's plane has no rows shorter than that.
+const SHORTEST_ROW: usize = 16;
 
 /// What runs some ONNX nodes: a step's name, and the nodes' indices.
 pub(super) struct Run {
@@ -67,6 +69,11 @@ pub(super) fn plan(graph: &Graph, cpu: Cpu, halves: bool, budget: &mut Budget) -
 /// The ONNX node that a node's errors name.
 fn named(node: &Node) -> usize {
     node.sources.first().copied().unwrap_or(0)
+}
+
+/// Whether the rows of a picture (channels, height, width) fill no register.
+fn is_narrow((channels, height, width): (usize, usize, usize)) -> bool {
+    height > 1 && channels * width < SHORTEST_ROW
 }
 
 impl Planner<'_> {
@@ -127,6 +134,8 @@ impl Planner<'_> {
             let (from, to) = (sizes.of(node.inputs[0]), sizes.of(node.output));
             let shape = match (pictures.get(&from), pictures.get(&to)) {
                 (Some(one), Some(other)) if one != other => continue,
+                // a dense layer would make a register of each short row
+                (Some(picture), None) | (None, Some(picture)) if is_narrow(*picture) => continue,
                 (one, other) => one.or(other).copied(),
             };
             sizes.join(node.inputs[0], node.output);

@@ -58,15 +58,12 @@ impl Say {
         }
         let model = self.choice.open(self.part)?;
         let facts = model.facts().clone();
-        let Some([rate, window, hop]) = facts.metadata.sound else {
+        let Some(format) = Format::of(&facts.metadata)? else {
             bail!(
                 "{}: it draws pictures, not spectrograms: edgegen generate takes it",
                 self.choice.model.display()
             );
         };
-        let rate = u32::try_from(rate).context("the model's rate is too high")?;
-        let format = Format { rate, window, hop };
-        format.check()?;
         let range = model.range()?;
         let mut generator = model.into_generator(1)?;
         let (dim, image) = (generator.latent_dim(), generator.image_shape());
@@ -88,11 +85,11 @@ impl Say {
                 Range::Bytes => picture.iter().map(|value| value / 255.0).collect(),
             };
             if !samples.is_empty() {
-                samples.resize(samples.len() + (PAUSE * rate as f32) as usize, 0.0);
+                samples.resize(samples.len() + (PAUSE * format.rate as f32) as usize, 0.0);
             }
             samples.extend(format.sound(&unit, image.height, image.width, self.rounds)?);
         }
-        write_wav(&Sound { rate, samples }, &self.out)?;
+        write_wav(&Sound { rate: format.rate, samples }, &self.out)?;
         print(&format!("{}\n", self.out.display()))
     }
 }

@@ -1,20 +1,23 @@
-//! `edgegen score`: how odd pictures and rows of numbers are.
+//! `edgegen score`: how odd pictures, sounds and rows of numbers are.
 
 use super::choice::Choice;
 use super::print;
-use super::transform::paths_of;
+use super::transform::{paths_of, paths_with};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use edgegen_runtime::files::check_writable;
-use edgegen_runtime::generate::{Frame, Likelihood, Score, Scorer, from_pixels, threshold, to_pixels};
+use edgegen_runtime::generate::{Frame, Likelihood, Scorer, auroc, from_pixels, threshold, to_pixels};
 use edgegen_runtime::model::limits::{MAX_MODEL_BYTES, check_count, read_bounded};
-use edgegen_runtime::model::{ModelFolder, Part, PixelFormat};
+use edgegen_runtime::model::{ImageShape, ModelFolder, Part, PixelFormat, Range};
 use edgegen_runtime::pictures::{grid, read_npy, read_picture, write_png};
+use edgegen_runtime::sound::{Format, read_wav};
 use serde_json::{Value, json};
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+/// Endings of sounds in a folder.
+const SOUNDS: [&str; 2] = ["wav", "wave"];
 /// Exit code where a score is above the threshold.
 const ODD: u8 = 3;
 
@@ -22,7 +25,7 @@ const ODD: u8 = 3;
 pub(super) struct ScoreCommand {
     #[command(flatten)]
     choice: Choice,
-    /// Pictures, folders of them, or rows of numbers: .csv (a row a line) or .npy (N, values)
+    /// Pictures, sounds (.wav), folders of them, or rows of numbers: .csv (a row a line) or .npy (N, values)
     #[arg(required = true, value_name = "ITEM|FOLDER")]
     items: Vec<PathBuf>,
     /// The score above which an item is odd [default: what the model folder says]
@@ -34,9 +37,51 @@ pub(super) struct ScoreCommand {
     /// Say at the end which score this share of the items does not exceed: a threshold, if they are all usual
     #[arg(long, value_name = "SHARE")]
     quantile: Option<f64>,
+    /// Of sounds: a line for each window, with its time in seconds, instead of one for each sound
+    #[arg(long)]
+    each: bool,
+    /// Of sounds: columns of the spectrogram from a window to the next [default: half of a window]
+    #[arg(long, value_name = "COLUMNS")]
+    stride: Option<usize>,
+    /// Odd items: say at the end how well the others are told from them, as the area under the ROC curve (AUROC)
+    #[arg(long, value_name = "ITEM|FOLDER")]
+    against: Vec<PathBuf>,
     /// Draw each picture, what the network makes of it, and where it is odd, into this PNG
     #[arg(long, value_name = "F.png")]
     heat: Option<PathBuf>,
+}
+
+/// Scores so far.
+struct Told {
+    window: usize,
+    threshold: Option<f64>,
+    /// Those of the window.
+    last: VecDeque<f64>,
+    sum: f64,
+    scores: Vec<f64>,
+    /// Whether one was above the threshold.
+    odd: bool,
+}
+
+impl Told {
+    /// Prints the line of an item.
+    fn tell(&mut self, mut line: Value, found: f64) -> Result<()> {
+        self.last.push_back(found);
+        self.sum += found;
+        if self.last.len() > self.window {
+            self.sum -= self.last.pop_front().unwrap_or(0.0);
+        }
+        // a sum that grows and shrinks keeps roundings: of one item it is that item's score
+        let score = if self.window == 1 { found } else { self.sum / self.last.len() as f64 };
+        self.scores.push(score);
+        line["score"] = json!(score);
+        if let Some(threshold) = self.threshold {
+            line["threshold"] = json!(threshold);
+            line["odd"] = json!(score > threshold);
+            self.odd |= score > threshold;
+        }
+        print(&format!("{line}\n"))
+    }
 }
 
 impl ScoreCommand {
@@ -50,36 +95,79 @@ impl ScoreCommand {
         if let Some(path) = &self.heat {
             check_writable(path)?;
         }
-        let (mut scorer, stored) = self.open()?;
-        let threshold_of = self.threshold.or(stored);
-        let (mut scores, mut last, mut sum) = (Vec::new(), VecDeque::new(), 0.0);
-        let (mut odd, mut shown) = (false, Vec::new());
-        let mut tell = |item: String, found: &Score| -> Result<()> {
-            last.push_back(found.value);
-            sum += found.value;
-            if last.len() > self.window {
-                sum -= last.pop_front().unwrap_or(0.0);
-            }
-            // a sum that grows and shrinks keeps roundings: of one item it is that item's score
-            let score = if self.window == 1 { found.value } else { sum / last.len() as f64 };
-            scores.push(score);
-            let mut line = json!({ "item": item, "score": score });
-            if let Some(threshold) = threshold_of {
-                line["threshold"] = json!(threshold);
-                line["odd"] = json!(score > threshold);
-                odd |= score > threshold;
-            }
-            print(&format!("{line}\n"))
+        let (mut scorer, stored, sound) = self.open()?;
+        if sound.is_none() && (self.each || self.stride.is_some()) {
+            bail!(
+                "--each and --stride are for models of sounds; this one scores pictures or rows of numbers"
+            );
+        }
+        if self.stride == Some(0) {
+            bail!("--stride 0: give a number of columns from 1 on");
+        }
+        let mut told = Told {
+            window: self.window,
+            threshold: self.threshold.or(stored),
+            last: VecDeque::new(),
+            sum: 0.0,
+            scores: Vec::new(),
+            odd: false,
         };
-        match scorer.image() {
-            Some(image) => {
+        let mut shown = Vec::new();
+        self.each_of(&self.items, &mut scorer, sound, &mut told, &mut shown)?;
+        let usual = told.scores.len();
+        if !self.against.is_empty() {
+            (told.last, told.sum) = (VecDeque::new(), 0.0);
+            self.each_of(&self.against, &mut scorer, sound, &mut told, &mut shown)?;
+        }
+        if let Some(path) = &self.heat {
+            write_png(&grid(&shown, Some(3))?, path)?;
+        }
+        if let Some(quantile) = self.quantile {
+            let found = threshold(&told.scores[..usual], quantile);
+            print(&format!("{}\n", json!({ "quantile": quantile, "score": found, "items": usual })))?;
+        }
+        if !self.against.is_empty() {
+            let (usual, odd) = told.scores.split_at(usual);
+            let found = json!({ "auroc": auroc(usual, odd), "usual": usual.len(), "odd": odd.len() });
+            print(&format!("{found}\n"))?;
+        }
+        Ok(if told.odd { ExitCode::from(ODD) } else { ExitCode::SUCCESS })
+    }
+
+    /// Scores items, a line each; `shown` takes the pictures of --heat.
+    fn each_of(
+        &self,
+        items: &[PathBuf],
+        scorer: &mut Scorer,
+        sound: Option<Format>,
+        told: &mut Told,
+        shown: &mut Vec<Frame>,
+    ) -> Result<()> {
+        match (scorer.image(), sound) {
+            (Some(image), Some(format)) => {
+                let stride = self.stride.unwrap_or(image.width.div_ceil(2));
+                for path in paths_with(items, &SOUNDS, "sounds")? {
+                    let named = || path.display().to_string();
+                    let windows = heard(scorer, (format, image, stride), &path).with_context(named)?;
+                    if self.each {
+                        for (at, score) in windows {
+                            let seconds = at as f64 / f64::from(format.rate);
+                            told.tell(json!({ "item": named(), "seconds": seconds }), score)?;
+                        }
+                        continue;
+                    }
+                    let mean = windows.iter().map(|(_, score)| score).sum::<f64>() / windows.len() as f64;
+                    told.tell(json!({ "item": named(), "windows": windows.len() }), mean)?;
+                }
+            }
+            (Some(image), None) => {
                 let range = scorer.range()?;
                 let mut values = vec![0.0; image.values()];
-                for path in paths_of(&self.items)? {
+                for path in paths_of(items)? {
                     let frame = read_picture(&path, image)?;
                     from_pixels(range, image, &frame.pixels, &mut values);
                     let found = scorer.score(&values).with_context(|| path.display().to_string())?;
-                    tell(path.display().to_string(), &found)?;
+                    told.tell(json!({ "item": path.display().to_string() }), found.value)?;
                     if self.heat.is_some() {
                         let mut rebuilt = Frame::black(image.width, image.height, frame.format);
                         to_pixels(range, image, &found.rebuilt, &mut rebuilt.pixels);
@@ -89,45 +177,73 @@ impl ScoreCommand {
                     }
                 }
             }
-            None if self.heat.is_some() => bail!("--heat is for pictures; the model scores rows of numbers"),
-            None => {
-                for path in &self.items {
+            (None, _) if self.heat.is_some() => {
+                bail!("--heat is for pictures; the model scores rows of numbers")
+            }
+            (None, _) => {
+                for path in items {
                     for (index, row) in rows(path, scorer.values())?.chunks_exact(scorer.values()).enumerate()
                     {
                         let item = format!("{}:{}", path.display(), index + 1);
                         let found = scorer.score(row).with_context(|| item.clone())?;
-                        tell(item, &found)?;
+                        told.tell(json!({ "item": item }), found.value)?;
                     }
                 }
             }
         }
-        if let Some(path) = &self.heat {
-            write_png(&grid(&shown, Some(3))?, path)?;
-        }
-        if let Some(quantile) = self.quantile {
-            let found = threshold(&scores, quantile);
-            print(&format!("{}\n", json!({ "quantile": quantile, "score": found, "items": scores.len() })))?;
-        }
-        Ok(if odd { ExitCode::from(ODD) } else { ExitCode::SUCCESS })
+        Ok(())
     }
 
-    /// The scorer, and the threshold that a model folder holds.
-    fn open(&self) -> Result<(Scorer, Option<f64>)> {
+    /// The scorer, the threshold that a model folder holds, and how its pictures are made of sounds.
+    fn open(&self) -> Result<(Scorer, Option<f64>, Option<Format>)> {
         let folder = self.choice.model.is_dir().then(|| ModelFolder::open(&self.choice.model)).transpose()?;
-        let Some(folder) = folder else { return Ok((Scorer::of_one(self.choice.open(None)?)?, None)) };
+        let of_one = || -> Result<(Scorer, Option<f64>, Option<Format>)> {
+            let model = self.choice.open(None)?;
+            let sound = Format::of(&model.facts().metadata)?;
+            Ok((Scorer::of_one(model)?, None, sound))
+        };
+        let Some(folder) = folder else { return of_one() };
         let named = || self.choice.model.display().to_string();
         let both = [Part::Encoder, Part::Decoder];
         if !both.iter().all(|part| folder.manifest.parts.contains(part)) {
-            return Ok((Scorer::of_one(self.choice.open(None)?)?, None));
+            return of_one();
         }
         let (encoder, decoder) = self.choice.open_both()?;
+        let sound = Format::of(&encoder.facts().metadata)?;
         let key = format!("score_{}", decoder.facts().precision);
         let said = folder.manifest.metrics.get(&key);
         let number = |name: &str| said.and_then(|said| said.get(name)).and_then(Value::as_f64);
         let likelihood = number("sigma").map_or(Likelihood::Bernoulli, Likelihood::Gaussian);
         let scorer = Scorer::of_vae(encoder, decoder, likelihood).with_context(named)?;
-        Ok((scorer, number("threshold")))
+        Ok((scorer, number("threshold"), sound))
     }
+}
+
+/// The scores of a sound's windows, and where they begin, in samples. Silent ones are left out.
+fn heard(
+    scorer: &mut Scorer,
+    (format, image, stride): (Format, ImageShape, usize),
+    path: &Path,
+) -> Result<Vec<(usize, f64)>> {
+    let samples = read_wav(path)?.at_rate(format.rate)?.samples;
+    let range = scorer.range()?;
+    let mut windows = Vec::new();
+    for first in format.windows(samples.len(), image.width, stride) {
+        // as it was learned from, in levels
+        let Some(values) = format.heard(&samples[first..], image.height, image.width)? else { continue };
+        let values: Vec<f32> = values
+            .into_iter()
+            .map(|value| {
+                let value = f32::from(Range::Unit.pixel(value)) / 255.0;
+                if range == Range::Signed { 2.0 * value - 1.0 } else { value }
+            })
+            .collect();
+        windows.push((first, scorer.score(&values)?.value));
+    }
+    if windows.is_empty() {
+        bail!("this sound is silence");
+    }
+    Ok(windows)
 }
 
 /// A frame in colours.

@@ -124,6 +124,11 @@ impl Transform {
 
 /// The pictures that were named, those of folders in the order of their names.
 pub(super) fn paths_of(named: &[PathBuf]) -> Result<Vec<PathBuf>> {
+    paths_with(named, &PICTURES, "pictures")
+}
+
+/// The files of `what` that were named, and those of folders with one of `endings`, in the order of their names.
+pub(super) fn paths_with(named: &[PathBuf], endings: &[&str], what: &str) -> Result<Vec<PathBuf>> {
     let mut paths = Vec::new();
     for path in named {
         if !path.is_dir() {
@@ -136,12 +141,12 @@ pub(super) fn paths_of(named: &[PathBuf]) -> Result<Vec<PathBuf>> {
             let path = entry.with_context(|| format!("cannot read {}", path.display()))?.path();
             let extension = path.extension().map(|extension| extension.to_ascii_lowercase());
             let extension = extension.as_ref().and_then(|extension| extension.to_str());
-            if extension.is_some_and(|extension| PICTURES.contains(&extension)) && path.is_file() {
+            if extension.is_some_and(|extension| endings.contains(&extension)) && path.is_file() {
                 found.push(path);
             }
         }
         if found.is_empty() {
-            bail!("{}: this folder holds no pictures ({})", path.display(), PICTURES.join(", "));
+            bail!("{}: this folder holds no {what} ({})", path.display(), endings.join(", "));
         }
         found.sort();
         paths.extend(found);

@@ -7,4 +7,4 @@ mod spectrogram;
 mod wav;
 
 pub use spectrogram::{Format, LOUDEST, ROUNDS};
-pub use wav::{Sound, read_wav, write_wav};
+pub use wav::{Sound, read_wav, sound_length, write_wav};

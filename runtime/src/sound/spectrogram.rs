@@ -1,5 +1,6 @@
 //! Samples → log-mel spectrogram → samples.
 
+use crate::model::Metadata;
 use crate::random::{Purpose, Stream};
 use crate::{Error, Result};
 use realfft::num_complex::Complex;
@@ -38,6 +39,18 @@ pub struct Format {
 }
 
 impl Format {
+    /// That of the pictures of a model; `None`: they are no spectrograms.
+    ///
+    /// # Errors
+    /// If it is not usable.
+    pub fn of(metadata: &Metadata) -> Result<Option<Self>> {
+        let Some([rate, window, hop]) = metadata.sound else { return Ok(None) };
+        let rate = u32::try_from(rate).map_err(|_| Error::invalid("the model's rate is too high"))?;
+        let format = Self { rate, window, hop };
+        format.check()?;
+        Ok(Some(format))
+    }
+
     /// Refuses what cannot be computed with.
     ///
     /// # Errors
@@ -64,6 +77,15 @@ impl Format {
     /// # Errors
     /// If the format is not usable, or the sound is silence.
     pub fn spectrogram(self, samples: &[f32], bands: usize, columns: usize) -> Result<Vec<f32>> {
+        let found = self.heard(samples, bands, columns)?;
+        found.ok_or_else(|| Error::invalid("this sound is silence"))
+    }
+
+    /// As [`Self::spectrogram`]; `None`: the sound is silence.
+    ///
+    /// # Errors
+    /// If the format is not usable.
+    pub fn heard(self, samples: &[f32], bands: usize, columns: usize) -> Result<Option<Vec<f32>>> {
         self.check()?;
         let mut transform = Transform::new(self);
         let spectrum = transform.forward(samples, columns);
@@ -79,10 +101,18 @@ impl Format {
         }
         let loudest = powers.iter().copied().fold(0.0, f64::max);
         if loudest < SILENCE * (self.window * self.window) as f64 {
-            return Err(Error::invalid("this sound is silence"));
+            return Ok(None);
         }
         let level = |power: f64| 10.0 * (power / loudest).max(1e-30).log10();
-        Ok(powers.into_iter().map(|power| ((level(power) + DEPTH) / DEPTH).clamp(0.0, 1.0) as f32).collect())
+        let value = |power: f64| ((level(power) + DEPTH) / DEPTH).clamp(0.0, 1.0) as f32;
+        Ok(Some(powers.into_iter().map(value).collect()))
+    }
+
+    /// Where windows of `columns` steps begin, every `stride` steps, in samples: all that lie within a sound of `length` samples; of
+    /// a shorter one the one at its beginning.
+    pub fn windows(self, length: usize, columns: usize, stride: usize) -> impl Iterator<Item = usize> {
+        let (own, stride) = (columns * self.hop, stride.max(1) * self.hop);
+        (0..=length.saturating_sub(own) / stride).map(move |window| window * stride)
     }
 
     /// A sound whose spectrogram is near this one, (bands, columns) in [0, 1]: powers of frequencies that make those of the
@@ -307,6 +337,16 @@ mod tests {
         assert!(mean < 2.5, "{mean} dB");
         let loudest = sound.iter().fold(0f32, |most, value| most.max(value.abs()));
         assert!((loudest - LOUDEST).abs() < 1e-6);
+    }
+
+    #[test]
+    fn windows_lie_within_the_sound() {
+        let starts = |length: usize| FORMAT.windows(length, 64, 32).collect::<Vec<_>>();
+        assert_eq!(starts(100), [0]);
+        assert_eq!(starts(64 * 80), [0]);
+        assert_eq!(starts(96 * 80), [0, 2560]);
+        assert_eq!(starts(128 * 80 - 1), [0, 2560]);
+        assert_eq!(starts(128 * 80), [0, 2560, 5120]);
     }
 
     #[test]

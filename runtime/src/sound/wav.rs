@@ -31,6 +31,18 @@ pub fn read_wav(path: &Path) -> Result<Sound> {
     Sound::from_bytes(&read_bounded(path, MAX_MODEL_BYTES)?, &path.display().to_string())
 }
 
+/// How many samples the WAV file `path` has at `rate`, by its header.
+///
+/// # Errors
+/// If the file cannot be read, or is no WAV file.
+pub fn sound_length(path: &Path, rate: u32) -> Result<usize> {
+    let unreadable = |problem: String| Error::malformed(path.display(), problem);
+    let reader = WavReader::open(path).map_err(|e| unreadable(format!("this sound cannot be read: {e}")))?;
+    let own = u64::from(reader.spec().sample_rate.max(1));
+    let length = u64::from(reader.duration()) * u64::from(rate) / own;
+    usize::try_from(length).map_err(|_| unreadable("this sound is too long".into()))
+}
+
 impl Sound {
     /// Reads a WAV file that is in memory; `name` stands for it in errors.
     ///

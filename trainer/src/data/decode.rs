@@ -35,6 +35,8 @@ pub(super) struct Target {
     pub(super) fit: Fit,
     /// The files are sounds, and pictures their spectrograms.
     pub(super) sound: Option<Format>,
+    /// Columns from a sound's window to the next.
+    pub(super) stride: usize,
     /// Each file shows a pair.
     pub(super) beside: SideBySide,
 }
@@ -45,14 +47,15 @@ impl Target {
         self.shape.values() + SIGNATURE
     }
 
-    /// Decodes a file's bytes; with a `partner`, those of the file of the other picture of a pair.
+    /// Decodes a file's bytes: of a sound the window of this number; with a `partner`, those of the file of the other picture of a
+    /// pair.
     ///
     /// # Errors
     /// Why it cannot be used, without the file's name.
     pub(super) fn decode(
         self,
         bytes: Vec<u8>,
-        partner: Option<Vec<u8>>,
+        (partner, window): (Option<Vec<u8>>, usize),
         budget: &Budget,
     ) -> Result<Decoded, String> {
         const NAME: &str = "picture";
@@ -62,7 +65,7 @@ impl Target {
             text.strip_prefix("picture: ").map(str::to_string).unwrap_or(text)
         };
         if let Some(format) = self.sound {
-            return self.spectrogram(format, &bytes);
+            return self.spectrogram(format, &bytes, window);
         }
         let more = holds_more(&bytes);
         let encoded = EncodedPicture::new(bytes, NAME).map_err(reason)?;
@@ -131,16 +134,18 @@ impl Target {
         Ok(pairs::joined(&fit(given)?.pixels, &fit(wanted)?.pixels, half))
     }
 
-    /// The spectrogram of a WAV file's bytes.
-    fn spectrogram(self, format: Format, bytes: &[u8]) -> Result<Decoded, String> {
+    /// The spectrogram of a window of a WAV file's bytes.
+    fn spectrogram(self, format: Format, bytes: &[u8], window: usize) -> Result<Decoded, String> {
         let reason = |e: edgegen_runtime::Error| {
             let text = e.to_string();
             text.strip_prefix("sound: ").map(str::to_string).unwrap_or(text)
         };
         let sound = Sound::from_bytes(bytes, "sound").and_then(|sound| sound.at_rate(format.rate));
         let ImageShape { height, width, .. } = self.shape;
-        let values =
-            sound.and_then(|sound| format.spectrogram(&sound.samples, height, width)).map_err(reason)?;
+        let samples = sound.map_err(reason)?.samples;
+        let first = window * self.stride * format.hop;
+        let samples = samples.get(first..).ok_or("this sound is shorter than its header says")?;
+        let values = format.spectrogram(samples, height, width).map_err(reason)?;
         let mut record: Vec<u8> = values.iter().map(|value| Range::Unit.pixel(*value)).collect();
         let sha256 = Sha256::digest(&record).into();
         let picture = GrayImage::from_raw(width as u32, height as u32, record.clone());

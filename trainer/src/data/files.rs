@@ -32,6 +32,8 @@ pub(crate) struct FoundFile {
     pub(super) modified: Option<i64>,
     /// The picture that this one is a pair with, in its own file.
     pub(super) partner: Option<PathBuf>,
+    /// Of a sound: the window of it that is a picture, from 0.
+    pub(super) window: usize,
 }
 
 /// What lies below a folder.
@@ -122,7 +124,7 @@ fn walk(
 fn describe(path: PathBuf) -> Option<FoundFile> {
     let metadata = fs::metadata(&path).ok().filter(fs::Metadata::is_file)?;
     let modified = metadata.modified().ok().and_then(nanoseconds);
-    Some(FoundFile { length: metadata.len(), modified, partner: None, path })
+    Some(FoundFile { length: metadata.len(), modified, partner: None, window: 0, path })
 }
 
 /// Nanoseconds since 1970.

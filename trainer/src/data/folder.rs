@@ -7,6 +7,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
+use edgegen_runtime::sound::{Format, sound_length};
+use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
 use super::cache::{self, Cached, Item, Known};
@@ -82,10 +84,13 @@ pub(super) fn load(root: &Path, options: &LoadOptions, progress: &Progress<'_>) 
     if let Some(Pairs::With(to)) = &options.pairs {
         pairs::match_names(root, &mut files, to)?;
     }
-    let placed = place(root, files, &options.group_by, &mut skipped, &mut remarks);
+    if let (Some(format), 1..) = (options.sound, options.stride) {
+        files = windows(files, format, options);
+    }
+    let placed = place(root, files, (&options.group_by, options.stride > 0), &mut skipped, &mut remarks);
     let mut shape = options.size.shape(options.gray);
-    // files of two folders are not looked for in the cache, whose key names one
-    let cache = options.cache.as_deref().filter(|_| options.pairs.is_none());
+    // the cache knows a picture a file of one folder
+    let cache = options.cache.as_deref().filter(|_| options.pairs.is_none() && options.stride == 0);
     if options.pairs.is_some() {
         shape.width *= 2;
     }
@@ -94,7 +99,7 @@ pub(super) fn load(root: &Path, options: &LoadOptions, progress: &Progress<'_>) 
         Some(Pairs::Beside(side)) => side,
         _ => SideBySide::No,
     };
-    let target = Target { shape, fit: options.fit, sound: options.sound, beside };
+    let target = Target { shape, fit: options.fit, sound: options.sound, stride: options.stride, beside };
     let Cached { pictures, items, decoded, remark } = cache::open(root, &files, target, cache, progress)?;
     remarks.extend(remark);
 
@@ -150,11 +155,24 @@ pub(super) fn load(root: &Path, options: &LoadOptions, progress: &Progress<'_>) 
     Ok(Dataset { skipped, remarks, facts, ..dataset })
 }
 
+/// A file for each window of each sound. What cannot be read stays one file, and is named when it is decoded.
+fn windows(files: Vec<FoundFile>, format: Format, options: &LoadOptions) -> Vec<FoundFile> {
+    let count = |file: &FoundFile| {
+        let length = sound_length(&file.path, format.rate).ok()?;
+        Some(format.windows(length, options.size.width, options.stride).count())
+    };
+    let of_file = |file: FoundFile| {
+        let count = count(&file).unwrap_or(1);
+        (0..count).map(move |window| FoundFile { window, ..file.clone() }).collect::<Vec<_>>()
+    };
+    files.into_par_iter().flat_map_iter(of_file).collect()
+}
+
 /// Parts, classes and groups, by the paths; what lies beside them is skipped.
 fn place(
     root: &Path,
     files: Vec<FoundFile>,
-    group_by: &GroupBy,
+    (group_by, windows): (&GroupBy, bool),
     skipped: &mut Vec<(PathBuf, String)>,
     remarks: &mut Vec<String>,
 ) -> Vec<Placed> {
@@ -190,7 +208,9 @@ fn place(
                 }
             }
         }
-        let group = group_by.group(&parts.join("/"));
+        // windows of a sound are held out together
+        let path = parts.join("/");
+        let group = group_by.group(&path).or_else(|| windows.then(|| path.clone()));
         let class = (parts.len() > 1).then(|| parts.swap_remove(0));
         placed.push(Placed { file, part, class, group });
     }

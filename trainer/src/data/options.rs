@@ -334,6 +334,8 @@ pub struct LoadOptions {
     pub mirror: Mirror,
     /// A folder's files are sounds, and their spectrograms the pictures.
     pub sound: Option<Format>,
+    /// Of sounds: columns from a window to the next, each of which is a picture; 0: the first window of each sound.
+    pub stride: usize,
     /// Pictures come in pairs, each of them brought to `size`.
     pub pairs: Option<Pairs>,
     /// The folder where decoded pictures are kept for the next time; `None`: in an unnamed temporary file.
@@ -351,6 +353,7 @@ impl LoadOptions {
             held_out: HeldOut::default(),
             mirror: Mirror::default(),
             sound: None,
+            stride: 0,
             pairs: None,
             cache: None,
         }

@@ -1,6 +1,6 @@
 //! How well a VAE that learned what is usual tells what is not.
 
-use edgegen_runtime::generate::Likelihood;
+use edgegen_runtime::generate::{Likelihood, auroc};
 use edgegen_runtime::model::{ImageShape, Range};
 use serde::{Deserialize, Serialize};
 
@@ -63,23 +63,6 @@ pub fn scores<B: Backend>(
     Ok(scores)
 }
 
-/// The area under the ROC curve of scores that should be low and scores that should be high; equal ones count half.
-pub fn auroc(usual: &[f64], odd: &[f64]) -> f64 {
-    let mut all: Vec<(f64, bool)> =
-        usual.iter().map(|score| (*score, false)).chain(odd.iter().map(|score| (*score, true))).collect();
-    all.sort_by(|a, b| a.0.total_cmp(&b.0));
-    let (mut sum, mut place) = (0.0, 0);
-    while place < all.len() {
-        let end = place + all[place..].iter().take_while(|(score, _)| *score == all[place].0).count();
-        // the mean rank of equal scores, from 1
-        let rank = (place + 1 + end) as f64 / 2.0;
-        sum += rank * all[place..end].iter().filter(|(_, odd)| *odd).count() as f64;
-        place = end;
-    }
-    let (usual, odd) = (usual.len() as f64, odd.len() as f64);
-    (sum - odd * (odd + 1.0) / 2.0) / (usual * odd)
-}
-
 /// Tells usual and odd pictures apart; `None` if there are none of either.
 ///
 /// # Errors
@@ -95,18 +78,4 @@ pub fn measure<B: Backend>(
     }
     let [of_usual, of_odd] = [scores(vae, objective, shape, usual)?, scores(vae, objective, shape, odd)?];
     Ok(Some(Apart { usual: usual.count(), odd: odd.count(), auroc: auroc(&of_usual, &of_odd) }))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_area_is_the_share_of_pairs_in_order() {
-        assert_eq!(auroc(&[1.0, 2.0], &[3.0, 4.0, 5.0]), 1.0);
-        assert_eq!(auroc(&[3.0, 4.0], &[1.0]), 0.0);
-        assert_eq!(auroc(&[1.0, 1.0], &[1.0]), 0.5);
-        // of six pairs four are in order and one is equal
-        assert!((auroc(&[1.0, 3.0], &[2.0, 3.0, 4.0]) - 4.5 / 6.0).abs() < 1e-12);
-    }
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::presets;
 use crate::compute::adam::AdamConfig;
-use crate::data::{Dataset, Fit, GroupBy, HeldOut, Mirror, Pairs, SideBySide, Size};
+use crate::data::{Dataset, Fit, GroupBy, HeldOut, Mirror, Pairs, SIDES, SideBySide, Size};
 use crate::graph::Activation;
 use crate::graph::family::NetworkConfig;
 use crate::graph::family::Normalisation;
@@ -104,6 +104,10 @@ pub struct DataConfig {
     /// Of sounds: samples from a column of the spectrogram to the next.
     #[serde(default)]
     pub hop: usize,
+    /// Of sounds: columns from a window of the picture's width to the next, each of which is a picture; 0: the first window of
+    /// each sound.
+    #[serde(default)]
+    pub stride: usize,
 }
 
 impl DataConfig {
@@ -124,6 +128,7 @@ impl DataConfig {
             rate: 0,
             window: 0,
             hop: 0,
+            stride: 0,
         }
     }
 }
@@ -333,8 +338,15 @@ impl Config {
                 self.preset
             ));
         }
-        if let Err(problem) = self.data.size.check() {
+        let size = self.data.size;
+        // a spectrogram may be a few columns wide
+        let few = self.data.sound().is_some() && (1..*SIDES.start()).contains(&size.width);
+        let checked = if few { Size { width: *SIDES.start(), ..size } } else { size };
+        if let Err(problem) = checked.check() {
             return refuse(format!("data.size {problem}"));
+        }
+        if self.data.stride > 0 && self.data.sound().is_none() {
+            return refuse("data.stride is for sounds, which data.rate says there are".into());
         }
         let counts =
             [("seed", self.training.seed), ("pictures", pictures), ("epochs", epochs), ("steps", steps)];

@@ -191,10 +191,11 @@ pub fn all() -> Vec<Preset> {
     let restore = TransformConfig { noise: [0.0, 50.0], ..clean.clone() };
     let enlarge = |scale: usize| TransformConfig { scale, patch: 32 * scale, ..clean.clone() };
 
+    let mlp_config = mlp;
     vec![
         Preset {
             about: "28x28 grey, dense 128-128, latent 2: the textbook VAE, with its latent grid",
-            config: mlp,
+            config: mlp_config.clone(),
         },
         Preset {
             about: "28x28 grey, 784-200-200, latent 50, tanh: the network and protocol of Burda et al. 2015",
@@ -268,6 +269,41 @@ pub fn all() -> Vec<Preset> {
                 }
                 config.training.pictures = 400_000;
                 config.training.batch = 64;
+                config
+            },
+        },
+        Preset {
+            about: "sounds of any length in windows of a second, a VAE that learns what is usual: edgegen score tells what is odd",
+            config: {
+                let mut config = conv.clone();
+                config.preset = "sound-anomaly".into();
+                config.data = DataConfig { size: Size::square(64), gray: true, ..config.data };
+                (config.data.rate, config.data.window, config.data.hop) = (16_000, 1024, 256);
+                config.data.stride = 32;
+                config.network.base = 16;
+                config.network.hidden = vec![128];
+                if let Objective::Vae(objective) = &mut config.objective {
+                    (objective.likelihood, objective.sigma) = (Likelihood::Gaussian, 0.0);
+                }
+                config.training.pictures = 200_000;
+                config.training.batch = 64;
+                config
+            },
+        },
+        Preset {
+            about: "the same in windows of 5 columns of 128 bands by dense layers 640-128x4-8: the network of MLPerf Tiny",
+            config: {
+                let mut config = mlp_config.clone();
+                config.preset = "sound-anomaly-dense".into();
+                config.data = DataConfig { size: Size { width: 5, height: 128 }, gray: true, ..config.data };
+                (config.data.rate, config.data.window, config.data.hop) = (16_000, 1024, 512);
+                config.data.stride = 5;
+                config.network.latent = 8;
+                config.network.hidden = vec![128; 4];
+                if let Objective::Vae(objective) = &mut config.objective {
+                    (objective.likelihood, objective.sigma) = (Likelihood::Gaussian, 0.0);
+                }
+                config.training.pictures = 1_000_000;
                 config
             },
         },

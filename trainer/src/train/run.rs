@@ -86,6 +86,7 @@ pub fn load_data(config: &Config, cache: Option<&Path>, progress: &data::Progres
         // backwards is another sound
         mirror: if settings.sound().is_some() { Mirror::No } else { settings.mirror },
         sound: settings.sound(),
+        stride: settings.stride,
         pairs: settings.pairs(),
         cache: cache.map(Path::to_path_buf),
         ..LoadOptions::new(settings.size)
