@@ -1,10 +1,11 @@
 //! Drawings of figures.
 
+use std::io::Write;
 use std::path::Path;
 
-use edgegen_runtime::generate::Frame;
-use edgegen_runtime::model::PixelFormat;
-use edgegen_runtime::pictures::write_png;
+use edgegen_runtime::files::write_atomically;
+use image::codecs::png::{CompressionType, FilterType, PngEncoder};
+use image::{ExtendedColorType, ImageEncoder};
 use plotters::prelude::*;
 use plotters::style::{FontStyle, register_font};
 
@@ -46,6 +47,11 @@ pub(crate) fn write_bars(groups: &[Group], title: &str, most: f64, path: &Path) 
     })
 }
 
+/// Height of a point's name, pixels.
+const NAME: f64 = 13.0;
+/// Pixels between the axes of a drawing of points, across and up.
+const PLOT: [f64; 2] = [800.0, 475.0];
+
 /// A point's name and its place.
 pub(crate) type Point = (String, f64, f64);
 
@@ -63,14 +69,44 @@ pub(crate) fn write_points(points: &[Point], [along, up]: [&str; 2], path: &Path
             .y_label_area_size(60)
             .build_cartesian_2d(0.0..right, 0.0..top)?;
         let label = ("sans-serif", 16);
-        chart.configure_mesh().x_desc(along).y_desc(up).label_style(label).axis_desc_style(label).draw()?;
+        chart
+            .configure_mesh()
+            .disable_mesh()
+            .x_desc(along)
+            .y_desc(up)
+            .label_style(label)
+            .axis_desc_style(label)
+            .draw()?;
         chart.draw_series(points.iter().map(|(_, x, y)| Circle::new((*x, *y), 4, BLUE.filled())))?;
-        let names = points.iter().map(|(name, x, y)| {
-            Text::new(name.clone(), (*x + 0.008 * right, *y + 0.015 * top), ("sans-serif", 13).into_font())
-        });
-        chart.draw_series(names)?;
+        let places = beside(points, [right / PLOT[0], top / PLOT[1]]);
+        let names = points.iter().zip(places);
+        chart.draw_series(names.map(|((name, _, _), place)| {
+            Text::new(name.clone(), place, ("sans-serif", NAME as u32).into_font())
+        }))?;
         Ok(())
     })
+}
+
+/// Where each point's name begins: to its right, or as far below as it meets no other; `pixel` is one along either axis.
+fn beside(points: &[Point], pixel: [f64; 2]) -> Vec<(f64, f64)> {
+    let mut order: Vec<usize> = (0..points.len()).collect();
+    order.sort_by(|a, b| points[*b].2.total_cmp(&points[*a].2));
+    let mut taken: Vec<[f64; 3]> = Vec::new();
+    let mut places = vec![(0.0, 0.0); points.len()];
+    for index in order {
+        let (name, x, y) = &points[index];
+        // in pixels, upwards
+        let (left, mut up) = (x / pixel[0] + 8.0, y / pixel[1] + 7.0);
+        let right = left + 0.55 * NAME * name.chars().count() as f64;
+        while let Some(other) =
+            taken.iter().find(|other| other[0] < right && left < other[1] && (other[2] - up).abs() < NAME)
+        {
+            up = other[2] - NAME;
+        }
+        taken.push([left, right, up]);
+        places[index] = (left * pixel[0], up * pixel[1]);
+    }
+    places
 }
 
 type PlotArea<'a> = DrawingArea<BitMapBackend<'a>, plotters::coord::Shift>;
@@ -91,6 +127,24 @@ pub(crate) fn plot(
         let drawn = area.fill(&WHITE).and_then(|()| draw(&area)).and_then(|()| area.present());
         drawn.map_err(|e| failed(e.to_string()))?;
     }
-    let (width, height) = (size.0 as usize, size.1 as usize);
-    Ok(write_png(&Frame { width, height, format: PixelFormat::Rgb8, pixels }, path)?)
+    let mut bytes = Vec::new();
+    // drawings are kept in repositories: small files, however long that takes
+    PngEncoder::new_with_quality(&mut bytes, CompressionType::Best, FilterType::NoFilter)
+        .write_image(&pixels, size.0, size.1, ExtendedColorType::Rgb8)
+        .map_err(|e| failed(e.to_string()))?;
+    Ok(write_atomically(path, |out| out.write_all(&bytes))?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_points_at_one_place_stand_below_each_other() {
+        let points: Vec<Point> = (0..4).map(|index| (format!("model {index}"), 1.0, 1.0)).collect();
+        let places = beside(&points, [0.01, 0.01]);
+        for (index, (left, up)) in places.iter().enumerate() {
+            assert!((left - 1.08).abs() < 1e-9 && (up - (1.07 - 0.13 * index as f64)).abs() < 1e-9, "{up}");
+        }
+    }
 }
