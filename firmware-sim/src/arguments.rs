@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 
-use clap::{Parser, ValueEnum};
+use clap::Parser;
 use edgegen_firmware_sim::names::{DitherName, ScalingName};
+use edgegen_firmware_sim::panel::Panel;
 use edgegen_firmware_sim::script::{MOST_PICTURES, Script};
 use edgegen_runtime::arguments::Foreign;
 use edgegen_runtime::model::{Part, Precision};
@@ -34,13 +35,17 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "FILE", conflicts_with_all = ["model", "seed", "walk_to"])]
     pub(crate) frame: Option<PathBuf>,
 
-    /// The panel
-    #[arg(long, value_enum, default_value = "st7789")]
-    pub(crate) panel: PanelName,
-    /// Bus clock in hertz [default: SPI 40000000, I2C 400000]
+    /// The panel: st7789, st7789-240x320, st7789-135x240, st7789-170x320, ili9341, st7735, gc9a01 (round), ssd1306 or
+    /// ssd1306-128x32
+    #[arg(long, value_name = "PANEL", value_parser = Panel::named, default_value = "st7789")]
+    pub(crate) panel: Panel,
+    /// Turn what is drawn clockwise by so many degrees, and the panel the other way
+    #[arg(long, value_name = "0|90|180|270", value_parser = quarters, default_value = "0")]
+    pub(crate) rotate: u8,
+    /// Bus clock in hertz [default: as the panel's makers allow, for example SPI 40000000, I2C 400000]
     #[arg(long, value_name = "HZ", value_parser = clap::value_parser!(u32).range(1_000..=200_000_000))]
     pub(crate) bus_hz: Option<u32>,
-    /// How values between the panel's levels are shown [default: bayer on st7789, atkinson on ssd1306]
+    /// How values between the panel's levels are shown [default: bayer on colours, atkinson on one]
     #[arg(long, value_enum)]
     pub(crate) dither: Option<DitherName>,
     /// How pictures grow: whole blocks, or smoothly to the edge
@@ -76,16 +81,21 @@ pub(crate) struct Arguments {
     /// Write a .png (the last picture) or a .gif (all of them)
     #[arg(long, value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,
+    /// Show the same on every panel, in one .png with their names
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["out", "terminal", "panel", "bus_hz", "rotate"])]
+    pub(crate) sheet: Option<PathBuf>,
     /// Draw into the terminal
     #[arg(long)]
     pub(crate) terminal: bool,
 }
 
-/// Panels that can be asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum PanelName {
-    /// TFT, 240x240, 65536 colours, SPI
-    St7789,
-    /// OLED, 128x64, one colour, I2C
-    Ssd1306,
+/// Quarters of a turn.
+fn quarters(text: &str) -> Result<u8, String> {
+    match text {
+        "0" => Ok(0),
+        "90" => Ok(1),
+        "180" => Ok(2),
+        "270" => Ok(3),
+        _ => Err("it takes 0, 90, 180 or 270".into()),
+    }
 }

@@ -9,7 +9,7 @@
 //! | [`script`] | the buttons that a user presses, written down |
 //! | [`run`](mod@run) | the firmware's two tasks, on two threads or in one loop, in front of a panel |
 //! | [`panel`] | virtual panels behind the real drivers `mipidsi` and `ssd1306` |
-//! | [`show`] | the panel's picture as PNG, GIF, or in a terminal |
+//! | [`show`] | the panel's picture as PNG, GIF, in a terminal, or beside those of others |
 //!
 //! The firmware itself is `edgegen_firmware`; it runs here as it would on a board.
 //!
@@ -32,10 +32,11 @@
 //! use edgegen_firmware_sim::generator::StoredPicture;
 //! use edgegen_firmware_sim::panel::Ssd1306Device;
 //! use edgegen_firmware_sim::run::{Plan, run};
+//! use ssd1306::prelude::{DisplayRotation, DisplaySize128x64};
 //!
 //! let shape = PictureShape::new(1, 2, 2).unwrap();
 //! let checker = StoredPicture::new(shape, vec![255, 0, 0, 255]).unwrap();
-//! let mut device = Ssd1306Device::open(400_000, ssd1306::prelude::DisplayRotation::Rotate0)?;
+//! let mut device = Ssd1306Device::open(DisplaySize128x64, 400_000, DisplayRotation::Rotate0)?;
 //! let plan = Plan {
 //!     script: "next".parse()?,
 //!     generator: GeneratorSettings::default(),

@@ -53,6 +53,18 @@ impl Picture {
         [self.rgb[first], self.rgb[first + 1], self.rgb[first + 2]]
     }
 
+    /// The picture turned clockwise by so many quarters.
+    pub fn turned(&self, quarters: u8) -> Self {
+        match quarters % 4 {
+            0 => self.clone(),
+            1 => Self::from_fn(self.height, self.width, |x, y| self.at(y, self.height - 1 - x)),
+            2 => Self::from_fn(self.width, self.height, |x, y| {
+                self.at(self.width - 1 - x, self.height - 1 - y)
+            }),
+            _ => Self::from_fn(self.height, self.width, |x, y| self.at(self.width - 1 - y, x)),
+        }
+    }
+
     /// Sets the colour at (x, y); both must be inside.
     pub fn set(&mut self, x: usize, y: usize, color: [u8; 3]) {
         let first = (y * self.width + x) * 3;

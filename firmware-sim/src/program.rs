@@ -9,8 +9,7 @@ use edgegen_firmware::{Button, DisplaySettings, Dither, Generator, GeneratorSett
 use edgegen_firmware_sim::builtin;
 use edgegen_firmware_sim::generator::{ModelGenerator, Source, StoredPicture};
 use edgegen_firmware_sim::names::DitherName;
-use edgegen_firmware_sim::panel::device::SPI_BUFFER;
-use edgegen_firmware_sim::panel::{Device, Ssd1306Device, St7789Device};
+use edgegen_firmware_sim::panel::{Device, Panel, Visit, list};
 use edgegen_firmware_sim::picture::Picture;
 use edgegen_firmware_sim::run::{self, Plan, Report};
 use edgegen_firmware_sim::script::{Entry, LEG, Script, Start};
@@ -18,8 +17,9 @@ use edgegen_firmware_sim::show::terminal::{self, Ability};
 use edgegen_firmware_sim::show::{self, Format, Look};
 use edgegen_runtime::files::check_writable;
 use edgegen_runtime::model::{Model, OpenOptions};
+use embedded_graphics::prelude::*;
 
-use crate::arguments::{Arguments, PanelName};
+use crate::arguments::Arguments;
 
 /// Where the picture goes when nothing is said.
 const DEFAULT_FILE: &str = "edgegen-sim.png";
@@ -27,26 +27,36 @@ const DEFAULT_FILE: &str = "edgegen-sim.png";
 const PLAYBACK_RATE: u8 = 12;
 /// Letters in a line where the terminal does not say.
 const DEFAULT_COLUMNS: usize = 80;
-const SPI_HZ: u32 = 40_000_000;
-const I2C_HZ: u32 = 400_000;
 
 /// Does what the arguments ask for.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    if arguments.foreign.is_given() && arguments.model.is_none() {
+        bail!(
+            "--range, --input, --output and --shape are for the file of another program: give it with --model"
+        );
+    }
+    if let Some(path) = &arguments.sheet {
+        return sheet(arguments, path);
+    }
     let nothing_said = arguments.out.is_none() && !arguments.terminal;
     let out = arguments.out.clone().or_else(|| nothing_said.then(|| PathBuf::from(DEFAULT_FILE)));
     if let Some(path) = &out {
         show::format_of(path)?;
         check_writable(path)?;
     }
-    if arguments.foreign.is_given() && arguments.model.is_none() {
-        bail!(
-            "--range, --input, --output and --shape are for the file of another program: give it with --model"
-        );
-    }
     let view = View { out, terminal: nothing_said || arguments.terminal };
+    let (source, about) = open_source(arguments)?;
+    let panel = arguments.panel;
+    let hertz = arguments.bus_hz.unwrap_or(panel.hertz());
+    let play = Play { source, about: &about, panel, hertz, arguments, view: &view };
+    panel.open(hertz, arguments.rotate, play)?
+}
+
+/// What makes pictures, and what to call it.
+fn open_source(arguments: &Arguments) -> Result<(Source, String)> {
     if let Some(path) = &arguments.frame {
         let source = Source::Stored(StoredPicture::read(path)?);
-        return on_panel(source, &format!("the picture {}", path.display()), arguments, &view);
+        return Ok((source, format!("the picture {}", path.display())));
     }
     let (model, name) = open_model(arguments)?;
     let facts = model.facts();
@@ -57,7 +67,24 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let network = model.into_generator(1)?;
     let class = arguments.class.as_ref().map(|class| network.class_named(class)).transpose()?;
     let source = ModelGenerator::new(network, class).with_context(|| name)?;
-    on_panel(Source::Model(Box::new(source)), &about, arguments, &view)
+    Ok((Source::Model(Box::new(source)), about))
+}
+
+/// Draws the last picture on every panel.
+fn sheet(arguments: &Arguments, path: &Path) -> Result<()> {
+    if show::format_of(path)? != Format::Png {
+        bail!("{}: --sheet takes a name that ends in .png", path.display());
+    }
+    check_writable(path)?;
+    let mut shown = Vec::new();
+    for panel in list::ALL {
+        let (source, _) = open_source(arguments)?;
+        let last = panel.open(panel.hertz(), 0, Last { source, panel, arguments })??;
+        shown.push((panel.name(), panel.look().dress(&last)));
+    }
+    show::write_sheet(path, &shown)?;
+    print(&format!("file    {}, {} panels\n", path.display(), shown.len()));
+    Ok(())
 }
 
 /// Where pictures go.
@@ -77,87 +104,84 @@ fn open_model(arguments: &Arguments) -> Result<(Model, String)> {
     Ok((Model::open_named(path, arguments.part, arguments.precision, &options)?, name))
 }
 
-fn on_panel(source: Source, about: &str, arguments: &Arguments, view: &View) -> Result<()> {
-    match arguments.panel {
-        PanelName::St7789 => {
-            let hertz = arguments.bus_hz.unwrap_or(SPI_HZ);
-            let mut buffer = [0; SPI_BUFFER];
-            let mut device = St7789Device::open(hertz, mipidsi::options::Orientation::new(), &mut buffer)?;
-            let panel = Panel {
-                about: format!("ST7789, 240x240, 65536 colours, SPI at {} MHz", hertz as f64 / 1e6),
-                look: Look::TFT,
-                monochrome: false,
-                dither: Dither::Bayer,
-            };
-            play(source, about, &mut device, &panel, arguments, view)
-        }
-        PanelName::Ssd1306 => {
-            let hertz = arguments.bus_hz.unwrap_or(I2C_HZ);
-            let mut device = Ssd1306Device::open(hertz, ssd1306::prelude::DisplayRotation::Rotate0)?;
-            let panel = Panel {
-                about: format!("SSD1306, 128x64, one colour, I2C at {} kHz", hertz as f64 / 1e3),
-                look: Look::OLED,
-                monochrome: true,
-                dither: Dither::Atkinson,
-            };
-            play(source, about, &mut device, &panel, arguments, view)
-        }
-    }
-}
-
-/// What the program knows of a panel.
-struct Panel {
-    about: String,
-    look: Look,
-    monochrome: bool,
-    dither: Dither,
-}
-
-fn play<D: Device>(
-    source: Source,
-    about: &str,
-    device: &mut D,
-    panel: &Panel,
-    arguments: &Arguments,
-    view: &View,
-) -> Result<()> {
+/// What is played on a panel of this size.
+fn plan(source: &Source, size: Size, panel: Panel, arguments: &Arguments) -> Result<Plan> {
     let steps = match (arguments.walk_to, arguments.frames) {
         (Some(_), Some(1)) => bail!("a walk takes at least 2 pictures: give --frames 2 or more"),
         (Some(_), frames) => frames.unwrap_or(LEG),
         _ => LEG,
     };
-    let grid = Grid::for_panel(device.picture().size(), source.shape());
-    let plan = Plan {
+    let grid = Grid::for_panel(size, source.shape());
+    Ok(Plan {
         script: script(arguments),
         generator: GeneratorSettings { seed: arguments.seed, tiles: grid.tiles(), steps },
         display: DisplaySettings {
-            dither: arguments.dither.map_or(panel.dither, DitherName::dither),
+            dither: arguments.dither.map_or(panel.dither(), DitherName::dither),
             scaling: arguments.scaling.scaling(),
             caption: arguments.caption || arguments.fps,
         },
         show_rate: arguments.fps,
         threads: !arguments.single_thread,
-    };
-    let keep_all = matches!(view.out.as_deref().map(show::format_of), Some(Ok(Format::Gif)));
-    let mut screen = Screen::new(view.terminal, panel);
-    let mut pictures: Vec<Picture> = Vec::new();
-    let report = run::run(source, device, &plan, |_, picture| {
-        screen.animate(&picture);
-        if !keep_all {
-            pictures.clear();
-        }
-        pictures.push(picture);
-    })?;
-    let last = pictures.last().context("the script shows no picture")?;
-    screen.finish(last);
-    if let Some(path) = &view.out {
-        show::write(path, &pictures, &panel.look, f32::from(PLAYBACK_RATE))?;
+    })
+}
+
+/// The last picture that a panel shows.
+struct Last<'a> {
+    source: Source,
+    panel: Panel,
+    arguments: &'a Arguments,
+}
+
+impl Visit for Last<'_> {
+    type Output = Result<Picture>;
+
+    fn visit<D: Device>(self, device: &mut D) -> Result<Picture> {
+        let plan = plan(&self.source, device.target().bounding_box().size, self.panel, self.arguments)?;
+        let mut last = None;
+        run::run(self.source, device, &plan, |_, picture| last = Some(picture))?;
+        last.context("the script shows no picture")
     }
-    let lines = summary(about, panel, &plan, &report, view.out.as_deref(), arguments);
-    let complaints = device.complaints();
-    let complaints = complaints.lines().map(|line| format!("panel   {line}\n"));
-    print(&(lines + &complaints.collect::<String>()));
-    Ok(())
+}
+
+/// A script on a panel, shown, written and told of.
+struct Play<'a> {
+    source: Source,
+    about: &'a str,
+    panel: Panel,
+    hertz: u32,
+    arguments: &'a Arguments,
+    view: &'a View,
+}
+
+impl Visit for Play<'_> {
+    type Output = Result<()>;
+
+    fn visit<D: Device>(self, device: &mut D) -> Result<()> {
+        let Self { source, about, panel, hertz, arguments, view } = self;
+        let plan = plan(&source, device.target().bounding_box().size, panel, arguments)?;
+        let keep_all = matches!(view.out.as_deref().map(show::format_of), Some(Ok(Format::Gif)));
+        let mut screen = Screen::new(view.terminal, panel);
+        let mut pictures: Vec<Picture> = Vec::new();
+        let report = run::run(source, device, &plan, |_, picture| {
+            // the panel is turned so that a viewer sees pictures upright
+            let picture = picture.turned(4 - arguments.rotate % 4);
+            screen.animate(&picture);
+            if !keep_all {
+                pictures.clear();
+            }
+            pictures.push(picture);
+        })?;
+        let last = pictures.last().context("the script shows no picture")?;
+        screen.finish(last);
+        if let Some(path) = &view.out {
+            show::write(path, &pictures, &panel.look(), f32::from(PLAYBACK_RATE))?;
+        }
+        let lines = summary(about, &panel.about(hertz), &plan, &report, view.out.as_deref(), arguments);
+        let complaints = device.complaints();
+        let complaints = complaints.lines().map(|line| format!("panel   {line}\n"));
+        print(&(lines + &complaints.collect::<String>()));
+        Ok(())
+    }
 }
 
 /// The buttons that the arguments amount to.
@@ -179,7 +203,7 @@ fn script(arguments: &Arguments) -> Script {
 
 fn summary(
     about: &str,
-    panel: &Panel,
+    panel: &str,
     plan: &Plan,
     report: &Report,
     out: Option<&Path>,
@@ -199,10 +223,10 @@ fn summary(
     };
     let mut lines = format!(
         "model   {about}\n\
-         panel   {}, {dither}\n\
+         panel   {panel}, {dither}\n\
          time    {generating:.2} ms to make a picture on this machine (mean of {})\n\
          bus     {last_bus:.2} ms for the last picture ({} bytes): at most {most} such pictures a second\n",
-        panel.about, report.pictures, report.last.bytes
+        report.pictures, report.last.bytes
     );
     if let Some(path) = out {
         lines += &format!("file    {}, after {} picture{plural}\n", path.display(), report.pictures);
@@ -226,15 +250,15 @@ struct Screen {
 }
 
 impl Screen {
-    fn new(wanted: bool, panel: &Panel) -> Self {
+    fn new(wanted: bool, panel: Panel) -> Self {
         let variable = |name| std::env::var(name).ok();
         let (no_color, term) = (variable("NO_COLOR"), variable("TERM"));
         let is_terminal = std::io::stdout().is_terminal();
         let ability = Ability::of(is_terminal, no_color.as_deref(), term.as_deref());
         let columns = variable("COLUMNS").and_then(|columns| columns.parse().ok()).unwrap_or(DEFAULT_COLUMNS);
-        let Look { light, .. } = panel.look;
+        let Look { light, .. } = panel.look();
         let animated = wanted && ability == Ability::Color;
-        Self { ability, columns, monochrome: panel.monochrome, light, wanted, animated, lines: 0 }
+        Self { ability, columns, monochrome: panel.is_monochrome(), light, wanted, animated, lines: 0 }
     }
 
     fn text(&self, picture: &Picture) -> String {

@@ -4,15 +4,17 @@
 use std::convert::Infallible;
 
 use edgegen_firmware_sim::panel::device::SPI_BUFFER;
-use edgegen_firmware_sim::panel::{Complaint, Device, Ssd1306Device, St7789Device};
+use edgegen_firmware_sim::panel::{Complaint, DcsDevice, Device, Panel, Ssd1306Device, Visit, list, st7789};
 use edgegen_firmware_sim::picture::Picture;
 use embedded_graphics::mono_font::{MonoTextStyle, ascii::FONT_6X10};
 use embedded_graphics::pixelcolor::{BinaryColor, Rgb565};
 use embedded_graphics::prelude::*;
 use embedded_graphics::primitives::{Circle, Line, Polyline, PrimitiveStyle, Rectangle};
 use embedded_graphics::text::Text;
-use mipidsi::options::{Orientation, Rotation};
-use ssd1306::prelude::DisplayRotation;
+use mipidsi::models::ST7789;
+use mipidsi::options::Rotation;
+use ssd1306::prelude::{DisplayRotation, DisplaySize128x32, DisplaySize128x64};
+use ssd1306::size::DisplaySize;
 
 /// The plain frame buffer.
 struct Plain<C> {
@@ -74,38 +76,70 @@ where
     Text::new("edgegen", Point::new(8, height - 4), style).draw(target).unwrap();
 }
 
-#[test]
-fn the_st7789_shows_what_was_drawn_in_every_orientation() {
-    let colors = [Rgb565::new(31, 10, 3), Rgb565::new(0, 63, 9), Rgb565::new(20, 20, 31)];
-    let paper = Rgb565::new(2, 3, 1);
-    let mut plain = Plain::new(Size::new(240, 240), Rgb565::BLACK);
-    draw(&mut plain, paper, colors);
-    let rgb = |color: Rgb565| {
-        let six = [color.r() << 1 | color.r() >> 4, color.g(), color.b() << 1 | color.b() >> 4];
-        six.map(|channel| channel << 2 | channel >> 4)
-    };
-    for (rotation, turns) in
-        [(Rotation::Deg0, 0), (Rotation::Deg90, 1), (Rotation::Deg180, 2), (Rotation::Deg270, 3)]
-    {
-        let mut buffer = [0; SPI_BUFFER];
-        let orientation = Orientation::new().rotate(rotation);
-        let mut device = St7789Device::open(40_000_000, orientation, &mut buffer).unwrap();
-        draw(device.target(), paper, colors);
-        // The glass at (x, y) shows the drawing turned clockwise.
-        let expected = Picture::from_fn(240, 240, |x, y| {
-            let (mut x, mut y) = (x, y);
-            for _ in 0..turns {
-                (x, y) = (y, 239 - x);
+/// What a TFT shows, turned back, beside what was drawn.
+struct Compare {
+    name: &'static str,
+    quarters: u8,
+    round: bool,
+}
+
+impl Visit for Compare {
+    type Output = ();
+
+    fn visit<D: Device>(self, device: &mut D) {
+        let color = |[red, green, blue]: [u8; 3]| Rgb565::new(red, green, blue);
+        let levels = [[31, 10, 3], [0, 63, 9], [20, 20, 31]];
+        let paper = [2, 3, 1];
+        let size = device.target().bounding_box().size;
+        let mut plain = Plain::new(size, Rgb565::BLACK);
+        draw(&mut plain, color(paper), levels.map(color));
+        // the same colours in the panel's own type: of 16 bits all have 5, 6 and 5
+        let own = |[red, green, blue]: [u8; 3]| edgegen_firmware::PanelColor::from_levels([red, green, blue]);
+        draw(device.target(), own(paper), levels.map(own));
+        device.flush().unwrap();
+        let rgb = |color: Rgb565| {
+            let six = [color.r() << 1 | color.r() >> 4, color.g(), color.b() << 1 | color.b() >> 4];
+            six.map(|channel| channel << 2 | channel >> 4)
+        };
+        let found = device.picture().turned(4 - self.quarters);
+        assert_eq!(
+            (found.width(), found.height()),
+            (size.width as usize, size.height as usize),
+            "{}",
+            self.name
+        );
+        for y in 0..found.height() {
+            for x in 0..found.width() {
+                let corner = self.round && {
+                    let from_middle = |at: usize| (2 * at + 1).abs_diff(found.width());
+                    from_middle(x).pow(2) + from_middle(y).pow(2) > found.width().pow(2)
+                };
+                let expected = if corner { [0; 3] } else { rgb(plain.at(x, y)) };
+                assert_eq!(found.at(x, y), expected, "{} turned by {}, {x} {y}", self.name, self.quarters);
             }
-            rgb(plain.at(x, y))
-        });
-        assert!(device.picture() == expected, "{rotation:?}");
-        assert!(device.complaints().is_empty(), "{rotation:?}: {:?}", device.complaints());
+        }
+        assert!(device.complaints().is_empty(), "{}: {:?}", self.name, device.complaints());
+    }
+}
+
+#[test]
+fn every_tft_shows_what_was_drawn_in_every_orientation() {
+    for panel in list::ALL {
+        let Panel::Dcs(module) = panel else { continue };
+        for quarters in 0..4 {
+            let compare = Compare { name: module.name, quarters, round: module.round };
+            panel.open(module.hertz, quarters, compare).unwrap();
+        }
     }
 }
 
 #[test]
 fn the_ssd1306_shows_what_was_drawn_in_every_rotation() {
+    on_oled(DisplaySize128x64);
+    on_oled(DisplaySize128x32);
+}
+
+fn on_oled<S: DisplaySize + Copy>(size: S) {
     let colors = [BinaryColor::On, BinaryColor::Off, BinaryColor::On];
     for (rotation, turns) in [
         (DisplayRotation::Rotate0, 0),
@@ -113,23 +147,25 @@ fn the_ssd1306_shows_what_was_drawn_in_every_rotation() {
         (DisplayRotation::Rotate180, 2),
         (DisplayRotation::Rotate270, 3),
     ] {
-        let mut device = Ssd1306Device::open(400_000, rotation).unwrap();
-        let size = device.target().bounding_box().size;
-        let mut plain = Plain::new(size, BinaryColor::Off);
+        let mut device = Ssd1306Device::open(size, 400_000, rotation).unwrap();
+        let mut plain = Plain::new(device.target().bounding_box().size, BinaryColor::Off);
         draw(&mut plain, BinaryColor::Off, colors);
         draw(device.target(), BinaryColor::Off, colors);
-        assert!(device.picture() != picture_of(&plain, turns), "nothing is sent before the flush");
+        assert!(
+            device.picture() != picture_of(&plain, S::HEIGHT.into(), turns),
+            "nothing is sent before the flush"
+        );
         device.flush().unwrap();
-        assert!(device.picture() == picture_of(&plain, turns), "{rotation:?}");
+        assert!(device.picture() == picture_of(&plain, S::HEIGHT.into(), turns), "{rotation:?}");
         assert!(device.complaints().is_empty(), "{rotation:?}: {:?}", device.complaints());
     }
 }
 
-/// What the 128×64 glass shows when the drawing is turned clockwise by so many quarters.
-fn picture_of(plain: &Plain<BinaryColor>, turns: usize) -> Picture {
+/// What a glass of 128 columns and so many rows shows when the drawing is turned clockwise by so many quarters.
+fn picture_of(plain: &Plain<BinaryColor>, rows: usize, turns: usize) -> Picture {
     // The driver's normal contrast, 0x5F.
     let gray = 200 + 0x5F * 55 / 255;
-    Picture::from_fn(128, 64, |x, y| {
+    Picture::from_fn(128, rows, |x, y| {
         let (width, height) = (plain.size.width as usize, plain.size.height as usize);
         let (x, y) = match turns {
             0 => (x, y),
@@ -145,7 +181,8 @@ fn picture_of(plain: &Plain<BinaryColor>, turns: usize) -> Picture {
 fn pixels_outside_are_noticed() {
     // mipidsi 0.10 clips areas but not single pixels, so a window beyond the RAM reaches the panel.
     let mut buffer = [0; SPI_BUFFER];
-    let mut device = St7789Device::open(40_000_000, Orientation::new(), &mut buffer).unwrap();
+    let mut device =
+        DcsDevice::open(&st7789::SQUARE, ST7789, (40_000_000, Rotation::Deg0), &mut buffer).unwrap();
     Pixel(Point::new(240, 0), Rgb565::RED).draw(device.target()).unwrap();
     assert_eq!(device.complaints().count(Complaint::BadParameter(0x2A)), 1);
 }
@@ -153,7 +190,8 @@ fn pixels_outside_are_noticed() {
 #[test]
 fn a_full_frame_takes_what_the_buses_allow() {
     let mut buffer = [0; SPI_BUFFER];
-    let mut tft = St7789Device::open(40_000_000, Orientation::new(), &mut buffer).unwrap();
+    let mut tft =
+        DcsDevice::open(&st7789::SQUARE, ST7789, (40_000_000, Rotation::Deg0), &mut buffer).unwrap();
     let before = tft.load();
     tft.target().clear(Rgb565::BLACK).unwrap();
     let load = tft.load().since(before);
@@ -162,7 +200,7 @@ fn a_full_frame_takes_what_the_buses_allow() {
     assert_eq!(load.cycles, 8 * load.bytes);
     assert_eq!(load.nanoseconds, 23_042_200, "23 ms, 43 frames a second");
 
-    let mut oled = Ssd1306Device::open(400_000, DisplayRotation::Rotate0).unwrap();
+    let mut oled = Ssd1306Device::open(DisplaySize128x64, 400_000, DisplayRotation::Rotate0).unwrap();
     let before = oled.load();
     oled.target().clear(BinaryColor::On).unwrap();
     oled.flush().unwrap();

@@ -9,10 +9,13 @@ mod common;
 use std::path::{Path, PathBuf};
 
 use common::{five, read_png, sim_ok, sunset};
+use edgegen_firmware_sim::panel::list;
 use edgegen_firmware_sim::picture::Picture;
 use edgegen_firmware_sim::show::Look;
-use image::RgbImage;
+use image::codecs::png::{CompressionType, FilterType, PngEncoder};
+use image::{ExtendedColorType, ImageEncoder};
 
+/// Those that every way of dithering is looked at on.
 const PANELS: [(&str, Look); 2] = [("st7789", Look::TFT), ("ssd1306", Look::OLED)];
 const DITHERS: [&str; 4] = ["none", "bayer", "floyd-steinberg", "atkinson"];
 
@@ -31,7 +34,10 @@ fn check(picture: &Picture, name: &str) {
     let path = golden(name);
     if std::env::var_os("EDGEGEN_BLESS").is_some() {
         let (width, height) = (picture.width() as u32, picture.height() as u32);
-        RgbImage::from_raw(width, height, picture.rgb().to_vec()).unwrap().save(&path).unwrap();
+        let file = std::fs::File::create(&path).unwrap();
+        PngEncoder::new_with_quality(file, CompressionType::Best, FilterType::Adaptive)
+            .write_image(picture.rgb(), width, height, ExtendedColorType::Rgb8)
+            .unwrap();
         return;
     }
     let expected = read_png(&path);
@@ -55,6 +61,45 @@ fn both_panels_with_every_dither() {
             }
         }
     }
+}
+
+#[test]
+fn every_panel_upright_and_on_its_side() {
+    let folder = tempfile::tempdir().unwrap();
+    sunset().save(folder.path().join("sunset.png")).unwrap();
+    for panel in list::ALL.into_iter().filter(|panel| PANELS.iter().all(|(name, _)| *name != panel.name())) {
+        for (degrees, more) in [("0", ""), ("90", "-turned")] {
+            let arguments = [
+                "--panel",
+                panel.name(),
+                "--rotate",
+                degrees,
+                "--frame",
+                "sunset.png",
+                "--dither",
+                "none",
+                "--caption",
+            ];
+            let picture = shown(folder.path(), &panel.look(), &arguments);
+            check(&picture, &format!("{}{more}.png", panel.name()));
+        }
+    }
+}
+
+#[test]
+fn a_sheet_shows_every_panel() {
+    let folder = tempfile::tempdir().unwrap();
+    sunset().save(folder.path().join("sunset.png")).unwrap();
+    sim_ok(folder.path(), &["--frame", "sunset.png", "--sheet", "sheet.png"]);
+    let page = read_png(&folder.path().join("sheet.png"));
+    sim_ok(folder.path(), &["--frame", "sunset.png", "--panel", "st7789", "--out", "one.png"]);
+    let first = read_png(&folder.path().join("one.png"));
+    // the first stands on the line of the highest in its row
+    let highest = 320 * 2 + 40;
+    for (x, y) in [(50, 60), (200, 300), (300, 400)] {
+        assert_eq!(page.at(24 + x, 24 + highest - first.height() + y), first.at(x, y));
+    }
+    assert!(page.height() > 2 * highest);
 }
 
 #[test]

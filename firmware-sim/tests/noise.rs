@@ -3,9 +3,9 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use edgegen_firmware_sim::panel::ssd1306::{ADDRESS, Ssd1306Bus};
-use edgegen_firmware_sim::panel::st7789::{Input, St7789Bus, St7789Pin};
-use edgegen_firmware_sim::panel::{Clock, Ssd1306Panel, St7789Panel};
+use edgegen_firmware_sim::panel::dcs::{DcsBus, DcsPin, Input};
+use edgegen_firmware_sim::panel::ssd1306::{ADDRESS, HEIGHT, Ssd1306Bus};
+use edgegen_firmware_sim::panel::{Clock, DcsPanel, Panel, Ssd1306Panel, list};
 use edgegen_runtime::random::{Purpose, Stream};
 use embedded_hal::digital::OutputPin;
 use embedded_hal::i2c::I2c;
@@ -22,14 +22,18 @@ fn noise(stream: &mut Stream, most: u32) -> Vec<u8> {
 }
 
 #[test]
-fn an_st7789_survives_noise() {
-    for round in 0..ROUNDS {
+fn every_tft_survives_noise() {
+    let modules = list::ALL.into_iter().filter_map(|panel| match panel {
+        Panel::Dcs(module) => Some(module),
+        Panel::Ssd1306 | Panel::Ssd1306Low => None,
+    });
+    for (module, round) in modules.flat_map(|module| (0..ROUNDS / 4).map(move |round| (module, round))) {
         let mut stream = Stream::new(round, Purpose::EVALUATION, 0);
         let clock = Clock::default();
-        let panel = Rc::new(RefCell::new(St7789Panel::new(clock.clone(), 40_000_000)));
-        let pin = |input| St7789Pin { panel: Rc::clone(&panel), input };
+        let panel = Rc::new(RefCell::new(DcsPanel::new(module, clock.clone(), 40_000_000)));
+        let pin = |input| DcsPin { panel: Rc::clone(&panel), input };
         let (mut select, mut data) = (pin(Input::ChipSelect), pin(Input::DataCommand));
-        let mut bus = St7789Bus(Rc::clone(&panel));
+        let mut bus = DcsBus(Rc::clone(&panel));
         select.set_low().unwrap();
         for _ in 0..300 {
             data.set_low().unwrap();
@@ -43,7 +47,7 @@ fn an_st7789_survives_noise() {
             clock.advance(u64::from(stream.below(10_000_000)));
         }
         let panel = panel.borrow();
-        assert_eq!(panel.picture().width(), 240);
+        assert_eq!(panel.picture().width(), usize::from(module.size.0));
         assert!(!panel.complaints().is_empty());
     }
 }
@@ -52,7 +56,7 @@ fn an_st7789_survives_noise() {
 fn an_ssd1306_survives_noise() {
     for round in 0..ROUNDS {
         let mut stream = Stream::new(round, Purpose::EVALUATION, 1);
-        let panel = Rc::new(RefCell::new(Ssd1306Panel::new(Clock::default(), 400_000)));
+        let panel = Rc::new(RefCell::new(Ssd1306Panel::new(HEIGHT, Clock::default(), 400_000)));
         let mut bus = Ssd1306Bus(Rc::clone(&panel));
         for _ in 0..300 {
             let control = [0x00, 0x40, 0x80, 0xC0][stream.below(4) as usize];

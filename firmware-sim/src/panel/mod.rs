@@ -12,16 +12,22 @@
 //! driver causes none.
 
 pub mod bus;
+pub mod dcs;
 pub mod device;
 pub mod framebuffer;
+pub mod gc9a01;
+pub mod ili9341;
+pub mod list;
 pub mod ssd1306;
+pub mod st7735;
 pub mod st7789;
 
 pub use bus::{BusLoad, Clock, VirtualDelay};
-pub use device::{Device, DeviceError, Ssd1306Device, St7789Device};
+pub use dcs::DcsPanel;
+pub use device::{DcsDevice, Device, DeviceError, Ssd1306Device};
 pub use framebuffer::{Framebuffer, FramebufferError};
+pub use list::{Panel, Visit};
 pub use ssd1306::Ssd1306Panel;
-pub use st7789::St7789Panel;
 
 use std::collections::BTreeMap;
 use std::fmt;

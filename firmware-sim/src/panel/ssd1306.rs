@@ -1,4 +1,4 @@
-//! A virtual 0.96" OLED, 128×64, with a Solomon Systech SSD1306 behind I2C.
+//! A virtual 0.96" OLED of 128×64 pixels, or one of 0.91" and 128×32, with a Solomon Systech SSD1306 behind I2C.
 //!
 //! Follows the SSD1306 data sheet (I2C: chapter 8.1.5, RAM: 8.7, commands: 9 and 10); it has not been
 //! compared with a real module yet. The module is mounted as most are: segment remap and reversed
@@ -20,8 +20,10 @@ use crate::picture::Picture;
 
 /// Columns of the glass and of the RAM.
 pub const WIDTH: usize = 128;
-/// Rows of the glass and of the RAM.
+/// Rows of the RAM, and of the larger glass.
 pub const HEIGHT: usize = 64;
+/// Rows of the smaller glass.
+pub const LOW: usize = 32;
 const PAGES: usize = HEIGHT / 8;
 
 /// The module's address (SA0 low).
@@ -59,6 +61,8 @@ enum Addressing {
 /// The controller, its glass and its bus.
 #[derive(Debug)]
 pub struct Ssd1306Panel {
+    /// Rows of the glass.
+    height: usize,
     meter: Meter,
     complaints: Complaints,
     /// Eight rows each, the lowest bit on top: (page, segment).
@@ -82,8 +86,8 @@ pub struct Ssd1306Panel {
 }
 
 impl Ssd1306Panel {
-    /// A module that has just got its power: off, with noise in its RAM.
-    pub fn new(clock: Clock, hertz: u32) -> Self {
+    /// A module of [`HEIGHT`] or [`LOW`] rows that has just got its power: off, with noise in its RAM.
+    pub fn new(height: usize, clock: Clock, hertz: u32) -> Self {
         let mut noise = 1u32;
         let ram = [[0u8; WIDTH]; PAGES].map(|page| {
             page.map(|_| {
@@ -92,6 +96,7 @@ impl Ssd1306Panel {
             })
         });
         Self {
+            height,
             meter: Meter::new(clock, hertz),
             complaints: Complaints::default(),
             ram,
@@ -122,11 +127,11 @@ impl Ssd1306Panel {
         &self.complaints
     }
 
-    /// What a viewer sees, 128×64: black, or a gray that tells the contrast.
+    /// What a viewer sees: black, or a gray that tells the contrast.
     pub fn picture(&self) -> Picture {
         // The eye barely notices the lower half of the contrast scale; 0 is dim, not dark.
         let gray = 200 + (u16::from(self.contrast) * 55 / 255) as u8;
-        Picture::from_fn(WIDTH, HEIGHT, |x, y| if self.is_lit(x, y) { [gray; 3] } else { [0; 3] })
+        Picture::from_fn(WIDTH, self.height, |x, y| if self.is_lit(x, y) { [gray; 3] } else { [0; 3] })
     }
 
     /// Whether the pixel at (x, y) of the glass gives light.
@@ -134,8 +139,8 @@ impl Ssd1306Panel {
         if !self.on || !self.charge_pump {
             return false;
         }
-        // The glass is mounted half a turn round: segment 127 is at the left, COM 63 on top.
-        let (segment, com) = (WIDTH - 1 - x, HEIGHT - 1 - y);
+        // The glass is mounted half a turn round: segment 127 is at the left, the last COM on top.
+        let (segment, com) = (WIDTH - 1 - x, self.height - 1 - y);
         let driven = usize::from(self.multiplex);
         if com >= driven {
             return false;
@@ -218,7 +223,10 @@ impl Ssd1306Panel {
             (0xAE | 0xAF, _) => self.on = command & 1 == 1,
             (0xB0..=0xB7, _) => self.pointer.1 = command & 0x07,
             (0xC0..=0xCF, _) => self.com_reversed = command & 0x08 != 0,
-            (code::OFFSET, [0]) | (code::COM_PINS, [0x12]) => {}
+            (code::OFFSET, [0]) => {}
+            // alternating pins on the larger glass, in sequence on the smaller one
+            (code::COM_PINS, [0x12]) if self.height == HEIGHT => {}
+            (code::COM_PINS, [0x02]) if self.height == LOW => {}
             (code::OFFSET | code::COM_PINS, _) => return Some(Complaint::NotImitated(command)),
             // Timing and voltages: they do not move pixels. Nothing scrolls, so stopping is done already.
             (code::CLOCK | code::PRECHARGE | code::VCOMH | code::NOP | code::STOP_SCROLL, _) => {}
@@ -313,7 +321,7 @@ mod tests {
 
     /// A module after these messages, on its side of the bus.
     fn panel(messages: &[&[u8]]) -> Ssd1306Panel {
-        let mut panel = Ssd1306Panel::new(Clock::default(), 400_000);
+        let mut panel = Ssd1306Panel::new(HEIGHT, Clock::default(), 400_000);
         panel.ram = [[0; WIDTH]; PAGES];
         messages.iter().for_each(|message| panel.message(message));
         panel
@@ -337,7 +345,7 @@ mod tests {
         assert!(lit(&panel(&[data, &[0x00, 0xAF]])).is_empty(), "no charge pump");
         assert!(lit(&panel(&[data, &[0x00, 0x8D, 0x14]])).is_empty(), "off");
         assert_eq!(lit(&panel(&[data, &[0x00, 0x8D, 0x14, 0xAF]])).len(), 8);
-        let noisy = Ssd1306Panel::new(Clock::default(), 1);
+        let noisy = Ssd1306Panel::new(HEIGHT, Clock::default(), 1);
         assert!(noisy.ram.iter().flatten().any(|byte| *byte != 0) && lit(&noisy).is_empty());
     }
 

@@ -4,6 +4,7 @@
 //! gaps between its pixels. The same pictures give the same bytes.
 
 pub mod look;
+pub mod sheet;
 pub mod terminal;
 
 pub use look::Look;
@@ -83,6 +84,11 @@ pub fn write(
         }
     }
     Ok(())
+}
+
+/// Writes pictures side by side with their names below them, as PNG; all or nothing.
+pub fn write_sheet(path: &Path, named: &[(&str, Picture)]) -> Result<(), ShowError> {
+    Ok(pictures::write_png(&frame_of(&sheet::sheet(named)), path)?)
 }
 
 fn frame_of(picture: &Picture) -> Frame {

@@ -1,0 +1,29 @@
+//! A round 1.28" IPS module with a GalaxyCore GC9A01: red and blue exchanged.
+
+use super::dcs::{Controller, Driver, Module};
+
+/// Chapter 6 of the GC9A01A data sheet, and what its makers' start-up sends besides, as [`super::st7789::CONTROLLER`].
+pub const CONTROLLER: Controller = Controller {
+    ram: (240, 240),
+    electrical: &[
+        0x62, 0x63, 0x64, 0x66, 0x67, 0x70, 0x74, 0x84, 0x85, 0x86, 0x87, 0x88, 0x89, 0x8A, 0x8B, 0x8C, 0x8D,
+        0x8E, 0x8F, 0x90, 0x98, 0xAE, 0xB4, 0xB6, 0xBA, 0xBC, 0xBD, 0xBE, 0xC1, 0xC3, 0xC4, 0xC9, 0xCD, 0xDF,
+        0xE1, 0xE8, 0xE9, 0xEB, 0xED, 0xEF, 0xF0, 0xF1, 0xF2, 0xF3, 0xFE, 0xFF,
+    ],
+    not_imitated: &[0x12, 0x30, 0x44, 0x45, 0x51, 0x53],
+};
+
+/// The glass.
+pub const MODULE: Module = Module {
+    name: "gc9a01",
+    about: "GC9A01, round, 240x240, 65536 colours",
+    controller: &CONTROLLER,
+    driver: Driver::Gc9a01,
+    size: (240, 240),
+    offset: (0, 0),
+    inverts: true,
+    bgr: true,
+    mirrored: false,
+    round: true,
+    hertz: 40_000_000,
+};
