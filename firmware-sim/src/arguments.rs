@@ -48,9 +48,9 @@ pub(crate) struct Arguments {
     /// How values between the panel's levels are shown [default: bayer on colours, atkinson on one]
     #[arg(long, value_enum)]
     pub(crate) dither: Option<DitherName>,
-    /// How pictures grow: whole blocks, or smoothly to the edge
-    #[arg(long, value_enum, default_value = "pixels")]
-    pub(crate) scaling: ScalingName,
+    /// How pictures grow: by a whole factor, or to the edge in blocks or smoothly [default: fill on colours, pixels on one]
+    #[arg(long, value_enum)]
+    pub(crate) scaling: Option<ScalingName>,
     /// Write below or beside each picture which one it is
     #[arg(long)]
     pub(crate) caption: bool,

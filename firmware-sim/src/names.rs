@@ -31,13 +31,14 @@ impl DitherName {
 }
 
 /// Ways of growing that can be asked for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ScalingName {
     /// By a whole factor
-    #[default]
     Pixels,
-    /// As large as it fits
+    /// As large as it fits, in blocks as sharp as that allows
+    Fill,
+    /// As large as it fits, smoothly
     Smooth,
 }
 
@@ -46,6 +47,7 @@ impl ScalingName {
     pub fn scaling(self) -> Scaling {
         match self {
             Self::Pixels => Scaling::Pixels,
+            Self::Fill => Scaling::Fill,
             Self::Smooth => Scaling::Smooth,
         }
     }

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use edgegen_firmware::{Button, DisplaySettings, Dither, Generator, GeneratorSettings, Grid};
 use edgegen_firmware_sim::builtin;
 use edgegen_firmware_sim::generator::{ModelGenerator, Source, StoredPicture};
-use edgegen_firmware_sim::names::DitherName;
+use edgegen_firmware_sim::names::{DitherName, ScalingName};
 use edgegen_firmware_sim::panel::{Device, Panel, Visit, list};
 use edgegen_firmware_sim::picture::Picture;
 use edgegen_firmware_sim::run::{self, Plan, Report};
@@ -117,7 +117,7 @@ fn plan(source: &Source, size: Size, panel: Panel, arguments: &Arguments) -> Res
         generator: GeneratorSettings { seed: arguments.seed, tiles: grid.tiles(), steps },
         display: DisplaySettings {
             dither: arguments.dither.map_or(panel.dither(), DitherName::dither),
-            scaling: arguments.scaling.scaling(),
+            scaling: arguments.scaling.map_or(panel.scaling(), ScalingName::scaling),
             caption: arguments.caption || arguments.fps,
         },
         show_rate: arguments.fps,

@@ -55,8 +55,11 @@ fn both_panels_with_every_dither() {
         for dither in DITHERS {
             for frame in ["five", "sunset"] {
                 let file = format!("{frame}.png");
-                let picture =
-                    shown(folder.path(), &look, &["--panel", panel, "--dither", dither, "--frame", &file]);
+                let picture = shown(
+                    folder.path(),
+                    &look,
+                    &["--panel", panel, "--dither", dither, "--scaling", "pixels", "--frame", &file],
+                );
                 check(&picture, &format!("{panel}-{frame}-{dither}.png"));
             }
         }

@@ -122,10 +122,10 @@ fn the_report_tells_what_happened() {
     for (line, start) in lines.iter().zip(starts) {
         assert!(line.starts_with(start), "{line:?} does not start with {start:?}");
     }
-    // The second picture of 224×224 goes out without clearing: window commands, then two bytes a pixel.
-    assert!(report.contains(&format!("({} bytes)", 224 * 224 * 2 + 11)), "{report}");
+    // The second picture of 240×240 goes out without clearing: window commands, then two bytes a pixel.
+    assert!(report.contains(&format!("({} bytes)", 240 * 240 * 2 + 11)), "{report}");
     let slow = ["--model", "vae", "--frames", "2", "--out", "out.png", "--bus-hz", "1000000"];
-    assert!(sim_ok(folder.path(), &slow).contains("bus     802.90 ms"), "eight bits a byte at 1 MHz");
+    assert!(sim_ok(folder.path(), &slow).contains("bus     921.69 ms"), "eight bits a byte at 1 MHz");
 }
 
 #[test]

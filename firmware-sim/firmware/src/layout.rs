@@ -1,7 +1,7 @@
 //! Where things go on a panel of any size.
 //!
 //! A picture that fits is enlarged by the largest whole factor ([`Scaling::Pixels`]) or until it
-//! touches an edge ([`Scaling::Smooth`]), and centred. One that is larger than its place shrinks
+//! touches an edge ([`Scaling::Fill`], [`Scaling::Smooth`]), and centred. One that is larger than its place shrinks
 //! to fit. A caption takes a line below or a column at the right, whichever leaves the picture larger.
 
 use embedded_graphics::geometry::{Point, Size};
@@ -17,6 +17,9 @@ pub enum Scaling {
     /// By a whole factor, every pixel a square block.
     #[default]
     Pixels,
+    /// As large as it fits, every pixel a block as sharp as that allows: where an edge falls between two pixels of the panel,
+    /// they share it.
+    Fill,
     /// As large as it fits, bilinear.
     Smooth,
 }
@@ -35,8 +38,14 @@ pub fn fit(area: Rectangle, shape: PictureShape, scaling: Scaling) -> (Rectangle
     let (size, filter) = match scaling {
         Scaling::Pixels if factor >= 1 => (Size::new(width * factor, height * factor), Filter::Nearest),
         _ => {
-            let filter = if factor >= 1 { Filter::Bilinear } else { Filter::Area };
-            (touching(room, width, height), filter)
+            let size = touching(room, width, height);
+            let whole = size.width.is_multiple_of(width) && size.height.is_multiple_of(height);
+            let filter = match scaling {
+                Scaling::Smooth if factor >= 1 => Filter::Bilinear,
+                Scaling::Fill if whole => Filter::Nearest,
+                _ => Filter::Area,
+            };
+            (size, filter)
         }
     };
     let margin = (room.saturating_sub(size)) / 2;
@@ -158,10 +167,12 @@ mod tests {
     #[test]
     fn one_picture_on_a_panel() {
         use Filter::{Area, Bilinear, Nearest};
-        use Scaling::{Pixels, Smooth};
+        use Scaling::{Fill, Pixels, Smooth};
         let table = [
             ((240, 240), (28, 28), Pixels, rectangle(8, 8, 224, 224), Nearest),
             ((240, 240), (64, 64), Pixels, rectangle(24, 24, 192, 192), Nearest),
+            ((240, 240), (28, 28), Fill, rectangle(0, 0, 240, 240), Area),
+            ((240, 240), (60, 60), Fill, rectangle(0, 0, 240, 240), Nearest),
             ((240, 240), (28, 28), Smooth, rectangle(0, 0, 240, 240), Bilinear),
             ((128, 64), (28, 28), Pixels, rectangle(36, 4, 56, 56), Nearest),
             ((128, 64), (64, 64), Smooth, rectangle(32, 0, 64, 64), Bilinear),
@@ -215,7 +226,7 @@ mod tests {
         for (width, height) in [(1, 1), (3, 200), (96, 16), (128, 64), (240, 240), (320, 480)] {
             for (picture_width, picture_height) in [(1, 1), (28, 28), (64, 33), (9000, 2), (640, 480)] {
                 let (panel, shape) = (panel(width, height), shape(picture_width, picture_height));
-                for scaling in [Scaling::Pixels, Scaling::Smooth] {
+                for scaling in [Scaling::Pixels, Scaling::Fill, Scaling::Smooth] {
                     let (place, _) = fit(panel, shape, scaling);
                     assert_eq!(place.intersection(&panel), place);
                     assert!(place.size.width > 0 && place.size.height > 0);

@@ -1,5 +1,5 @@
 //! A picture at another size, in integers: nearest where every source pixel becomes a block,
-//! bilinear where it grows smoothly, area averages where it shrinks.
+//! bilinear where it grows smoothly, area averages where it shrinks or its blocks have edges between two pixels.
 
 use crate::generator::PictureShape;
 
@@ -58,6 +58,16 @@ impl<'a> Sampler<'a> {
                 })
             }
             Filter::Area => {
+                let inside = |at: u32, target: u32, source: u32| {
+                    let first = at * source / target;
+                    ((at + 1) * source <= (first + 1) * target).then_some(first as usize)
+                };
+                // most pixels of an enlarged picture lie inside of one
+                if let (Some(column), Some(row)) =
+                    (inside(x, self.width, source_width), inside(y, self.height, source_height))
+                {
+                    return self.source(column, row);
+                }
                 let mut sums = [0u64; 3];
                 for (row, height) in covered(y, self.height, source_height) {
                     for (column, width) in covered(x, self.width, source_width) {
@@ -122,6 +132,12 @@ mod tests {
         // Centres of the four pixels lie at 0.25, 0.75, 1.25, 1.75 of a source pixel.
         assert_eq!(gray::<4>(&[0, 100], (2, 1), (4, 1), Filter::Bilinear), [0, 25, 75, 100]);
         assert_eq!(gray::<4>(&[0, 100], (1, 2), (1, 4), Filter::Bilinear), [0, 25, 75, 100]);
+    }
+
+    #[test]
+    fn an_enlarged_area_has_sharp_blocks() {
+        // 2 → 5: the pixel in the middle lies half in each
+        assert_eq!(gray::<5>(&[0, 100], (2, 1), (5, 1), Filter::Area), [0, 0, 50, 100, 100]);
     }
 
     #[test]

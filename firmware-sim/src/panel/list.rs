@@ -1,6 +1,6 @@
 //! Every panel, by its name. A new one of a known kind is a file beside this one and a line here.
 
-use edgegen_firmware::Dither;
+use edgegen_firmware::{Dither, Scaling};
 use mipidsi::models::{GC9A01, ILI9341Rgb565, ST7735s, ST7789};
 use mipidsi::options::Rotation;
 use ssd1306::prelude::{DisplayRotation, DisplaySize128x32, DisplaySize128x64};
@@ -102,6 +102,11 @@ impl Panel {
     /// How values between its levels are shown if nothing else is said.
     pub fn dither(self) -> Dither {
         if self.is_monochrome() { Dither::Atkinson } else { Dither::Bayer }
+    }
+
+    /// How pictures grow if nothing else is said: blocks that share an edge would be dithered in one colour.
+    pub fn scaling(self) -> Scaling {
+        if self.is_monochrome() { Scaling::Pixels } else { Scaling::Fill }
     }
 
     /// Opens it with a bus of `hertz`, what is drawn turned clockwise by so many quarters, for `visit`.

@@ -56,8 +56,7 @@ struct File {
     steps: u32,
     #[serde(default = "ten")]
     pause: f64,
-    #[serde(default)]
-    scaling: ScalingName,
+    scaling: Option<ScalingName>,
     dither: Option<DitherName>,
     #[serde(default)]
     caption: bool,
@@ -101,7 +100,7 @@ pub(crate) struct Config {
     pub(crate) steps: u32,
     /// How long a picture or a gallery stays.
     pub(crate) pause: Duration,
-    pub(crate) scaling: Scaling,
+    pub(crate) scaling: Option<Scaling>,
     pub(crate) dither: Option<Dither>,
     pub(crate) caption: bool,
 }
@@ -166,7 +165,7 @@ impl File {
             step: Duration::from_secs_f64(1.0 / self.fps),
             steps: self.steps,
             pause: Duration::from_secs_f64(self.pause),
-            scaling: self.scaling.scaling(),
+            scaling: self.scaling.map(ScalingName::scaling),
             dither: self.dither.map(DitherName::dither),
             caption: self.caption,
         })

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use edgegen_firmware::{
     Button, DisplaySettings, DisplayTask, Dither, Generator, GeneratorSettings, GeneratorTask, Grid, Link,
-    State,
+    Scaling, State,
 };
 use edgegen_firmware_sim::generator::ModelGenerator;
 use edgegen_firmware_sim::panel::Framebuffer;
@@ -48,7 +48,7 @@ pub(crate) fn play<C: FramebufferColor>(
         display_end,
         DisplaySettings {
             dither: config.dither.unwrap_or(if C::CHANNELS == 1 { Dither::Atkinson } else { Dither::Bayer }),
-            scaling: config.scaling,
+            scaling: config.scaling.unwrap_or(if C::CHANNELS == 1 { Scaling::Pixels } else { Scaling::Fill }),
             caption: config.caption,
         },
     );
