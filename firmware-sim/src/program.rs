@@ -9,7 +9,7 @@ use edgegen_firmware::{Button, DisplaySettings, Dither, Generator, GeneratorSett
 use edgegen_firmware_sim::builtin;
 use edgegen_firmware_sim::generator::{ModelGenerator, Source, StoredPicture};
 use edgegen_firmware_sim::names::{DitherName, ScalingName};
-use edgegen_firmware_sim::panel::{Device, Panel, Visit, list};
+use edgegen_firmware_sim::panel::{Observed, Panel, Visit, list};
 use edgegen_firmware_sim::picture::Picture;
 use edgegen_firmware_sim::run::{self, Plan, Report};
 use edgegen_firmware_sim::script::{Entry, LEG, Script, Start};
@@ -135,7 +135,7 @@ struct Last<'a> {
 impl Visit for Last<'_> {
     type Output = Result<Picture>;
 
-    fn visit<D: Device>(self, device: &mut D) -> Result<Picture> {
+    fn visit<D: Observed>(self, device: &mut D) -> Result<Picture> {
         let plan = plan(&self.source, device.target().bounding_box().size, self.panel, self.arguments)?;
         let mut last = None;
         run::run(self.source, device, &plan, |_, picture| last = Some(picture))?;
@@ -156,7 +156,7 @@ struct Play<'a> {
 impl Visit for Play<'_> {
     type Output = Result<()>;
 
-    fn visit<D: Device>(self, device: &mut D) -> Result<()> {
+    fn visit<D: Observed>(self, device: &mut D) -> Result<()> {
         let Self { source, about, panel, hertz, arguments, view } = self;
         let plan = plan(&source, device.target().bounding_box().size, panel, arguments)?;
         let keep_all = matches!(view.out.as_deref().map(show::format_of), Some(Ok(Format::Gif)));

@@ -11,7 +11,7 @@ use edgegen_firmware::{
     Shown,
 };
 
-use crate::panel::{BusLoad, Device, DeviceError};
+use crate::panel::{BusLoad, DeviceError, Observed};
 use crate::picture::Picture;
 use crate::script::{Player, Script};
 
@@ -103,7 +103,7 @@ pub fn run<G, D>(
 ) -> Result<Report, RunError<G::Error>>
 where
     G: Generator<Error: Send> + Send,
-    D: Device,
+    D: Observed,
 {
     let bytes = generator.shape().bytes();
     let mut memory = vec![0u8; BUFFERS * bytes];

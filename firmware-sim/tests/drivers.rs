@@ -4,7 +4,9 @@
 use std::convert::Infallible;
 
 use edgegen_firmware_sim::panel::device::SPI_BUFFER;
-use edgegen_firmware_sim::panel::{Complaint, DcsDevice, Device, Panel, Ssd1306Device, Visit, list, st7789};
+use edgegen_firmware_sim::panel::{
+    Complaint, DcsDevice, Device, Observed, Panel, Ssd1306Device, Visit, list, st7789,
+};
 use edgegen_firmware_sim::picture::Picture;
 use embedded_graphics::mono_font::{MonoTextStyle, ascii::FONT_6X10};
 use embedded_graphics::pixelcolor::{BinaryColor, Rgb565};
@@ -86,7 +88,7 @@ struct Compare {
 impl Visit for Compare {
     type Output = ();
 
-    fn visit<D: Device>(self, device: &mut D) {
+    fn visit<D: Observed>(self, device: &mut D) {
         let color = |[red, green, blue]: [u8; 3]| Rgb565::new(red, green, blue);
         let levels = [[31, 10, 3], [0, 63, 9], [20, 20, 31]];
         let paper = [2, 3, 1];

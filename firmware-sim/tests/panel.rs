@@ -146,7 +146,12 @@ fn a_bad_configuration_is_one_line_with_its_place() {
         ("fps = 1e-300\n", vec!["fps = ", "one a day"]),
         ("pause = -1\n", vec!["pause = -1"]),
         ("steps = 1\n", vec!["steps = 1"]),
-        ("panel = \"st7789\"\n", vec!["st7789", "framebuffer"]),
+        ("panel = \"crt\"\n", vec!["crt", "framebuffer", "gc9a01"]),
+        ("panel = \"st7789\"\n", vec!["/dev/spidev0.0", "dtparam=spi=on"]),
+        ("panel = \"ssd1306\"\ni2c = \"/dev/i2c-7\"\n", vec!["/dev/i2c-7", "dtparam=i2c_arm=on"]),
+        ("panel = \"st7789\"\nrotate = 45\n", vec!["rotate = 45"]),
+        ("panel = \"st7789\"\nhertz = 1\n", vec!["hertz = 1"]),
+        ("panel = \"st7789\"\ndc = -1\n", vec!["line 4"]),
         ("device = \"/dev/fb7\"\n", vec!["/dev/fb7", "no framebuffer"]),
         ("class = \"7\"\n", vec!["class"]),
         ("range = \"dark\"\n", vec!["edgegen.toml", "dark", "unit, signed or auto"]),
@@ -191,6 +196,21 @@ fn keys_say_what_a_foreign_file_does_not() {
         let accepted = write(key);
         assert!(accepted.status.success(), "{accepted:?}");
     }
+}
+
+/// A panel on a bus is checked as far as its devices go; a device that is none of the kernel's is an error, and nothing hangs.
+#[test]
+fn a_wired_panel_is_checked_and_its_failure_is_one_line() {
+    let folder = tree(32, "panel = \"st7789-135x240\"\nrotate = 90\ndc = 25\nreset = 27\n");
+    for file in ["spidev0.0", "gpiochip0"] {
+        std::fs::write(folder.path().join("dev").join(file), b"").unwrap();
+    }
+    let output = run(folder.path(), &["--check"]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success() && text.contains("135x240") && text.contains("SPI at 40 MHz"), "{text}");
+    let output = run(folder.path(), &["--pictures", "1"]);
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success() && text.lines().count() == 1 && text.contains("spidev0.0"), "{text}");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! A real driver wired to a virtual panel.
+//! Real drivers, and the virtual panels behind them.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -7,6 +7,10 @@ use std::rc::Rc;
 use edgegen_firmware::PanelColor;
 use embedded_graphics::draw_target::DrawTarget;
 use embedded_graphics::pixelcolor::Rgb565;
+use embedded_hal::delay::DelayNs;
+use embedded_hal::digital::OutputPin;
+use embedded_hal::i2c::I2c;
+use embedded_hal::spi::SpiDevice;
 use embedded_hal_bus::spi::ExclusiveDevice;
 use mipidsi::interface::SpiInterface;
 use mipidsi::models::Model;
@@ -29,6 +33,13 @@ pub struct DeviceError {
     reason: String,
 }
 
+impl DeviceError {
+    /// That of `driver`, for this reason.
+    pub fn new(driver: &'static str, reason: impl Into<String>) -> Self {
+        Self { driver, reason: reason.into() }
+    }
+}
+
 impl fmt::Display for DeviceError {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(out, "the {} driver failed: {}", self.driver, self.reason)
@@ -37,7 +48,7 @@ impl fmt::Display for DeviceError {
 
 impl std::error::Error for DeviceError {}
 
-/// A panel that can be drawn on through its driver and looked at.
+/// A panel that can be drawn on through its driver.
 pub trait Device {
     /// The driver.
     type Target: DrawTarget<Color: PanelColor, Error: fmt::Debug>;
@@ -46,8 +57,14 @@ pub trait Device {
     fn target(&mut self) -> &mut Self::Target;
 
     /// Sends what the driver has kept back.
+    ///
+    /// # Errors
+    /// The driver's.
     fn flush(&mut self) -> Result<(), DeviceError>;
+}
 
+/// A panel that can be looked at: a virtual one.
+pub trait Observed: Device {
     /// What a viewer sees now.
     fn picture(&self) -> Picture;
 
@@ -61,17 +78,72 @@ pub trait Device {
 /// Bytes that a TFT's driver gathers before it sends them.
 pub const SPI_BUFFER: usize = 512;
 
-type Spi = ExclusiveDevice<DcsBus, DcsPin, VirtualDelay>;
-type Tft<'buffer, M> = mipidsi::Display<SpiInterface<'buffer, Spi, DcsPin>, M, DcsPin>;
+/// The wires of a TFT.
+pub struct Wires<S, P> {
+    /// The bus, with the chip select.
+    pub spi: S,
+    /// D/C: low for commands.
+    pub data: P,
+    /// Low resets.
+    pub reset: P,
+}
+
+/// `mipidsi` on any bus.
+pub struct Tft<'buffer, M: Model<ColorFormat = Rgb565>, S: SpiDevice, P: OutputPin> {
+    driver: mipidsi::Display<SpiInterface<'buffer, S, P>, M, P>,
+}
+
+impl<'buffer, M: Model<ColorFormat = Rgb565>, S: SpiDevice, P: OutputPin> Tft<'buffer, M, S, P> {
+    /// Resets and initialises the panel, by the driver for its controller; what is drawn is turned clockwise.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub fn open(
+        module: &'static Module,
+        driver: M,
+        rotation: Rotation,
+        wires: Wires<S, P>,
+        delay: &mut impl DelayNs,
+        buffer: &'buffer mut [u8; SPI_BUFFER],
+    ) -> Result<Self, DeviceError> {
+        let upright = Orientation::new();
+        let mounted = if module.mirrored { upright.flip_horizontal() } else { upright };
+        let inversion = if module.inverts { ColorInversion::Inverted } else { ColorInversion::Normal };
+        let driver = mipidsi::Builder::new(driver, SpiInterface::new(wires.spi, wires.data, buffer))
+            .reset_pin(wires.reset)
+            .display_size(module.size.0, module.size.1)
+            .display_offset(module.offset.0, module.offset.1)
+            .orientation(mounted.rotate(rotation))
+            .color_order(if module.bgr { ColorOrder::Bgr } else { ColorOrder::Rgb })
+            .invert_colors(inversion)
+            .init(delay)
+            .map_err(|error| DeviceError::new(module.name, format!("{error:?}")))?;
+        Ok(Self { driver })
+    }
+}
+
+impl<'buffer, M: Model<ColorFormat = Rgb565>, S: SpiDevice, P: OutputPin> Device for Tft<'buffer, M, S, P> {
+    type Target = mipidsi::Display<SpiInterface<'buffer, S, P>, M, P>;
+
+    fn target(&mut self) -> &mut Self::Target {
+        &mut self.driver
+    }
+
+    fn flush(&mut self) -> Result<(), DeviceError> {
+        Ok(())
+    }
+}
+
+type VirtualSpi = ExclusiveDevice<DcsBus, DcsPin, VirtualDelay>;
 
 /// `mipidsi` in front of a [`DcsPanel`].
 pub struct DcsDevice<'buffer, M: Model<ColorFormat = Rgb565>> {
-    driver: Tft<'buffer, M>,
+    tft: Tft<'buffer, M, VirtualSpi, DcsPin>,
     panel: Rc<RefCell<DcsPanel>>,
 }
 
 impl<'buffer, M: Model<ColorFormat = Rgb565>> DcsDevice<'buffer, M> {
-    /// Resets and initialises the panel over a bus of `hertz`, by the driver for its controller; what is drawn is turned clockwise.
+    /// Resets and initialises the panel over a bus of `hertz`.
     ///
     /// # Errors
     /// The driver's.
@@ -81,41 +153,31 @@ impl<'buffer, M: Model<ColorFormat = Rgb565>> DcsDevice<'buffer, M> {
         (hertz, rotation): (u32, Rotation),
         buffer: &'buffer mut [u8; SPI_BUFFER],
     ) -> Result<Self, DeviceError> {
-        let failed =
-            |reason: &dyn fmt::Debug| DeviceError { driver: module.name, reason: format!("{reason:?}") };
         let clock = Clock::default();
         let panel = Rc::new(RefCell::new(DcsPanel::new(module, clock.clone(), hertz)));
         let pin = |input| DcsPin { panel: Rc::clone(&panel), input };
         let mut delay = VirtualDelay(clock);
         let spi = ExclusiveDevice::new(DcsBus(Rc::clone(&panel)), pin(Input::ChipSelect), delay.clone())
-            .map_err(|error| failed(&error))?;
-        let upright = Orientation::new();
-        let mounted = if module.mirrored { upright.flip_horizontal() } else { upright };
-        let inversion = if module.inverts { ColorInversion::Inverted } else { ColorInversion::Normal };
-        let driver = mipidsi::Builder::new(driver, SpiInterface::new(spi, pin(Input::DataCommand), buffer))
-            .reset_pin(pin(Input::Reset))
-            .display_size(module.size.0, module.size.1)
-            .display_offset(module.offset.0, module.offset.1)
-            .orientation(mounted.rotate(rotation))
-            .color_order(if module.bgr { ColorOrder::Bgr } else { ColorOrder::Rgb })
-            .invert_colors(inversion)
-            .init(&mut delay)
-            .map_err(|error| failed(&error))?;
-        Ok(Self { driver, panel })
+            .map_err(|error| DeviceError::new(module.name, format!("{error:?}")))?;
+        let wires = Wires { spi, data: pin(Input::DataCommand), reset: pin(Input::Reset) };
+        let tft = Tft::open(module, driver, rotation, wires, &mut delay, buffer)?;
+        Ok(Self { tft, panel })
     }
 }
 
 impl<'buffer, M: Model<ColorFormat = Rgb565>> Device for DcsDevice<'buffer, M> {
-    type Target = Tft<'buffer, M>;
+    type Target = <Tft<'buffer, M, VirtualSpi, DcsPin> as Device>::Target;
 
     fn target(&mut self) -> &mut Self::Target {
-        &mut self.driver
+        self.tft.target()
     }
 
     fn flush(&mut self) -> Result<(), DeviceError> {
-        Ok(())
+        self.tft.flush()
     }
+}
 
+impl<M: Model<ColorFormat = Rgb565>> Observed for DcsDevice<'_, M> {
     fn picture(&self) -> Picture {
         self.panel.borrow().picture()
     }
@@ -129,11 +191,43 @@ impl<'buffer, M: Model<ColorFormat = Rgb565>> Device for DcsDevice<'buffer, M> {
     }
 }
 
-type Oled<S> = Ssd1306<I2CInterface<Ssd1306Bus>, S, BufferedGraphicsMode<S>>;
+/// `ssd1306` on any bus.
+pub struct Oled<I: I2c, S: DisplaySize> {
+    driver: Ssd1306<I2CInterface<I>, S, BufferedGraphicsMode<S>>,
+}
+
+impl<I: I2c, S: DisplaySize> Oled<I, S> {
+    /// Initialises the panel of this size; what is drawn is turned clockwise.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub fn open(size: S, rotation: DisplayRotation, bus: I) -> Result<Self, DeviceError> {
+        let interface = I2CDisplayInterface::new(bus);
+        let mut driver = Ssd1306::new(interface, size, rotation).into_buffered_graphics_mode();
+        driver.init().map_err(oled_failed)?;
+        Ok(Self { driver })
+    }
+}
+
+fn oled_failed(reason: impl fmt::Debug) -> DeviceError {
+    DeviceError::new("SSD1306", format!("{reason:?}"))
+}
+
+impl<I: I2c, S: DisplaySize> Device for Oled<I, S> {
+    type Target = Ssd1306<I2CInterface<I>, S, BufferedGraphicsMode<S>>;
+
+    fn target(&mut self) -> &mut Self::Target {
+        &mut self.driver
+    }
+
+    fn flush(&mut self) -> Result<(), DeviceError> {
+        self.driver.flush().map_err(oled_failed)
+    }
+}
 
 /// `ssd1306` in front of a [`Ssd1306Panel`].
 pub struct Ssd1306Device<S: DisplaySize> {
-    driver: Oled<S>,
+    oled: Oled<Ssd1306Bus, S>,
     panel: Rc<RefCell<Ssd1306Panel>>,
 }
 
@@ -145,28 +239,24 @@ impl<S: DisplaySize> Ssd1306Device<S> {
     pub fn open(size: S, hertz: u32, rotation: DisplayRotation) -> Result<Self, DeviceError> {
         let panel = Ssd1306Panel::new(usize::from(S::HEIGHT), Clock::default(), hertz);
         let panel = Rc::new(RefCell::new(panel));
-        let interface = I2CDisplayInterface::new(Ssd1306Bus(Rc::clone(&panel)));
-        let mut driver = Ssd1306::new(interface, size, rotation).into_buffered_graphics_mode();
-        driver.init().map_err(oled_failed)?;
-        Ok(Self { driver, panel })
+        let oled = Oled::open(size, rotation, Ssd1306Bus(Rc::clone(&panel)))?;
+        Ok(Self { oled, panel })
     }
-}
-
-fn oled_failed(reason: impl fmt::Debug) -> DeviceError {
-    DeviceError { driver: "SSD1306", reason: format!("{reason:?}") }
 }
 
 impl<S: DisplaySize> Device for Ssd1306Device<S> {
-    type Target = Oled<S>;
+    type Target = <Oled<Ssd1306Bus, S> as Device>::Target;
 
-    fn target(&mut self) -> &mut Oled<S> {
-        &mut self.driver
+    fn target(&mut self) -> &mut Self::Target {
+        self.oled.target()
     }
 
     fn flush(&mut self) -> Result<(), DeviceError> {
-        self.driver.flush().map_err(oled_failed)
+        self.oled.flush()
     }
+}
 
+impl<S: DisplaySize> Observed for Ssd1306Device<S> {
     fn picture(&self) -> Picture {
         self.panel.borrow().picture()
     }

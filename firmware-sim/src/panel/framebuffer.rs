@@ -19,6 +19,8 @@ use embedded_graphics::pixelcolor::{BinaryColor, Rgb565, Rgb888};
 use embedded_graphics::prelude::*;
 use embedded_graphics::primitives::Rectangle;
 
+use super::device::{Device, DeviceError};
+
 /// Longest side: 4096 pixels, what [`edgegen_firmware`]'s painter is given memory for.
 pub const LONGEST_SIDE: u32 = 4096;
 
@@ -171,7 +173,7 @@ fn pair(text: &str, between: char) -> Option<Size> {
     Some(Size::new(width.parse().ok()?, height.parse().ok()?))
 }
 
-/// An open framebuffer. What is drawn is kept until [`Self::flush`].
+/// An open framebuffer. What is drawn is kept until [`Self::write`].
 #[derive(Debug)]
 pub struct Framebuffer<C> {
     device: File,
@@ -203,7 +205,7 @@ impl<C: FramebufferColor> Framebuffer<C> {
     ///
     /// # Errors
     /// If the device cannot be written.
-    pub fn flush(&mut self) -> Result<(), FramebufferError> {
+    pub fn write(&mut self) -> Result<(), FramebufferError> {
         let stride = self.description.stride;
         let bytes = self.drawn.start * stride..self.drawn.end * stride;
         let written = self.device.write_all_at(&self.memory[bytes.clone()], bytes.start as u64);
@@ -220,6 +222,18 @@ impl<C: FramebufferColor> Framebuffer<C> {
         };
         let stride = self.description.stride;
         &mut self.memory[y * stride..][..stride]
+    }
+}
+
+impl<C: FramebufferColor> Device for Framebuffer<C> {
+    type Target = Self;
+
+    fn target(&mut self) -> &mut Self {
+        self
+    }
+
+    fn flush(&mut self) -> Result<(), DeviceError> {
+        self.write().map_err(|error| DeviceError::new("framebuffer", error.to_string()))
     }
 }
 
@@ -305,7 +319,7 @@ mod tests {
         let mut buffer = Framebuffer::<Rgb888>::open(Description::read(&root, "/dev/fb0").unwrap()).unwrap();
         buffer.fill_solid(&Rectangle::new(Point::new(1, 1), Size::new(2, 1)), Rgb888::new(1, 2, 3)).unwrap();
         Pixel(Point::new(9, 9), Rgb888::WHITE).draw(&mut buffer).unwrap();
-        buffer.flush().unwrap();
+        buffer.write().unwrap();
         let bytes = std::fs::read(folder.path().join("dev/fb0")).unwrap();
         assert_eq!(bytes.len(), 120);
         assert_eq!(bytes[20..32], [0, 0, 0, 0, 3, 2, 1, 0, 3, 2, 1, 0]);
@@ -317,7 +331,7 @@ mod tests {
         // half of it is outside
         let area = Rectangle::new(Point::new(3, 0), Size::new(2, 1));
         buffer.fill_contiguous(&area, [Rgb565::RED, Rgb565::GREEN]).unwrap();
-        buffer.flush().unwrap();
+        buffer.write().unwrap();
         let bytes = std::fs::read(folder.path().join("dev/fb0")).unwrap();
         assert_eq!(bytes[..10], [0, 0, 0, 0, 0, 0, 0x00, 0xf8, 0xee, 0xee]);
 
@@ -326,7 +340,7 @@ mod tests {
             Framebuffer::<BinaryColor>::open(Description::read(&root, "/dev/fb0").unwrap()).unwrap();
         buffer.clear(BinaryColor::On).unwrap();
         Pixel(Point::new(1, 2), BinaryColor::Off).draw(&mut buffer).unwrap();
-        buffer.flush().unwrap();
+        buffer.write().unwrap();
         let bytes = std::fs::read(folder.path().join("dev/fb0")).unwrap();
         assert_eq!(bytes[..6], [0b1111, 0, 0b1111, 0, 0b1101, 0]);
     }

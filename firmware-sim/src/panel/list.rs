@@ -6,7 +6,7 @@ use mipidsi::options::Rotation;
 use ssd1306::prelude::{DisplayRotation, DisplaySize128x32, DisplaySize128x64};
 
 use super::dcs::{Driver, Module};
-use super::device::{DcsDevice, Device, DeviceError, SPI_BUFFER, Ssd1306Device};
+use super::device::{DcsDevice, DeviceError, Observed, SPI_BUFFER, Ssd1306Device};
 use super::{gc9a01, ili9341, st7735, st7789};
 use crate::show::Look;
 
@@ -34,13 +34,13 @@ pub const ALL: [Panel; 9] = [
     Panel::Ssd1306Low,
 ];
 
-/// What is done with a panel whose driver's type is known once it is open.
+/// What is done with a virtual panel, whose driver's type is known once it is open.
 pub trait Visit {
     /// What comes of it.
     type Output;
 
     /// Does it.
-    fn visit<D: Device>(self, device: &mut D) -> Self::Output;
+    fn visit<D: Observed>(self, device: &mut D) -> Self::Output;
 }
 
 impl Panel {
@@ -109,38 +109,43 @@ impl Panel {
         if self.is_monochrome() { Scaling::Pixels } else { Scaling::Fill }
     }
 
-    /// Opens it with a bus of `hertz`, what is drawn turned clockwise by so many quarters, for `visit`.
+    /// Opens a virtual one with a bus of `hertz`, what is drawn turned clockwise by so many quarters, for `visit`.
     ///
     /// # Errors
     /// The driver's.
     pub fn open<V: Visit>(self, hertz: u32, quarters: u8, visit: V) -> Result<V::Output, DeviceError> {
-        let Self::Dcs(module) = self else {
-            let rotation = match quarters % 4 {
-                0 => DisplayRotation::Rotate0,
-                1 => DisplayRotation::Rotate90,
-                2 => DisplayRotation::Rotate180,
-                _ => DisplayRotation::Rotate270,
-            };
-            return Ok(match self {
-                Self::Ssd1306Low => {
-                    visit.visit(&mut Ssd1306Device::open(DisplaySize128x32, hertz, rotation)?)
-                }
-                _ => visit.visit(&mut Ssd1306Device::open(DisplaySize128x64, hertz, rotation)?),
-            });
-        };
-        let rotation = match quarters % 4 {
-            0 => Rotation::Deg0,
-            1 => Rotation::Deg90,
-            2 => Rotation::Deg180,
-            _ => Rotation::Deg270,
-        };
         let mut buffer = [0; SPI_BUFFER];
-        let to = (hertz, rotation);
-        Ok(match module.driver {
-            Driver::St7789 => visit.visit(&mut DcsDevice::open(module, ST7789, to, &mut buffer)?),
-            Driver::St7735 => visit.visit(&mut DcsDevice::open(module, ST7735s, to, &mut buffer)?),
-            Driver::Ili9341 => visit.visit(&mut DcsDevice::open(module, ILI9341Rgb565, to, &mut buffer)?),
-            Driver::Gc9a01 => visit.visit(&mut DcsDevice::open(module, GC9A01, to, &mut buffer)?),
+        let to = (hertz, rotation(quarters));
+        let turned = display_rotation(quarters);
+        Ok(match self {
+            Self::Dcs(module) => match module.driver {
+                Driver::St7789 => visit.visit(&mut DcsDevice::open(module, ST7789, to, &mut buffer)?),
+                Driver::St7735 => visit.visit(&mut DcsDevice::open(module, ST7735s, to, &mut buffer)?),
+                Driver::Ili9341 => visit.visit(&mut DcsDevice::open(module, ILI9341Rgb565, to, &mut buffer)?),
+                Driver::Gc9a01 => visit.visit(&mut DcsDevice::open(module, GC9A01, to, &mut buffer)?),
+            },
+            Self::Ssd1306 => visit.visit(&mut Ssd1306Device::open(DisplaySize128x64, hertz, turned)?),
+            Self::Ssd1306Low => visit.visit(&mut Ssd1306Device::open(DisplaySize128x32, hertz, turned)?),
         })
+    }
+}
+
+/// So many quarters clockwise, as `mipidsi` has them.
+pub fn rotation(quarters: u8) -> Rotation {
+    match quarters % 4 {
+        0 => Rotation::Deg0,
+        1 => Rotation::Deg90,
+        2 => Rotation::Deg180,
+        _ => Rotation::Deg270,
+    }
+}
+
+/// The same, as `ssd1306` has them.
+pub fn display_rotation(quarters: u8) -> DisplayRotation {
+    match quarters % 4 {
+        0 => DisplayRotation::Rotate0,
+        1 => DisplayRotation::Rotate90,
+        2 => DisplayRotation::Rotate180,
+        _ => DisplayRotation::Rotate270,
     }
 }

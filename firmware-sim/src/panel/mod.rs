@@ -1,4 +1,7 @@
-//! Virtual panels behind real drivers, and a real one: a Linux [`framebuffer`].
+//! Panels behind real drivers, virtual or wired to a board, and a Linux [`framebuffer`].
+//!
+//! A panel is a description: a controller, a glass, a driver, in a file of its own; [`list`] has them all. [`Device`] draws on it, over
+//! any bus; what only a virtual one can tell is [`Observed`].
 //!
 //! A virtual panel is the far end of a bus: it gets the bytes that a driver sends through
 //! `embedded-hal` traits, decodes them as its controller's data sheet says, and keeps what the
@@ -24,7 +27,7 @@ pub mod st7789;
 
 pub use bus::{BusLoad, Clock, VirtualDelay};
 pub use dcs::DcsPanel;
-pub use device::{DcsDevice, Device, DeviceError, Ssd1306Device};
+pub use device::{DcsDevice, Device, DeviceError, Observed, Ssd1306Device};
 pub use framebuffer::{Framebuffer, FramebufferError};
 pub use list::{Panel, Visit};
 pub use ssd1306::Ssd1306Panel;

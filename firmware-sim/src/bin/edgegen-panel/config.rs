@@ -6,9 +6,12 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use edgegen_firmware::{Dither, Scaling};
 use edgegen_firmware_sim::names::{DitherName, ScalingName};
+use edgegen_firmware_sim::panel::Panel;
 use edgegen_runtime::arguments::machine;
 use edgegen_runtime::model::{OpenOptions, Precision, RangeChoice, Spelling};
 use serde::Deserialize;
+
+use crate::wired::Wiring;
 
 /// Where it lies.
 pub(crate) const FILE: &str = "/etc/edgegen/edgegen.toml";
@@ -46,6 +49,19 @@ struct File {
     panel: String,
     #[serde(default = "fb0")]
     device: String,
+    #[serde(default = "spidev")]
+    spi: String,
+    #[serde(default = "i2c")]
+    i2c: String,
+    #[serde(default = "gpiochip")]
+    gpio: String,
+    #[serde(default = "dc")]
+    dc: u32,
+    reset: Option<u32>,
+    backlight: Option<u32>,
+    hertz: Option<u32>,
+    #[serde(default)]
+    rotate: u32,
     #[serde(default = "walk")]
     show: Show,
     #[serde(default)]
@@ -70,6 +86,23 @@ fn fb0() -> String {
     "/dev/fb0".into()
 }
 
+fn spidev() -> String {
+    "/dev/spidev0.0".into()
+}
+
+fn i2c() -> String {
+    "/dev/i2c-1".into()
+}
+
+fn gpiochip() -> String {
+    "/dev/gpiochip0".into()
+}
+
+/// As on most panels that are sold for the Raspberry Pi.
+fn dc() -> u32 {
+    25
+}
+
 fn walk() -> Show {
     Show::Walk
 }
@@ -82,6 +115,15 @@ fn steps() -> u32 {
     24
 }
 
+/// Where pictures are shown.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum PanelChoice {
+    /// On the framebuffer.
+    Framebuffer,
+    /// On a panel on a bus.
+    Wired(Panel),
+}
+
 /// What the program is to do.
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
@@ -90,8 +132,11 @@ pub(crate) struct Config {
     /// What the file of another program does not say.
     pub(crate) open: OpenOptions,
     pub(crate) class: Option<String>,
+    pub(crate) panel: PanelChoice,
     /// The framebuffer.
     pub(crate) device: String,
+    /// Of a panel on a bus.
+    pub(crate) wiring: Wiring,
     pub(crate) show: Show,
     pub(crate) seed: u64,
     /// Time of a step of a walk, at least.
@@ -124,12 +169,30 @@ impl Config {
 
 impl File {
     fn checked(self) -> Result<Config> {
-        if self.panel != "fb" {
-            bail!(
-                "panel = {:?}: only fb, a Linux framebuffer, is known here; see the manual page",
-                self.panel
-            );
+        let panel = match self.panel.as_str() {
+            "fb" => PanelChoice::Framebuffer,
+            name => match Panel::named(name) {
+                Ok(panel) => PanelChoice::Wired(panel),
+                Err(_) => bail!(
+                    "panel = {name:?}: there are fb, a Linux framebuffer, and on SPI or I2C {}",
+                    Panel::names()
+                ),
+            },
+        };
+        ensure!(matches!(self.rotate, 0 | 90 | 180 | 270), "rotate = {}: 0, 90, 180 or 270", self.rotate);
+        if let Some(hertz) = self.hertz {
+            ensure!((1_000..=200_000_000).contains(&hertz), "hertz = {hertz}: 1000 to 200000000");
         }
+        let wiring = Wiring {
+            spi: self.spi,
+            i2c: self.i2c,
+            gpio: self.gpio,
+            dc: self.dc,
+            reset: self.reset,
+            backlight: self.backlight,
+            hertz: self.hertz,
+            quarters: (self.rotate / 90) as u8,
+        };
         ensure!(
             (1.0 / LONGEST_PAUSE..=MOST_PICTURES_A_SECOND).contains(&self.fps),
             "fps = {}: {:.6} (one a day) to {MOST_PICTURES_A_SECOND}",
@@ -159,7 +222,9 @@ impl File {
             precision,
             open,
             class: self.class,
+            panel,
             device: self.device,
+            wiring,
             show: self.show,
             seed: self.seed,
             step: Duration::from_secs_f64(1.0 / self.fps),

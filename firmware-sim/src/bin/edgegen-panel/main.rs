@@ -2,24 +2,25 @@
 
 mod config;
 mod play;
+mod wired;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::Parser;
-use config::Config;
+use config::{Config, PanelChoice};
 use edgegen_firmware_sim::generator::ModelGenerator;
-use edgegen_firmware_sim::panel::Framebuffer;
 use edgegen_firmware_sim::panel::framebuffer::{Description, FramebufferColor};
+use edgegen_firmware_sim::panel::{Device, Framebuffer};
 use edgegen_runtime::measure::Root;
 use edgegen_runtime::model::Model;
 use embedded_graphics::pixelcolor::{BinaryColor, Rgb565, Rgb888};
 
 /// Show a model's pictures on a panel
 ///
-/// Draws on a Linux framebuffer: a screen on HDMI, or a panel that a kernel driver runs. What it shows stands in a
-/// configuration file. It stops at SIGINT and SIGTERM and leaves a blank panel; under systemd it says when it is ready
+/// Draws on a Linux framebuffer, a screen on HDMI or a panel that a kernel driver runs, or on a panel on the board's SPI or I2C
+/// bus, whose driver it has. What it shows stands in a configuration file. It stops at SIGINT and SIGTERM and leaves a blank panel; under systemd it says when it is ready
 /// and keeps the watchdog quiet for as long as it does not hang.
 #[derive(Debug, Parser)]
 #[command(name = "edgegen-panel", version)]
@@ -72,6 +73,15 @@ fn run(arguments: &Arguments) -> Result<()> {
     let network = model.into_generator(1)?;
     let class = config.class.as_ref().map(|class| network.class_named(class)).transpose()?;
     let source = ModelGenerator::new(network, class).with_context(|| config.model.display().to_string())?;
+    if let PanelChoice::Wired(panel) = config.panel {
+        config.wiring.check(panel, &root)?;
+        println!("model {about}");
+        println!("panel {}", config.wiring.about(panel));
+        if arguments.check {
+            return Ok(());
+        }
+        return config.wiring.open(panel, &root, Play { source, config: &config, arguments });
+    }
     let description = Description::read(&root, &config.device)?;
     let (size, bits) = (description.size, description.bits);
     println!("model {about}");
@@ -94,4 +104,17 @@ fn show<C: FramebufferColor>(
         return Ok(());
     }
     play::play(source, panel, config, arguments.pictures)
+}
+
+/// Plays on a panel that is open.
+struct Play<'a> {
+    source: ModelGenerator,
+    config: &'a Config,
+    arguments: &'a Arguments,
+}
+
+impl wired::Drive for Play<'_> {
+    fn drive<D: Device>(self, panel: D) -> Result<()> {
+        play::play(self.source, panel, self.config, self.arguments.pictures)
+    }
 }

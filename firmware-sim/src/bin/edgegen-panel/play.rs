@@ -1,4 +1,4 @@
-//! The firmware's two tasks in one loop, in front of a framebuffer.
+//! The firmware's two tasks in one loop, in front of a panel.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use edgegen_firmware::{
     Button, DisplaySettings, DisplayTask, Dither, Generator, GeneratorSettings, GeneratorTask, Grid, Link,
-    Scaling, State,
+    PanelColor, Scaling, State,
 };
 use edgegen_firmware_sim::generator::ModelGenerator;
-use edgegen_firmware_sim::panel::Framebuffer;
-use edgegen_firmware_sim::panel::framebuffer::{FramebufferColor, LONGEST_SIDE};
+use edgegen_firmware_sim::panel::Device;
+use edgegen_firmware_sim::panel::framebuffer::LONGEST_SIDE;
 use embedded_graphics::prelude::*;
 use sd_notify::NotifyState;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -26,10 +26,13 @@ const SLOTS: usize = BUFFERS + 1;
 /// How long the loop sleeps at most before it looks at signals and pets the watchdog.
 const NAP: Duration = Duration::from_millis(200);
 
+/// The colours of a panel.
+type ColorOf<D> = <<D as Device>::Target as DrawTarget>::Color;
+
 /// Shows pictures until a signal comes, or `most` have been shown.
-pub(crate) fn play<C: FramebufferColor>(
+pub(crate) fn play<D: Device>(
     source: ModelGenerator,
-    mut panel: Framebuffer<C>,
+    mut panel: D,
     config: &Config,
     most: Option<u64>,
 ) -> Result<()> {
@@ -41,14 +44,15 @@ pub(crate) fn play<C: FramebufferColor>(
     let mut memory = vec![0u8; BUFFERS * bytes];
     let mut link = Link::<SLOTS>::new();
     let (generator_end, display_end) = link.split(memory.chunks_exact_mut(bytes))?;
-    let tiles = Grid::for_panel(panel.size(), source.shape()).tiles();
+    let tiles = Grid::for_panel(panel.target().bounding_box().size, source.shape()).tiles();
     let settings = GeneratorSettings { seed: config.seed, tiles, steps: config.steps };
     let mut generator = GeneratorTask::new(source, generator_end, settings)?;
+    let one_colour = <ColorOf<D> as PanelColor>::CHANNELS == 1;
     let mut display = DisplayTask::<{ LONGEST_SIDE as usize }>::new(
         display_end,
         DisplaySettings {
-            dither: config.dither.unwrap_or(if C::CHANNELS == 1 { Dither::Atkinson } else { Dither::Bayer }),
-            scaling: config.scaling.unwrap_or(if C::CHANNELS == 1 { Scaling::Pixels } else { Scaling::Fill }),
+            dither: config.dither.unwrap_or(if one_colour { Dither::Atkinson } else { Dither::Bayer }),
+            scaling: config.scaling.unwrap_or(if one_colour { Scaling::Pixels } else { Scaling::Fill }),
             caption: config.caption,
         },
     );
@@ -68,7 +72,7 @@ pub(crate) fn play<C: FramebufferColor>(
             continue;
         }
         generator.poll()?;
-        if display.poll(&mut panel).map_err(|error| anyhow::anyhow!("{error}"))?.is_none() {
+        if display.poll(panel.target()).map_err(|error| anyhow::anyhow!("{error}"))?.is_none() {
             continue;
         }
         panel.flush()?;
@@ -85,7 +89,8 @@ pub(crate) fn play<C: FramebufferColor>(
         };
     }
     systemd.stopping();
-    panel.clear(C::PAPER).unwrap_or_else(|never| match never {});
+    let paper = <ColorOf<D> as PanelColor>::PAPER;
+    panel.target().clear(paper).map_err(|error| anyhow::anyhow!("the panel cannot be blanked: {error:?}"))?;
     panel.flush()?;
     Ok(())
 }
