@@ -150,6 +150,7 @@ fn a_bad_configuration_is_one_line_with_its_place() {
         ("panel = \"st7789\"\n", vec!["/dev/spidev0.0", "dtparam=spi=on"]),
         ("panel = \"ssd1306\"\ni2c = \"/dev/i2c-7\"\n", vec!["/dev/i2c-7", "dtparam=i2c_arm=on"]),
         ("panel = \"st7789\"\nrotate = 45\n", vec!["rotate = 45"]),
+        ("panel = \"st7789\"\nspi_mode = 1\n", vec!["spi_mode = 1"]),
         ("panel = \"st7789\"\nhertz = 1\n", vec!["hertz = 1"]),
         ("panel = \"st7789\"\ndc = -1\n", vec!["line 4"]),
         ("device = \"/dev/fb7\"\n", vec!["/dev/fb7", "no framebuffer"]),
@@ -201,7 +202,7 @@ fn keys_say_what_a_foreign_file_does_not() {
 /// A panel on a bus is checked as far as its devices go; a device that is none of the kernel's is an error, and nothing hangs.
 #[test]
 fn a_wired_panel_is_checked_and_its_failure_is_one_line() {
-    let folder = tree(32, "panel = \"st7789-135x240\"\nrotate = 90\ndc = 25\nreset = 27\n");
+    let folder = tree(32, "panel = \"st7789-135x240\"\nrotate = 90\ndc = 24\nreset = 25\nspi_mode = 3\n");
     for file in ["spidev0.0", "gpiochip0"] {
         std::fs::write(folder.path().join("dev").join(file), b"").unwrap();
     }

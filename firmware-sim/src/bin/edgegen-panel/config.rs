@@ -61,6 +61,8 @@ struct File {
     backlight: Option<u32>,
     hertz: Option<u32>,
     #[serde(default)]
+    spi_mode: u8,
+    #[serde(default)]
     rotate: u32,
     #[serde(default = "walk")]
     show: Show,
@@ -98,9 +100,9 @@ fn gpiochip() -> String {
     "/dev/gpiochip0".into()
 }
 
-/// As on most panels that are sold for the Raspberry Pi.
+/// As the package's documentation wires it.
 fn dc() -> u32 {
-    25
+    24
 }
 
 fn walk() -> Show {
@@ -180,6 +182,7 @@ impl File {
             },
         };
         ensure!(matches!(self.rotate, 0 | 90 | 180 | 270), "rotate = {}: 0, 90, 180 or 270", self.rotate);
+        ensure!(matches!(self.spi_mode, 0 | 3), "spi_mode = {}: 0 or 3", self.spi_mode);
         if let Some(hertz) = self.hertz {
             ensure!((1_000..=200_000_000).contains(&hertz), "hertz = {hertz}: 1000 to 200000000");
         }
@@ -191,6 +194,7 @@ impl File {
             reset: self.reset,
             backlight: self.backlight,
             hertz: self.hertz,
+            mode_3: self.spi_mode == 3,
             quarters: (self.rotate / 90) as u8,
         };
         ensure!(

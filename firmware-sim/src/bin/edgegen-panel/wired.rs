@@ -35,6 +35,8 @@ pub(crate) struct Wiring {
     pub(crate) backlight: Option<u32>,
     /// Clock of SPI, hertz; that of I2C is the kernel's.
     pub(crate) hertz: Option<u32>,
+    /// SPI mode 3, which modules without a chip select want, instead of 0.
+    pub(crate) mode_3: bool,
     /// Quarters that what is drawn is turned clockwise.
     pub(crate) quarters: u8,
 }
@@ -140,7 +142,7 @@ impl Wiring {
         let options = SpidevOptions::new()
             .bits_per_word(8)
             .max_speed_hz(self.hertz.unwrap_or(module.hertz))
-            .mode(SpiModeFlags::SPI_MODE_0)
+            .mode(if self.mode_3 { SpiModeFlags::SPI_MODE_3 } else { SpiModeFlags::SPI_MODE_0 })
             .build();
         spi.configure(&options).with_context(|| path.display().to_string())?;
         let data = Line(Some(self.line(root, self.dc, false)?));
