@@ -129,7 +129,7 @@ impl StoredPicture {
         (pixels.len() == shape.bytes()).then_some(Self { shape, pixels })
     }
 
-    /// Reads a PNG file. Gray stays gray; everything else becomes RGB, without its transparency.
+    /// Reads a PNG file. Gray stays gray; everything else becomes RGB, transparent pixels laid on white.
     pub fn read(path: &Path) -> Result<Self, SourceError> {
         let frame = read_png(path, LONGEST_SIDE.into())?;
         let shape = bounded(frame.format.channels(), frame.width, frame.height)?;

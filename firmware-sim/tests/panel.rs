@@ -48,6 +48,9 @@ fn failure(more: &str) -> String {
     let folder = tree(32, more);
     let output = run(folder.path(), &["--check"]);
     assert!(!output.status.success() && output.stdout.is_empty(), "{more}: {output:?}");
+    // a device may come back, a bad configuration does not
+    let (device, code) = (output.stderr.windows(5).any(|word| word == b"/dev/"), output.status.code());
+    assert_eq!(code, Some(if device { 1 } else { 78 }), "{more}: {output:?}");
     let text = String::from_utf8(output.stderr).unwrap();
     assert_eq!(text.lines().count(), 1, "{text}");
     text
@@ -212,6 +215,47 @@ fn a_wired_panel_is_checked_and_its_failure_is_one_line() {
     let output = run(folder.path(), &["--pictures", "1"]);
     let text = String::from_utf8(output.stderr).unwrap();
     assert!(!output.status.success() && text.lines().count() == 1 && text.contains("spidev0.0"), "{text}");
+}
+
+/// A model is replaced while it is shown: by a good one, by one of another size, by noise.
+#[test]
+fn a_replaced_model_is_taken_up_or_refused() {
+    let folder = tree(32, "");
+    let file = folder.path().join("model.onnx");
+    let models = models();
+    let part = |name: &str| models.join(name);
+    // written beside it and renamed, as every file should be
+    let put = |bytes: &[u8]| {
+        let new = folder.path().join("new.onnx");
+        std::fs::write(&new, bytes).unwrap();
+        std::fs::rename(&new, &file).unwrap();
+    };
+    let decoder = std::fs::read(part("mnist-vae2/decoder.fp32.onnx")).unwrap();
+    put(&decoder);
+    let text = format!("model = {:?}\nfps = 100\n", file.display().to_string());
+    std::fs::write(folder.path().join("edgegen.toml"), text).unwrap();
+    let said = |name: &str| folder.path().join(name);
+    let file_for = |name: &str| Stdio::from(std::fs::File::create(said(name)).unwrap());
+    let mut child =
+        program(folder.path()).stdout(file_for("out")).stderr(file_for("errors")).spawn().unwrap();
+    let wait_for = |name: &str, words: &str| {
+        let found = (0..500).any(|_| {
+            std::thread::sleep(Duration::from_millis(20));
+            std::fs::read_to_string(said(name)).unwrap().contains(words)
+        });
+        assert!(found, "{words:?} is missing in {:?}", std::fs::read_to_string(said(name)));
+    };
+    wait_for("out", "panel");
+    put(&std::fs::read(part("mnist-vae2/decoder.int8.onnx")).unwrap());
+    wait_for("out", "int8 decoder, latents of 2, pictures of 1x28x28, replaced");
+    put(&std::fs::read(part("smileys64-gan/generator.int8.onnx")).unwrap());
+    wait_for("errors", "another size");
+    put(b"noise");
+    wait_for("errors", "model.onnx: ");
+    assert!(child.try_wait().unwrap().is_none(), "it goes on");
+    let asked = std::time::Instant::now();
+    assert!(Command::new("kill").arg("-TERM").arg(child.id().to_string()).status().unwrap().success());
+    assert!(child.wait().unwrap().success() && asked.elapsed() < Duration::from_secs(5));
 }
 
 #[test]

@@ -61,6 +61,26 @@ impl<'link, 'buffer, G: Generator> GeneratorTask<'link, 'buffer, G> {
         Ok(Self { generator, end, state: State::Idle { seed: settings.seed }, counts })
     }
 
+    /// What makes the pictures.
+    pub fn generator(&self) -> &G {
+        &self.generator
+    }
+
+    /// Lets another generator make the pictures from the next one on. Of another shape than the one before, it may need larger
+    /// buffers than there are.
+    ///
+    /// # Errors
+    /// The generator itself, if a buffer is smaller than its pictures.
+    pub fn replace(&mut self, generator: G) -> Result<(), G> {
+        match self.end.check_fits(generator.shape()) {
+            Ok(()) => {
+                self.generator = generator;
+                Ok(())
+            }
+            Err(_) => Err(generator),
+        }
+    }
+
     /// What the task is doing.
     pub fn state(&self) -> State {
         self.state

@@ -33,7 +33,8 @@ pub fn write_png(frame: &Frame, path: &Path) -> Result<()> {
     })
 }
 
-/// Reads a PNG file as it is: grey stays grey, everything else becomes RGB; 16 bits become 8, transparency is left out.
+/// Reads a PNG file as it is: grey stays grey, everything else becomes RGB; 16 bits become 8, transparent pixels are laid on
+/// white.
 ///
 /// # Errors
 /// If the file cannot be read, is no PNG file, is damaged, or has a side longer than `longest_side` pixels.
@@ -66,7 +67,14 @@ pub fn read_png(path: &Path, longest_side: usize) -> Result<Frame> {
     let shape = ImageShape { channels: format.channels(), height, width };
     let pixels: Vec<u8> = match channels == shape.channels {
         true => pixels,
-        false => pixels.chunks_exact(channels).flat_map(|pixel| &pixel[..shape.channels]).copied().collect(),
+        false => {
+            let laid = |pixel: &[u8]| {
+                let alpha = u32::from(pixel[shape.channels]);
+                let on_white = move |level: u8| (u32::from(level) * alpha + 255 * (255 - alpha) + 127) / 255;
+                pixel[..shape.channels].iter().map(move |level| on_white(*level) as u8).collect::<Vec<u8>>()
+            };
+            pixels.chunks_exact(channels).flat_map(laid).collect()
+        }
     };
     if pixels.len() != shape.values() {
         return Err(Error::malformed(path.display(), "this PNG file is cut short"));
@@ -122,9 +130,9 @@ mod tests {
                 vec![9, 8],
             ),
             (
-                encode(ColorType::GrayscaleAlpha, BitDepth::Eight, &[], &[9, 0, 8, 1]),
+                encode(ColorType::GrayscaleAlpha, BitDepth::Eight, &[], &[9, 0, 8, 255]),
                 PixelFormat::Gray8,
-                vec![9, 8],
+                vec![255, 8],
             ),
             (
                 encode(ColorType::Indexed, BitDepth::One, &palette, &[0b1000_0000]),
@@ -132,9 +140,9 @@ mod tests {
                 vec![4, 5, 6, 1, 2, 3],
             ),
             (
-                encode(ColorType::Rgba, BitDepth::Eight, &[], &[1, 2, 3, 0, 4, 5, 6, 9]),
+                encode(ColorType::Rgba, BitDepth::Eight, &[], &[1, 2, 3, 255, 0, 100, 200, 128]),
                 PixelFormat::Rgb8,
-                vec![1, 2, 3, 4, 5, 6],
+                vec![1, 2, 3, 127, 177, 227],
             ),
         ] {
             std::fs::write(&path, bytes).unwrap();

@@ -2,19 +2,19 @@
 
 mod config;
 mod play;
+mod source;
 mod wired;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::Parser;
 use config::{Config, PanelChoice};
 use edgegen_firmware_sim::generator::ModelGenerator;
 use edgegen_firmware_sim::panel::framebuffer::{Description, FramebufferColor};
 use edgegen_firmware_sim::panel::{Device, Framebuffer};
 use edgegen_runtime::measure::Root;
-use edgegen_runtime::model::Model;
 use embedded_graphics::pixelcolor::{BinaryColor, Rgb565, Rgb888};
 
 /// Show a model's pictures on a panel
@@ -46,33 +46,42 @@ pub(crate) struct Arguments {
 fn main() -> ExitCode {
     match run(&Arguments::parse()) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
+        Err(failure) => {
+            let (code, error) = match failure {
+                Failure::Settings(error) => (ExitCode::from(BAD_SETTINGS), error),
+                Failure::Other(error) => (ExitCode::FAILURE, error),
+            };
             eprintln!("error: {error:#}");
-            ExitCode::FAILURE
+            code
         }
     }
 }
 
-fn run(arguments: &Arguments) -> Result<()> {
+/// Exit code of a configuration or a model that has to be changed: to try again is of no use (EX_CONFIG of sysexits(3)).
+const BAD_SETTINGS: u8 = 78;
+
+/// Why the program ends.
+enum Failure {
+    /// The configuration, or the model that it names.
+    Settings(anyhow::Error),
+    /// A panel, which may come back.
+    Other(anyhow::Error),
+}
+
+impl<E: Into<anyhow::Error>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self::Other(error.into())
+    }
+}
+
+fn run(arguments: &Arguments) -> std::result::Result<(), Failure> {
     #[cfg(feature = "manual")]
     if let Some(folder) = &arguments.manual {
         return Ok(edgegen_runtime::manual::write(<Arguments as clap::CommandFactory>::command(), folder)?);
     }
     let root = Root::at(&arguments.root);
-    let config = Config::read(&arguments.config)?;
-    let model = Model::open_named(&config.model, None, config.precision, &config.open)?;
-    let facts = model.facts();
-    let about = format!(
-        "{}: {} {}, latents of {}, pictures of {}",
-        config.model.display(),
-        facts.precision,
-        facts.part,
-        facts.latent_dim,
-        facts.image
-    );
-    let network = model.into_generator(1)?;
-    let class = config.class.as_ref().map(|class| network.class_named(class)).transpose()?;
-    let source = ModelGenerator::new(network, class).with_context(|| config.model.display().to_string())?;
+    let config = Config::read(&arguments.config).map_err(Failure::Settings)?;
+    let (source, about) = source::open(&config).map_err(Failure::Settings)?;
     if let PanelChoice::Wired(panel) = config.panel {
         config.wiring.check(panel, &root)?;
         println!("model {about}");
@@ -80,17 +89,18 @@ fn run(arguments: &Arguments) -> Result<()> {
         if arguments.check {
             return Ok(());
         }
-        return config.wiring.open(panel, &root, Play { source, config: &config, arguments });
+        return Ok(config.wiring.open(panel, &root, Play { source, config: &config, arguments })?);
     }
     let description = Description::read(&root, &config.device)?;
     let (size, bits) = (description.size, description.bits);
     println!("model {about}");
     println!("panel {}: {}x{} pixels of {bits} bits", config.device, size.width, size.height);
     match bits {
-        1 => show::<BinaryColor>(source, description, &config, arguments),
-        16 => show::<Rgb565>(source, description, &config, arguments),
-        _ => show::<Rgb888>(source, description, &config, arguments),
+        1 => show::<BinaryColor>(source, description, &config, arguments)?,
+        16 => show::<Rgb565>(source, description, &config, arguments)?,
+        _ => show::<Rgb888>(source, description, &config, arguments)?,
     }
+    Ok(())
 }
 
 fn show<C: FramebufferColor>(

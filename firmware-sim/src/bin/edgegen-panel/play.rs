@@ -18,13 +18,14 @@ use sd_notify::NotifyState;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::config::{Config, Show};
+use crate::source::Watch;
 
 /// Frame buffers: one being filled, one being shown.
 const BUFFERS: usize = 2;
 /// Queues hold one less than their slots.
 const SLOTS: usize = BUFFERS + 1;
 /// How long the loop sleeps at most before it looks at signals and pets the watchdog.
-const NAP: Duration = Duration::from_millis(200);
+const NAP: Duration = Duration::from_millis(50);
 
 /// The colours of a panel.
 type ColorOf<D> = <<D as Device>::Target as DrawTarget>::Color;
@@ -57,6 +58,7 @@ pub(crate) fn play<D: Device>(
         },
     );
     let mut systemd = Systemd::new();
+    let mut watch = Watch::new(config);
     generator.press(match config.show {
         Show::Walk => Button::Walk,
         Show::Pictures => Button::Next,
@@ -70,6 +72,10 @@ pub(crate) fn play<D: Device>(
             systemd.pet();
             thread::sleep(NAP.min(due - now));
             continue;
+        }
+        if let Some(new) = watch.replacement(config, generator.generator()) {
+            // of the same shape it always fits
+            let _refused = generator.replace(new);
         }
         generator.poll()?;
         if display.poll(panel.target()).map_err(|error| anyhow::anyhow!("{error}"))?.is_none() {
