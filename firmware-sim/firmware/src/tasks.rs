@@ -66,6 +66,11 @@ impl<'link, 'buffer, G: Generator> GeneratorTask<'link, 'buffer, G> {
         &self.generator
     }
 
+    /// Changes how many pictures a gallery has; 0 counts as 1.
+    pub fn set_tiles(&mut self, tiles: u32) {
+        self.counts.tiles = tiles.max(1);
+    }
+
     /// Lets another generator make the pictures from the next one on. Of another shape than the one before, it may need larger
     /// buffers than there are.
     ///
@@ -169,9 +174,20 @@ impl<'link, 'buffer, const WIDTH: usize> DisplayTask<'link, 'buffer, WIDTH> {
         Self { end, painter, settings, frames_per_second: None, on_panel: None }
     }
 
+    /// Changes how pictures look from the next one on.
+    pub fn set(&mut self, settings: DisplaySettings) {
+        self.painter = Painter::new(settings.dither);
+        self.settings = settings;
+    }
+
     /// Passes a press on to the generator task; gives it back when too many are waiting.
     pub fn press(&mut self, button: Button) -> Result<(), Button> {
         self.end.press(button)
+    }
+
+    /// The panel's contents are unknown again, as after it was without power: it is cleared before the next picture.
+    pub fn restart(&mut self) {
+        self.on_panel = None;
     }
 
     /// What the next captions say about speed. The firmware has no clock of its own.

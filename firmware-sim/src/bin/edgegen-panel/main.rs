@@ -11,11 +11,11 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Parser;
 use config::{Config, PanelChoice};
-use edgegen_firmware_sim::generator::ModelGenerator;
+use edgegen_firmware_sim::panel::Framebuffer;
 use edgegen_firmware_sim::panel::framebuffer::{Description, FramebufferColor};
-use edgegen_firmware_sim::panel::{Device, Framebuffer};
 use edgegen_runtime::measure::Root;
 use embedded_graphics::pixelcolor::{BinaryColor, Rgb565, Rgb888};
+use play::{Open, Player};
 
 /// Show a model's pictures on a panel
 ///
@@ -86,45 +86,55 @@ fn run(arguments: &Arguments) -> std::result::Result<(), Failure> {
         config.wiring.check(panel, &root)?;
         println!("model {about}");
         println!("panel {}", config.wiring.about(panel));
-        if arguments.check {
+    } else {
+        let Description { size, bits, .. } = Description::read(&root, &config.device)?;
+        println!("model {about}");
+        println!("panel {}: {}x{} pixels of {bits} bits", config.device, size.width, size.height);
+    }
+    let panel = Configured { config: &config, root: &root };
+    if arguments.check {
+        return Ok(panel.check()?);
+    }
+    Ok(play::play(source, &panel, &config, arguments.pictures)?)
+}
+
+/// The panel that the configuration names.
+struct Configured<'a> {
+    config: &'a Config,
+    root: &'a Root,
+}
+
+impl Configured<'_> {
+    fn framebuffer<C: FramebufferColor>(&self) -> Result<Framebuffer<C>> {
+        Ok(Framebuffer::open(Description::read(self.root, &self.config.device)?)?)
+    }
+
+    fn bits(&self) -> Result<u32> {
+        Ok(Description::read(self.root, &self.config.device)?.bits)
+    }
+
+    /// Opens a framebuffer, as far as that draws nothing.
+    fn check(&self) -> Result<()> {
+        if let PanelChoice::Wired(_) = self.config.panel {
             return Ok(());
         }
-        return Ok(config.wiring.open(panel, &root, Play { source, config: &config, arguments })?);
+        match self.bits()? {
+            1 => self.framebuffer::<BinaryColor>().map(drop),
+            16 => self.framebuffer::<Rgb565>().map(drop),
+            _ => self.framebuffer::<Rgb888>().map(drop),
+        }
     }
-    let description = Description::read(&root, &config.device)?;
-    let (size, bits) = (description.size, description.bits);
-    println!("model {about}");
-    println!("panel {}: {}x{} pixels of {bits} bits", config.device, size.width, size.height);
-    match bits {
-        1 => show::<BinaryColor>(source, description, &config, arguments)?,
-        16 => show::<Rgb565>(source, description, &config, arguments)?,
-        _ => show::<Rgb888>(source, description, &config, arguments)?,
-    }
-    Ok(())
 }
 
-fn show<C: FramebufferColor>(
-    source: ModelGenerator,
-    description: Description,
-    config: &Config,
-    arguments: &Arguments,
-) -> Result<()> {
-    let panel = Framebuffer::<C>::open(description)?;
-    if arguments.check {
-        return Ok(());
-    }
-    play::play(source, panel, config, arguments.pictures)
-}
-
-/// Plays on a panel that is open.
-struct Play<'a> {
-    source: ModelGenerator,
-    config: &'a Config,
-    arguments: &'a Arguments,
-}
-
-impl wired::Drive for Play<'_> {
-    fn drive<D: Device>(self, panel: D) -> Result<()> {
-        play::play(self.source, panel, self.config, self.arguments.pictures)
+impl Open for Configured<'_> {
+    fn open(&self, player: &mut Player<'_, '_>) -> Result<()> {
+        if let PanelChoice::Wired(panel) = self.config.panel {
+            return self.config.wiring.open(panel, self.root, player);
+        }
+        match self.bits()? {
+            1 => player.draw_on(self.framebuffer::<BinaryColor>()?),
+            16 => player.draw_on(self.framebuffer::<Rgb565>()?),
+            _ => player.draw_on(self.framebuffer::<Rgb888>()?),
+        }
     }
 }

@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
+use edgegen_firmware_sim::panel::Panel;
 use edgegen_firmware_sim::panel::dcs::{Driver, Module};
 use edgegen_firmware_sim::panel::device::{Oled, SPI_BUFFER, Tft, Wires};
 use edgegen_firmware_sim::panel::list::{display_rotation, rotation};
-use edgegen_firmware_sim::panel::{Device, Panel};
 use edgegen_runtime::measure::Root;
 use embedded_hal::digital::{ErrorType, OutputPin};
 use linux_embedded_hal::gpio_cdev::{Chip, LineRequestFlags};
@@ -14,6 +14,8 @@ use linux_embedded_hal::spidev::{SpiModeFlags, SpidevOptions};
 use linux_embedded_hal::{CdevPin, Delay, I2cdev, SpidevDevice};
 use mipidsi::models::{GC9A01, ILI9341Rgb565, Model, ST7735s, ST7789};
 use ssd1306::prelude::{DisplaySize128x32, DisplaySize128x64};
+
+use crate::play::Player;
 
 /// Who holds the lines, for `gpioinfo`.
 const CONSUMER: &str = "edgegen-panel";
@@ -39,12 +41,6 @@ pub(crate) struct Wiring {
     pub(crate) mode_3: bool,
     /// Quarters that what is drawn is turned clockwise.
     pub(crate) quarters: u8,
-}
-
-/// What is done with a panel once it is open.
-pub(crate) trait Drive {
-    /// Does it; `panel` is the panel's device.
-    fn drive<D: Device>(self, panel: D) -> Result<()>;
 }
 
 /// A line, or none.
@@ -106,8 +102,8 @@ impl Wiring {
         CdevPin::new(handle).with_context(named)
     }
 
-    /// Opens the panel for `drive`.
-    pub(crate) fn open(&self, panel: Panel, root: &Root, drive: impl Drive) -> Result<()> {
+    /// Opens the panel and lets `player` draw on it.
+    pub(crate) fn open(&self, panel: Panel, root: &Root, player: &mut Player<'_, '_>) -> Result<()> {
         let turned = display_rotation(self.quarters);
         let i2c =
             |path: PathBuf| I2cdev::new(&path).with_context(|| self.missing(&path.display().to_string()));
@@ -116,15 +112,17 @@ impl Wiring {
                 // lit for as long as it is held
                 let _backlight = self.backlight.map(|offset| self.line(root, offset, true)).transpose()?;
                 match module.driver {
-                    Driver::St7789 => self.tft(module, ST7789, root, drive),
-                    Driver::St7735 => self.tft(module, ST7735s, root, drive),
-                    Driver::Ili9341 => self.tft(module, ILI9341Rgb565, root, drive),
-                    Driver::Gc9a01 => self.tft(module, GC9A01, root, drive),
+                    Driver::St7789 => self.tft(module, ST7789, root, player),
+                    Driver::St7735 => self.tft(module, ST7735s, root, player),
+                    Driver::Ili9341 => self.tft(module, ILI9341Rgb565, root, player),
+                    Driver::Gc9a01 => self.tft(module, GC9A01, root, player),
                 }
             }
-            Panel::Ssd1306 => drive.drive(Oled::open(DisplaySize128x64, turned, i2c(root.path(&self.i2c))?)?),
+            Panel::Ssd1306 => {
+                player.draw_on(Oled::open(DisplaySize128x64, turned, i2c(root.path(&self.i2c))?)?)
+            }
             Panel::Ssd1306Low => {
-                drive.drive(Oled::open(DisplaySize128x32, turned, i2c(root.path(&self.i2c))?)?)
+                player.draw_on(Oled::open(DisplaySize128x32, turned, i2c(root.path(&self.i2c))?)?)
             }
         }
     }
@@ -134,7 +132,7 @@ impl Wiring {
         module: &'static Module,
         driver: M,
         root: &Root,
-        drive: impl Drive,
+        player: &mut Player<'_, '_>,
     ) -> Result<()> {
         let path = root.path(&self.spi);
         let named = || self.missing(&path.display().to_string());
@@ -149,6 +147,6 @@ impl Wiring {
         let reset = Line(self.reset.map(|offset| self.line(root, offset, true)).transpose()?);
         let mut buffer = [0; SPI_BUFFER];
         let wires = Wires { spi, data, reset };
-        drive.drive(Tft::open(module, driver, rotation(self.quarters), wires, &mut Delay, &mut buffer)?)
+        player.draw_on(Tft::open(module, driver, rotation(self.quarters), wires, &mut Delay, &mut buffer)?)
     }
 }
