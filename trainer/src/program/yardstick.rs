@@ -64,7 +64,8 @@ pub(super) fn run(arguments: Arguments) -> Result<()> {
         (false, _) => bail!("--precision is for model folders; {} is a file", arguments.model.display()),
     };
     let part = arguments.model.is_dir().then_some(Part::Transform);
-    let (mut pictures, mut pairs): (Option<Vec<Clean>>, Option<Vec<(Clean, Clean)>>) = (None, None);
+    let mut pictures: Option<Vec<Clean>> = None;
+    let mut pairs: Option<Vec<(Clean, Clean)>> = None;
     for noise in noises {
         let degradation =
             Degradation { blur: [arguments.blur; 2], shrink, noise: [noise; 2], jpeg: [arguments.jpeg; 2] };
