@@ -163,15 +163,11 @@ fn gans_of_every_preset_take_the_same_steps() {
         let name = &config.preset;
         let (before, ours, figures) = play(&Lanes, &config, objective, 0);
         let (_, theirs, others) = play(&candle(), &config, objective, 0);
-        if config.network.codes > 0 {
-            roughly_same(name, &ours, &theirs, &before);
-            // of the first step: later ones see kinks that were crossed
-            let first = figures.len() / STEPS as usize;
-            alike(name, &figures[..first], &others[..first]);
-        } else {
-            same(name, &ours, &theirs, &before);
-            alike(name, &figures, &others);
-        }
+        // networks this large have a feature near its kink: which one crosses it depends on the core, whose sums have another order
+        roughly_same(name, &ours, &theirs, &before);
+        // of the first step: later ones see kinks that were crossed
+        let first = figures.len() / STEPS as usize;
+        alike(name, &figures[..first], &others[..first]);
     }
 }
 

@@ -372,7 +372,7 @@ mod tests {
         };
         refuse(config(Architecture::Restore, &[1, 1, 1]), 1, "multiples of 8");
         refuse(config(Architecture::Restore, &[]), 1, "0 numbers");
-        refuse(config(Architecture::Restore, &[1]), 2, "keeps the size");
+        refuse(config(Architecture::Restore, &[1]), 2, "keep the size");
         refuse(config(Architecture::Enlarge, &[1, 1]), 2, "takes one");
         refuse(config(Architecture::Mlp, &[1]), 2, "restore, unet or enlarge");
         refuse(config(Architecture::Enlarge, &[100]), 2, "100");
