@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Parser;
 use edgegen_firmware_sim::names::{DitherName, ScalingName};
-use edgegen_firmware_sim::panel::Panel;
+use edgegen_firmware_sim::panel::{Mounting, Panel};
 use edgegen_firmware_sim::script::{MOST_PICTURES, Script};
 use edgegen_runtime::arguments::Foreign;
 use edgegen_runtime::model::{Part, Precision};
@@ -35,13 +35,22 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "FILE", conflicts_with_all = ["model", "seed", "walk_to"])]
     pub(crate) frame: Option<PathBuf>,
 
-    /// The panel: st7789, st7789-240x320, st7789-135x240, st7789-170x320, ili9341, st7735, gc9a01 (round), ssd1306 or
-    /// ssd1306-128x32
+    /// The panel: st7789, st7789-240x320, st7789-135x240, st7789-170x320, ili9341, st7735, gc9a01 (round), ssd1351, ssd1306,
+    /// ssd1306-128x32, sh1106, epd2in9, epd2in9-grey or hub75
     #[arg(long, value_name = "PANEL", value_parser = Panel::named, default_value = "st7789")]
     pub(crate) panel: Panel,
     /// Turn what is drawn clockwise by so many degrees, and the panel the other way
     #[arg(long, value_name = "0|90|180|270", value_parser = quarters, default_value = "0")]
     pub(crate) rotate: u8,
+    /// Mirror what is drawn, for a panel that is seen in a mirror
+    #[arg(long)]
+    pub(crate) mirror: bool,
+    /// Exchange red and blue, for a panel that shows them the other way round
+    #[arg(long)]
+    pub(crate) bgr: bool,
+    /// Exchange light and dark
+    #[arg(long)]
+    pub(crate) invert: bool,
     /// Bus clock in hertz [default: as the panel's makers allow, for example SPI 40000000, I2C 400000]
     #[arg(long, value_name = "HZ", value_parser = clap::value_parser!(u32).range(1_000..=200_000_000))]
     pub(crate) bus_hz: Option<u32>,
@@ -82,11 +91,18 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,
     /// Show the same on every panel, in one .png with their names
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["out", "terminal", "panel", "bus_hz", "rotate"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["out", "terminal", "panel", "bus_hz", "rotate", "mirror", "bgr", "invert"])]
     pub(crate) sheet: Option<PathBuf>,
     /// Draw into the terminal
     #[arg(long)]
     pub(crate) terminal: bool,
+}
+
+impl Arguments {
+    /// How the panel is built in.
+    pub(crate) fn mounting(&self) -> Mounting {
+        Mounting { quarters: self.rotate, mirrored: self.mirror, bgr: self.bgr, inverted: self.invert }
+    }
 }
 
 /// Quarters of a turn.

@@ -8,7 +8,7 @@
 //! | [`names`] | what users call settings |
 //! | [`script`] | the buttons that a user presses, written down |
 //! | [`run`](mod@run) | the firmware's two tasks, on two threads or in one loop, in front of a panel |
-//! | [`panel`] | virtual panels behind the real drivers `mipidsi` and `ssd1306` |
+//! | [`panel`] | virtual panels behind the drivers of real ones |
 //! | [`show`] | the panel's picture as PNG, GIF, in a terminal, or beside those of others |
 //!
 //! The firmware itself is `edgegen_firmware`; it runs here as it would on a board.
@@ -30,26 +30,33 @@
 //! ```
 //! use edgegen_firmware::{DisplaySettings, GeneratorSettings, PictureShape};
 //! use edgegen_firmware_sim::generator::StoredPicture;
-//! use edgegen_firmware_sim::panel::Ssd1306Device;
+//! use edgegen_firmware_sim::panel::{Mounting, Observed, Panel, Visit};
+//! use edgegen_firmware_sim::picture::Picture;
 //! use edgegen_firmware_sim::run::{Plan, run};
-//! use ssd1306::prelude::{DisplayRotation, DisplaySize128x64};
 //!
-//! let shape = PictureShape::new(1, 2, 2).unwrap();
-//! let checker = StoredPicture::new(shape, vec![255, 0, 0, 255]).unwrap();
-//! let mut device = Ssd1306Device::open(DisplaySize128x64, 400_000, DisplayRotation::Rotate0)?;
-//! let plan = Plan {
-//!     script: "next".parse()?,
-//!     generator: GeneratorSettings::default(),
-//!     display: DisplaySettings::default(),
-//!     show_rate: false,
-//!     threads: true,
-//! };
-//! let mut last = None;
-//! run(checker, &mut device, &plan, |_, picture| last = Some(picture))?;
+//! struct Next;
+//! impl Visit for Next {
+//!     type Output = Picture;
+//!     fn visit<D: Observed>(self, device: &mut D) -> Picture {
+//!         let shape = PictureShape::new(1, 2, 2).unwrap();
+//!         let checker = StoredPicture::new(shape, vec![255, 0, 0, 255]).unwrap();
+//!         let plan = Plan {
+//!             script: "next".parse().unwrap(),
+//!             generator: GeneratorSettings::default(),
+//!             display: DisplaySettings::default(),
+//!             show_rate: false,
+//!             threads: true,
+//!         };
+//!         let mut last = None;
+//!         run(checker, device, &plan, |_, picture| last = Some(picture)).unwrap();
+//!         last.unwrap()
+//!     }
+//! }
+//!
+//! let shown = Panel::named("ssd1306")?.open(400_000, Mounting::default(), Next)?;
 //! // Two by two pixels become 64 by 64, in the middle of 128.
-//! let panel = last.unwrap();
-//! assert_ne!(panel.at(40, 8), [0; 3]);
-//! assert_eq!(panel.at(80, 8), [0; 3]);
+//! assert_ne!(shown.at(40, 8), [0; 3]);
+//! assert_eq!(shown.at(80, 8), [0; 3]);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 

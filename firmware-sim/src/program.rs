@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use edgegen_firmware::{Button, DisplaySettings, Dither, Generator, GeneratorSettings, Grid};
+use edgegen_firmware::{Button, DisplaySettings, Dither, Generator, GeneratorSettings};
 use edgegen_firmware_sim::builtin;
 use edgegen_firmware_sim::generator::{ModelGenerator, Source, StoredPicture};
 use edgegen_firmware_sim::names::{DitherName, ScalingName};
-use edgegen_firmware_sim::panel::{Observed, Panel, Visit, list};
+use edgegen_firmware_sim::panel::{Mounting, Observed, Panel, Visit, list};
 use edgegen_firmware_sim::picture::Picture;
 use edgegen_firmware_sim::run::{self, Plan, Report};
 use edgegen_firmware_sim::script::{Entry, LEG, Script, Start};
@@ -47,9 +47,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let view = View { out, terminal: nothing_said || arguments.terminal };
     let (source, about) = open_source(arguments)?;
     let panel = arguments.panel;
-    let hertz = arguments.bus_hz.unwrap_or(panel.hertz());
+    let hertz = arguments.bus_hz.unwrap_or(panel.hertz);
     let play = Play { source, about: &about, panel, hertz, arguments, view: &view };
-    panel.open(hertz, arguments.rotate, play)?
+    panel.open(hertz, arguments.mounting(), play)?
 }
 
 /// What makes pictures, and what to call it.
@@ -79,8 +79,8 @@ fn sheet(arguments: &Arguments, path: &Path) -> Result<()> {
     let mut shown = Vec::new();
     for panel in list::ALL {
         let (source, _) = open_source(arguments)?;
-        let last = panel.open(panel.hertz(), 0, Last { source, panel, arguments })??;
-        shown.push((panel.name(), panel.look().dress(&last)));
+        let last = panel.open(panel.hertz, Mounting::default(), Last { source, panel, arguments })??;
+        shown.push((panel.name, panel.look().dress(&last)));
     }
     show::write_sheet(path, &shown)?;
     print(&format!("file    {}, {} panels\n", path.display(), shown.len()));
@@ -111,15 +111,17 @@ fn plan(source: &Source, size: Size, panel: Panel, arguments: &Arguments) -> Res
         (Some(_), frames) => frames.unwrap_or(LEG),
         _ => LEG,
     };
-    let grid = Grid::for_panel(size, source.shape());
+    let display = DisplaySettings {
+        dither: arguments.dither.map_or(panel.dither(), DitherName::dither),
+        scaling: arguments.scaling.map_or(panel.scaling(), ScalingName::scaling),
+        caption: arguments.caption || arguments.fps,
+        round: panel.is_round(),
+    };
+    let tiles = display.grid(size, source.shape()).tiles();
     Ok(Plan {
         script: script(arguments),
-        generator: GeneratorSettings { seed: arguments.seed, tiles: grid.tiles(), steps },
-        display: DisplaySettings {
-            dither: arguments.dither.map_or(panel.dither(), DitherName::dither),
-            scaling: arguments.scaling.map_or(panel.scaling(), ScalingName::scaling),
-            caption: arguments.caption || arguments.fps,
-        },
+        generator: GeneratorSettings { seed: arguments.seed, tiles, steps },
+        display,
         show_rate: arguments.fps,
         threads: !arguments.single_thread,
     })
@@ -213,7 +215,16 @@ fn summary(
     let count = report.pictures.max(1);
     let generating = milliseconds(report.generating / count);
     let last_bus = milliseconds(Duration::from_nanos(report.last.nanoseconds));
-    let most = 1_000_000_000 / report.last.nanoseconds.max(1);
+    let most = 1_000_000_000 / (report.last.nanoseconds + report.last.refresh).max(1);
+    let most = match most {
+        0 => "less than one such picture".into(),
+        1 => "at most one such picture".into(),
+        most => format!("at most {most} such pictures"),
+    };
+    let refresh = match report.last.refresh {
+        0 => String::new(),
+        time => format!(" and {:.0} ms to refresh", milliseconds(Duration::from_nanos(time))),
+    };
     let plural = if report.pictures == 1 { "" } else { "s" };
     let dither = match plan.display.dither {
         Dither::None => "no dithering",
@@ -225,7 +236,7 @@ fn summary(
         "model   {about}\n\
          panel   {panel}, {dither}\n\
          time    {generating:.2} ms to make a picture on this machine (mean of {})\n\
-         bus     {last_bus:.2} ms for the last picture ({} bytes): at most {most} such pictures a second\n",
+         bus     {last_bus:.2} ms for the last picture ({} bytes){refresh}: {most} a second\n",
         report.pictures, report.last.bytes
     );
     if let Some(path) = out {

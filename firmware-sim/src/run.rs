@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use edgegen_firmware::{
     DisplaySettings, DisplayTask, Generator, GeneratorSettings, GeneratorTask, Link, LinkError, Progress,
-    Shown,
+    Shown, View,
 };
 
 use crate::panel::{BusLoad, DeviceError, Observed};
@@ -138,7 +138,10 @@ where
         let Some(shown) = display.poll(target).map_err(|error| RunError::Display(error.to_string()))? else {
             return Ok(false);
         };
-        device.flush()?;
+        let slow = device.is_slow();
+        if !slow || is_whole(shown, plan.generator.tiles) {
+            device.flush()?;
+        }
         report.pictures += 1;
         report.last = device.load().since(before);
         if plan.show_rate {
@@ -189,6 +192,11 @@ where
     report.bus = device.load().since(start);
     report.generating = Duration::from_nanos(signals.all_nanoseconds.into_inner());
     Ok(report)
+}
+
+/// Whether what was shown is no part of a gallery that goes on.
+fn is_whole(shown: Shown, tiles: u32) -> bool {
+    !matches!(shown.view, View::Tile { tile } if tile + 1 < tiles.max(1))
 }
 
 /// Raises a signal when its owner is done, be it by a panic.

@@ -70,11 +70,11 @@ fn both_panels_with_every_dither() {
 fn every_panel_upright_and_on_its_side() {
     let folder = tempfile::tempdir().unwrap();
     sunset().save(folder.path().join("sunset.png")).unwrap();
-    for panel in list::ALL.into_iter().filter(|panel| PANELS.iter().all(|(name, _)| *name != panel.name())) {
+    for panel in list::ALL.into_iter().filter(|panel| PANELS.iter().all(|(name, _)| *name != panel.name)) {
         for (degrees, more) in [("0", ""), ("90", "-turned")] {
             let arguments = [
                 "--panel",
-                panel.name(),
+                panel.name,
                 "--rotate",
                 degrees,
                 "--frame",
@@ -84,7 +84,7 @@ fn every_panel_upright_and_on_its_side() {
                 "--caption",
             ];
             let picture = shown(folder.path(), &panel.look(), &arguments);
-            check(&picture, &format!("{}{more}.png", panel.name()));
+            check(&picture, &format!("{}{more}.png", panel.name));
         }
     }
 }

@@ -97,6 +97,14 @@ pub fn divide(panel: Rectangle, with_caption: bool, of_picture: impl Fn(Rectangl
     if size_beside > size_below || (size_beside == size_below && wide) { beside } else { below }
 }
 
+/// The largest square in a circle in the middle of a panel: what a round glass shows whole.
+pub fn inside_circle(panel: Rectangle) -> Rectangle {
+    let diameter = panel.size.width.min(panel.size.height);
+    let side = (diameter * diameter / 2).isqrt();
+    let size = Size::new(side, side);
+    Rectangle::new(panel.top_left + panel.size.saturating_sub(size) / 2, size)
+}
+
 /// The tiles of a gallery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Grid {
@@ -107,17 +115,25 @@ pub struct Grid {
 }
 
 impl Grid {
-    /// As many tiles of the picture's own size as fit, from 1 to 4 each way; a picture that would
-    /// stand alone on the panel shrinks so that 2×2 fit.
-    pub fn for_panel(panel: Size, shape: PictureShape) -> Self {
+    /// As many tiles of the picture's own size as fit into an area, from 1 to 4 each way; pictures of which less than two fit shrink, as
+    /// little as two or more of them allow.
+    pub fn for_area(area: Size, shape: PictureShape) -> Self {
         let along = |room: u32, side: u16| {
             ((room + TILE_GAP) / (u32::from(side) + TILE_GAP)).min(MOST_TILES_PER_SIDE)
         };
-        let (columns, rows) = (along(panel.width, shape.width()), along(panel.height, shape.height()));
-        if columns * rows <= 1 {
-            return Self { columns: 2, rows: 2 };
+        let (columns, rows) = (along(area.width, shape.width()), along(area.height, shape.height()));
+        if columns * rows > 1 {
+            return Self { columns, rows };
         }
-        Self { columns: columns.max(1), rows: rows.max(1) }
+        let sides = 1..=MOST_TILES_PER_SIDE;
+        let grids = sides.clone().flat_map(|rows| sides.clone().map(move |columns| Self { columns, rows }));
+        let width_in = |grid: Self| {
+            let room = Size::new(area.width / grid.columns, area.height / grid.rows);
+            let room = room.saturating_sub(Size::new(TILE_GAP, TILE_GAP));
+            touching(room, shape.width().into(), shape.height().into()).width
+        };
+        let several = grids.filter(|grid| grid.tiles() > 1);
+        several.max_by_key(|grid| (width_in(*grid), grid.tiles())).unwrap_or(Self { columns: 2, rows: 2 })
     }
 
     /// Number of tiles.
@@ -204,16 +220,26 @@ mod tests {
     }
 
     #[test]
+    fn the_square_in_a_circle_touches_it_from_inside() {
+        let square = inside_circle(panel(240, 240));
+        assert_eq!(square, rectangle(35, 35, 169, 169));
+        // the corner's far edge lies 85 from the middle, each way: 85² + 85² > 120², and one pixel less does not
+        assert!(84 * 84 * 2 < 120 * 120);
+    }
+
+    #[test]
     fn galleries() {
         let table = [
             ((240, 240), (28, 28), (4, 4)),
             ((128, 64), (28, 28), (4, 2)),
             ((240, 240), (64, 64), (3, 3)),
             ((240, 240), (200, 200), (2, 2)),
-            ((128, 64), (64, 64), (2, 2)),
+            ((128, 64), (64, 64), (2, 1)),
+            ((128, 32), (64, 64), (4, 1)),
+            ((128, 160), (128, 128), (1, 2)),
         ];
         for ((width, height), (picture_width, picture_height), (columns, rows)) in table {
-            let grid = Grid::for_panel(Size::new(width, height), shape(picture_width, picture_height));
+            let grid = Grid::for_area(Size::new(width, height), shape(picture_width, picture_height));
             assert_eq!(grid, Grid { columns, rows }, "{picture_width}×{picture_height} on {width}×{height}");
         }
         let grid = Grid { columns: 4, rows: 4 };
@@ -230,7 +256,7 @@ mod tests {
                     let (place, _) = fit(panel, shape, scaling);
                     assert_eq!(place.intersection(&panel), place);
                     assert!(place.size.width > 0 && place.size.height > 0);
-                    let grid = Grid::for_panel(panel.size, shape);
+                    let grid = Grid::for_area(panel.size, shape);
                     for tile in 0..grid.tiles() {
                         let (place, _) = grid.fit(panel, tile, shape, scaling);
                         assert_eq!(place.intersection(&panel).size, place.size, "{panel:?} {shape:?}");

@@ -3,7 +3,7 @@
 
 use core::fmt;
 
-use embedded_graphics::pixelcolor::{BinaryColor, Rgb565, Rgb888};
+use embedded_graphics::pixelcolor::{BinaryColor, Gray2, Rgb565, Rgb888};
 use embedded_graphics::prelude::*;
 use embedded_graphics::primitives::Rectangle;
 
@@ -55,6 +55,18 @@ impl PanelColor for BinaryColor {
 
     fn from_levels([level, ..]: [u8; 3]) -> Self {
         if level == 0 { Self::Off } else { Self::On }
+    }
+}
+
+/// Four greys, of paper.
+impl PanelColor for Gray2 {
+    const CHANNELS: usize = 1;
+    const HIGHEST: [u8; 3] = [3; 3];
+    const PAPER: Self = Self::WHITE;
+    const INK: Self = Self::BLACK;
+
+    fn from_levels([level, ..]: [u8; 3]) -> Self {
+        Self::new(level)
     }
 }
 

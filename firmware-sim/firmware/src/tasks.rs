@@ -17,7 +17,7 @@ use crate::states::{Button, Counts, Leg, State, View};
 pub struct GeneratorSettings {
     /// The first seed.
     pub seed: u64,
-    /// Pictures in a gallery, see [`Grid::tiles`]; 0 counts as 1.
+    /// Pictures in a gallery, see [`DisplaySettings::grid`]; 0 counts as 1.
     pub tiles: u32,
     /// Pictures on a walk from seed to seed, both included; below 2 counts as 2.
     pub steps: u32,
@@ -134,6 +134,21 @@ pub struct DisplaySettings {
     pub scaling: Scaling,
     /// Whether a caption stands below or beside the picture.
     pub caption: bool,
+    /// Whether the glass is a circle: galleries, and pictures with captions, stay inside of it.
+    pub round: bool,
+}
+
+impl DisplaySettings {
+    /// The part of a panel that is drawn on.
+    fn area(self, panel: Rectangle, view: View) -> Rectangle {
+        if self.round && (self.caption || view != View::Whole) { layout::inside_circle(panel) } else { panel }
+    }
+
+    /// How pictures stand in a gallery on a panel of this size.
+    pub fn grid(self, panel: Size, shape: PictureShape) -> Grid {
+        let panel = Rectangle::new(Point::zero(), panel);
+        Grid::for_area(self.area(panel, View::Tile { tile: 0 }).size, shape)
+    }
 }
 
 impl From<Dither> for DisplaySettings {
@@ -213,7 +228,8 @@ impl<'link, 'buffer, const WIDTH: usize> DisplayTask<'link, 'buffer, WIDTH> {
         frame: &Frame<'_>,
         target: &mut D,
     ) -> Result<(), PaintError<D::Error>> {
-        let (panel, shape, scaling) = (target.bounding_box(), frame.shape(), self.settings.scaling);
+        let (shape, scaling) = (frame.shape(), self.settings.scaling);
+        let panel = self.settings.area(target.bounding_box(), frame.view());
         let gallery = match frame.view() {
             View::Blank => {
                 target.clear(D::Color::PAPER)?;
@@ -221,7 +237,7 @@ impl<'link, 'buffer, const WIDTH: usize> DisplayTask<'link, 'buffer, WIDTH> {
                 return Ok(());
             }
             View::Whole => None,
-            View::Tile { tile } => Some((Grid::for_panel(panel.size, shape), tile)),
+            View::Tile { tile } => Some((Grid::for_area(panel.size, shape), tile)),
         };
         let place_in = |area: Rectangle| match gallery {
             None => layout::fit(area, shape, scaling),

@@ -170,8 +170,12 @@ fn run(threads: bool) -> Vec<(View, Vec<bool>)> {
     let (generator_end, display_end) = link.split(memory.iter_mut().map(|b| &mut b[..])).unwrap();
     let mut generator = GeneratorTask::new(LABELS, generator_end, SETTINGS).unwrap();
     generator.press(Button::Select);
-    let settings =
-        DisplaySettings { dither: Dither::FloydSteinberg, scaling: Scaling::Smooth, caption: true };
+    let settings = DisplaySettings {
+        dither: Dither::FloydSteinberg,
+        scaling: Scaling::Smooth,
+        caption: true,
+        round: false,
+    };
     let mut display = DisplayTask::<64>::new(display_end, settings);
     let mut panel = panel();
     let mut shown = Vec::new();

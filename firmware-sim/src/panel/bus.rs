@@ -40,6 +40,8 @@ pub struct BusLoad {
     pub cycles: u64,
     /// Nanoseconds that they took.
     pub nanoseconds: u64,
+    /// Nanoseconds that the panel took to show them, where it can show nothing else meanwhile.
+    pub refresh: u64,
 }
 
 impl BusLoad {
@@ -49,6 +51,7 @@ impl BusLoad {
             bytes: self.bytes - earlier.bytes,
             cycles: self.cycles - earlier.cycles,
             nanoseconds: self.nanoseconds - earlier.nanoseconds,
+            refresh: self.refresh - earlier.refresh,
         }
     }
 }
@@ -82,5 +85,10 @@ impl Meter {
         let nanoseconds = u64::try_from(nanoseconds).unwrap_or(u64::MAX);
         self.clock.advance(nanoseconds - self.load.nanoseconds);
         self.load.nanoseconds = nanoseconds;
+    }
+
+    /// The panel is busy for so long; the clock goes on when its driver waits.
+    pub(crate) fn refresh(&mut self, nanoseconds: u64) {
+        self.load.refresh += nanoseconds;
     }
 }

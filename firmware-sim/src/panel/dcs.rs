@@ -9,15 +9,9 @@
 //! after a reset and after waking during which no command is taken. Not imitated: partial mode,
 //! gamma, brightness, reading.
 
-use std::cell::RefCell;
-use std::convert::Infallible;
-use std::rc::Rc;
-
-use embedded_hal::digital::{self, OutputPin};
-use embedded_hal::spi::{self, SpiBus};
-
-use super::bus::{BusLoad, Clock, Meter};
-use super::{Complaint, Complaints};
+use super::Complaint;
+use super::bus::Clock;
+use super::spi::{Side, SpiPanel, noise};
 use crate::picture::Picture;
 
 /// A controller, as far as it differs from others.
@@ -25,11 +19,16 @@ use crate::picture::Picture;
 pub struct Controller {
     /// Columns and rows of its RAM.
     pub ram: (u16, u16),
+    /// The command that pixels follow.
+    pub write: u8,
     /// Commands that set voltages, frame rate, porches and gamma curves: they do not move pixels.
     pub electrical: &'static [u8],
     /// Real commands whose effect is not imitated.
     pub not_imitated: &'static [u8],
 }
+
+/// RAMWR, the command that pixels follow in the MIPI command set.
+pub const RAMWR: u8 = code::RAMWR;
 
 /// The driver in `mipidsi` that goes with a controller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +41,8 @@ pub enum Driver {
     Ili9341,
     /// GalaxyCore GC9A01.
     Gc9a01,
+    /// Solomon Systech SSD1351, which has commands of its own: [`super::ssd1351`].
+    Ssd1351,
 }
 
 /// A glass with its controller.
@@ -153,8 +154,7 @@ enum Expects {
 #[derive(Debug)]
 pub struct DcsPanel {
     module: &'static Module,
-    meter: Meter,
-    complaints: Complaints,
+    side: Side,
     registers: Registers,
     /// 6 bits per channel, (row, column) of the RAM.
     ram: Vec<[u8; 3]>,
@@ -163,51 +163,28 @@ pub struct DcsPanel {
     /// Column and row of the next pixel, as CASET and RASET count.
     pointer: (u16, u16),
     ready_at: u64,
-    selected: bool,
-    data: bool,
-    in_reset: bool,
 }
 
 impl DcsPanel {
     /// A panel that has just got its power: asleep, with noise in its RAM.
     pub fn new(module: &'static Module, clock: Clock, hertz: u32) -> Self {
-        let mut noise = 1u32;
-        let (columns, rows) = module.controller.ram;
-        let ram = (0..usize::from(columns) * usize::from(rows)).map(|_| {
-            noise = noise.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            [24, 16, 8].map(|shift| (noise >> shift) as u8 & 0x3F)
-        });
         Self {
             module,
-            meter: Meter::new(clock, hertz),
-            complaints: Complaints::default(),
+            side: Side::new(clock, hertz),
             registers: Registers::new(module.controller.ram),
-            ram: ram.collect(),
+            ram: noisy(module.controller.ram),
             expects: Expects::Nothing,
             pending: Vec::with_capacity(8),
             pointer: (0, 0),
             ready_at: 0,
-            selected: false,
-            data: false,
-            in_reset: false,
         }
-    }
-
-    /// What went over the bus so far.
-    pub fn load(&self) -> BusLoad {
-        self.meter.load()
-    }
-
-    /// What the panel did not like so far.
-    pub fn complaints(&self) -> &Complaints {
-        &self.complaints
     }
 
     /// What a viewer sees.
     pub fn picture(&self) -> Picture {
         let (registers, module) = (&self.registers, self.module);
         let (width, height) = (usize::from(module.size.0), usize::from(module.size.1));
-        if !registers.awake || !registers.on || self.in_reset {
+        if !registers.awake || !registers.on || self.side.in_reset {
             return Picture::filled(width, height, [0; 3]);
         }
         Picture::from_fn(width, height, |x, y| {
@@ -239,89 +216,6 @@ impl DcsPanel {
         }
         let start = u32::from(self.registers.scroll_start.saturating_sub(top));
         top + ((u32::from(y - top) + start) % u32::from(scrolled)) as u16
-    }
-
-    /// Bytes on the data line, with the D/C pin as it stands.
-    fn receive(&mut self, bytes: &[u8]) {
-        self.meter.add(bytes.len(), 8 * bytes.len() as u64);
-        if !self.selected || self.in_reset {
-            if !bytes.is_empty() {
-                self.complaints.add(Complaint::NotListening);
-            }
-            return;
-        }
-        for &byte in bytes {
-            if self.data { self.parameter(byte) } else { self.command(byte) }
-        }
-    }
-
-    fn command(&mut self, command: u8) {
-        if let Expects::Parameters(earlier, _) = self.expects {
-            self.complaints.add(Complaint::MissingParameters(earlier));
-        }
-        self.expects = Expects::Nothing;
-        self.pending.clear();
-        if command != code::NOP && self.meter.now() < self.ready_at {
-            self.complaints.add(Complaint::TooEarly(command));
-            self.expects = Expects::Anything;
-            return;
-        }
-        let registers = &mut self.registers;
-        match command {
-            code::NOP | code::NORON | code::TEOFF => {}
-            code::SWRESET => {
-                // Unlike the reset pin, the command leaves these two alone.
-                let (madctl, colmod) = (registers.madctl, registers.colmod);
-                self.reset();
-                (self.registers.madctl, self.registers.colmod) = (madctl, colmod);
-            }
-            code::SLPIN => registers.awake = false,
-            code::SLPOUT => {
-                registers.awake = true;
-                self.ready_at = self.meter.now() + READY_AFTER_NS;
-            }
-            code::INVOFF => registers.inverted = false,
-            code::INVON => registers.inverted = true,
-            code::DISPOFF => registers.on = false,
-            code::DISPON => registers.on = true,
-            code::IDMOFF => registers.idle = false,
-            code::IDMON => registers.idle = true,
-            code::RAMWR => {
-                self.pointer = (registers.columns.0, registers.rows.0);
-                self.expects = Expects::Pixels;
-            }
-            code::RAMWRC => self.expects = Expects::Pixels,
-            code::CASET | code::RASET => self.expects = Expects::Parameters(command, 4),
-            code::VSCRDEF => self.expects = Expects::Parameters(command, 6),
-            code::VSCSAD => self.expects = Expects::Parameters(command, 2),
-            code::MADCTL | code::COLMOD | code::TEON => self.expects = Expects::Parameters(command, 1),
-            _ if self.module.controller.electrical.contains(&command) => self.expects = Expects::Anything,
-            _ => {
-                let known = self.module.controller.not_imitated.contains(&command);
-                let complaint =
-                    if known { Complaint::NotImitated(command) } else { Complaint::UnknownCommand(command) };
-                self.complaints.add(complaint);
-                self.expects = Expects::Anything;
-            }
-        }
-    }
-
-    fn parameter(&mut self, byte: u8) {
-        match self.expects {
-            Expects::Anything => {}
-            Expects::Nothing => self.complaints.add(Complaint::StrayData),
-            Expects::Parameters(command, count) => {
-                self.pending.push(byte);
-                if self.pending.len() == count {
-                    self.expects = Expects::Nothing;
-                    if !self.execute(command) {
-                        self.complaints.add(Complaint::BadParameter(command));
-                    }
-                    self.pending.clear();
-                }
-            }
-            Expects::Pixels => self.pixel_byte(byte),
-        }
     }
 
     /// Carries out a command with its parameters; false when one is out of range.
@@ -415,13 +309,103 @@ impl DcsPanel {
             (columns.0, rows.0)
         };
     }
+}
+
+impl SpiPanel for DcsPanel {
+    fn side(&self) -> &Side {
+        &self.side
+    }
+
+    fn side_mut(&mut self) -> &mut Side {
+        &mut self.side
+    }
+
+    fn command(&mut self, command: u8) {
+        if let Expects::Parameters(earlier, _) = self.expects {
+            self.side.complaints.add(Complaint::MissingParameters(earlier));
+        }
+        self.expects = Expects::Nothing;
+        self.pending.clear();
+        if command != code::NOP && self.side.meter.now() < self.ready_at {
+            self.side.complaints.add(Complaint::TooEarly(command));
+            self.expects = Expects::Anything;
+            return;
+        }
+        let registers = &mut self.registers;
+        match command {
+            code::NOP | code::NORON | code::TEOFF => {}
+            code::SWRESET => {
+                // Unlike the reset pin, the command leaves these two alone.
+                let (madctl, colmod) = (registers.madctl, registers.colmod);
+                self.reset();
+                (self.registers.madctl, self.registers.colmod) = (madctl, colmod);
+            }
+            code::SLPIN => registers.awake = false,
+            code::SLPOUT => {
+                registers.awake = true;
+                self.ready_at = self.side.meter.now() + READY_AFTER_NS;
+            }
+            code::INVOFF => registers.inverted = false,
+            code::INVON => registers.inverted = true,
+            code::DISPOFF => registers.on = false,
+            code::DISPON => registers.on = true,
+            code::IDMOFF => registers.idle = false,
+            code::IDMON => registers.idle = true,
+            code::RAMWR => {
+                self.pointer = (registers.columns.0, registers.rows.0);
+                self.expects = Expects::Pixels;
+            }
+            code::RAMWRC => self.expects = Expects::Pixels,
+            code::CASET | code::RASET => self.expects = Expects::Parameters(command, 4),
+            code::VSCRDEF => self.expects = Expects::Parameters(command, 6),
+            code::VSCSAD => self.expects = Expects::Parameters(command, 2),
+            code::MADCTL | code::COLMOD | code::TEON => self.expects = Expects::Parameters(command, 1),
+            _ if self.module.controller.electrical.contains(&command) => self.expects = Expects::Anything,
+            _ => {
+                let known = self.module.controller.not_imitated.contains(&command);
+                let complaint =
+                    if known { Complaint::NotImitated(command) } else { Complaint::UnknownCommand(command) };
+                self.side.complaints.add(complaint);
+                self.expects = Expects::Anything;
+            }
+        }
+    }
+
+    fn parameter(&mut self, byte: u8) {
+        match self.expects {
+            Expects::Anything => {}
+            Expects::Nothing => self.side.complaints.add(Complaint::StrayData),
+            Expects::Parameters(command, count) => {
+                self.pending.push(byte);
+                if self.pending.len() == count {
+                    self.expects = Expects::Nothing;
+                    if !self.execute(command) {
+                        self.side.complaints.add(Complaint::BadParameter(command));
+                    }
+                    self.pending.clear();
+                }
+            }
+            Expects::Pixels => self.pixel_byte(byte),
+        }
+    }
 
     fn reset(&mut self) {
         self.registers = Registers::new(self.module.controller.ram);
         self.expects = Expects::Nothing;
         self.pending.clear();
-        self.ready_at = self.meter.now() + READY_AFTER_NS;
+        self.ready_at = self.side.meter.now() + READY_AFTER_NS;
     }
+
+    fn lose_power(&mut self) {
+        self.ram = noisy(self.module.controller.ram);
+        self.reset();
+    }
+}
+
+/// A RAM that has just got its power.
+fn noisy((columns, rows): (u16, u16)) -> Vec<[u8; 3]> {
+    let pixels = noise().take(usize::from(columns) * usize::from(rows));
+    pixels.map(|noise| [24, 16, 8].map(|shift| (noise >> shift) as u8 & 0x3F)).collect()
 }
 
 /// Whether a pixel lies in the circle in a square of this side.
@@ -430,96 +414,10 @@ fn is_in_circle(x: usize, y: usize, side: usize) -> bool {
     from_middle(x).pow(2) + from_middle(y).pow(2) <= side * side
 }
 
-/// The bus end of the panel: clock and data.
-#[derive(Clone, Debug)]
-pub struct DcsBus(pub Rc<RefCell<DcsPanel>>);
-
-impl spi::ErrorType for DcsBus {
-    type Error = Infallible;
-}
-
-impl SpiBus for DcsBus {
-    fn read(&mut self, words: &mut [u8]) -> Result<(), Infallible> {
-        words.fill(0);
-        self.0.borrow_mut().complaints.add(Complaint::Read);
-        Ok(())
-    }
-
-    fn write(&mut self, words: &[u8]) -> Result<(), Infallible> {
-        self.0.borrow_mut().receive(words);
-        Ok(())
-    }
-
-    fn transfer(&mut self, read: &mut [u8], write: &[u8]) -> Result<(), Infallible> {
-        self.write(write)?;
-        self.read(read)
-    }
-
-    fn transfer_in_place(&mut self, words: &mut [u8]) -> Result<(), Infallible> {
-        self.write(words)?;
-        self.read(words)
-    }
-
-    fn flush(&mut self) -> Result<(), Infallible> {
-        Ok(())
-    }
-}
-
-/// Which of the panel's inputs a pin drives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Input {
-    /// CSX: low selects.
-    ChipSelect,
-    /// D/CX: low for commands.
-    DataCommand,
-    /// RESX: low resets.
-    Reset,
-}
-
-/// A pin at the panel.
-#[derive(Clone, Debug)]
-pub struct DcsPin {
-    /// The panel that it is wired to.
-    pub panel: Rc<RefCell<DcsPanel>>,
-    /// The input that it is wired to.
-    pub input: Input,
-}
-
-impl DcsPin {
-    fn set(&mut self, high: bool) {
-        let mut panel = self.panel.borrow_mut();
-        match self.input {
-            Input::ChipSelect => panel.selected = !high,
-            Input::DataCommand => panel.data = high,
-            Input::Reset => {
-                if panel.in_reset == high {
-                    panel.in_reset = !high;
-                    panel.reset();
-                }
-            }
-        }
-    }
-}
-
-impl digital::ErrorType for DcsPin {
-    type Error = Infallible;
-}
-
-impl OutputPin for DcsPin {
-    fn set_low(&mut self) -> Result<(), Infallible> {
-        self.set(false);
-        Ok(())
-    }
-
-    fn set_high(&mut self) -> Result<(), Infallible> {
-        self.set(true);
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::panel::BusLoad;
     use crate::panel::{gc9a01, ili9341, st7735, st7789};
 
     const SIDE: usize = 240;
@@ -534,13 +432,13 @@ mod tests {
     fn panel(steps: &[Step<'_>]) -> DcsPanel {
         let clock = Clock::default();
         let mut panel = DcsPanel::new(&st7789::SQUARE, clock.clone(), 40_000_000);
-        panel.selected = true;
+        panel.side.selected = true;
         for step in steps {
             match step {
                 Command(command, parameters) => {
-                    panel.data = false;
+                    panel.side.data = false;
                     panel.receive(&[*command]);
-                    panel.data = true;
+                    panel.side.data = true;
                     panel.receive(parameters);
                 }
                 Wait(milliseconds) => clock.advance(milliseconds * 1_000_000),
@@ -598,7 +496,7 @@ mod tests {
         let expected =
             [(3, 5, [0, 255, 0]), (4, 5, [0, 255, 0]), (3, 6, [0, 0, 255]), (4, 6, [255, 255, 255])];
         assert_eq!(lit(&panel), expected, "the fifth pixel went over the first");
-        assert!(panel.complaints.is_empty(), "{:?}", panel.complaints);
+        assert!(panel.side.complaints.is_empty(), "{:?}", panel.side.complaints);
     }
 
     #[test]
@@ -690,19 +588,19 @@ mod tests {
             (&[Command(code::NORON, &[9])], Complaint::StrayData),
         ];
         for (steps, complaint) in table {
-            let complaints = awake(steps).complaints;
+            let complaints = awake(steps).side.complaints;
             assert_eq!(complaints.lines().count(), 1, "{complaints:?}");
             assert_eq!(complaints.count(complaint), 1, "{complaint} in {complaints:?}");
         }
         let mut deaf = DcsPanel::new(&st7789::SQUARE, Clock::default(), 1);
         deaf.receive(&[code::SLPOUT]);
-        assert_eq!(deaf.complaints.count(Complaint::NotListening), 1);
+        assert_eq!(deaf.side.complaints.count(Complaint::NotListening), 1);
     }
 
     #[test]
     fn a_byte_takes_eight_cycles() {
         let panel = panel(&[Command(code::RAMWR, &[0; 240 * 240 * 2])]);
-        let load = BusLoad { bytes: 115_201, cycles: 921_608, nanoseconds: 23_040_200 };
+        let load = BusLoad { bytes: 115_201, cycles: 921_608, nanoseconds: 23_040_200, refresh: 0 };
         assert_eq!(panel.load(), load);
     }
 
@@ -719,12 +617,12 @@ mod tests {
         for (module, madctl, [column, row]) in table {
             let clock = Clock::default();
             let mut panel = DcsPanel::new(module, clock.clone(), 40_000_000);
-            panel.selected = true;
+            panel.side.selected = true;
             panel.ram.fill([0; 3]);
             let mut send = |command: u8, parameters: &[u8]| {
-                panel.data = false;
+                panel.side.data = false;
                 panel.receive(&[command]);
-                panel.data = true;
+                panel.side.data = true;
                 panel.receive(parameters);
                 clock.advance(5_000_000);
             };
@@ -744,7 +642,7 @@ mod tests {
             let lit: Vec<usize> = (0..size.0 * size.1).filter(|at| picture.rgb()[3 * at] > 0).collect();
             assert_eq!(lit, [usize::from(shift)], "{}", module.name);
             assert_eq!(picture.at(shift.into(), 0), [255, 0, 0], "{}", module.name);
-            assert!(panel.complaints.is_empty(), "{}: {:?}", module.name, panel.complaints);
+            assert!(panel.side.complaints.is_empty(), "{}: {:?}", module.name, panel.side.complaints);
         }
     }
 

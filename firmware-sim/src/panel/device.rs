@@ -1,8 +1,6 @@
-//! Real drivers, and the virtual panels behind them.
+//! Real drivers, on any bus.
 
-use std::cell::RefCell;
 use std::fmt;
-use std::rc::Rc;
 
 use edgegen_firmware::PanelColor;
 use embedded_graphics::draw_target::DrawTarget;
@@ -11,8 +9,7 @@ use embedded_hal::delay::DelayNs;
 use embedded_hal::digital::OutputPin;
 use embedded_hal::i2c::I2c;
 use embedded_hal::spi::SpiDevice;
-use embedded_hal_bus::spi::ExclusiveDevice;
-use mipidsi::interface::SpiInterface;
+use mipidsi::interface::{Interface, InterfaceKind, SpiInterface};
 use mipidsi::models::Model;
 use mipidsi::options::{ColorInversion, ColorOrder, Orientation, Rotation};
 use ssd1306::mode::{BufferedGraphicsMode, DisplayConfig};
@@ -21,9 +18,8 @@ use ssd1306::size::DisplaySize;
 use ssd1306::{I2CDisplayInterface, Ssd1306};
 
 use super::Complaints;
-use super::bus::{BusLoad, Clock, VirtualDelay};
-use super::dcs::{DcsBus, DcsPanel, DcsPin, Input, Module};
-use super::ssd1306::{Ssd1306Bus, Ssd1306Panel};
+use super::bus::BusLoad;
+use super::dcs::{self, Module};
 use crate::picture::Picture;
 
 /// A driver that refused.
@@ -48,6 +44,44 @@ impl fmt::Display for DeviceError {
 
 impl std::error::Error for DeviceError {}
 
+/// How a panel is built in, beside what its description says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Mounting {
+    /// Quarters that what is drawn is turned clockwise.
+    pub quarters: u8,
+    /// Whether what is drawn is mirrored along the panel's rows, for a panel that is seen in a mirror.
+    pub mirrored: bool,
+    /// Whether red and blue are exchanged.
+    pub bgr: bool,
+    /// Whether light and dark are exchanged.
+    pub inverted: bool,
+}
+
+impl Mounting {
+    /// Turned clockwise by so many quarters.
+    pub fn turned(quarters: u8) -> Self {
+        Self { quarters, ..Self::default() }
+    }
+
+    fn rotation(self) -> Rotation {
+        match self.quarters % 4 {
+            0 => Rotation::Deg0,
+            1 => Rotation::Deg90,
+            2 => Rotation::Deg180,
+            _ => Rotation::Deg270,
+        }
+    }
+
+    fn display_rotation(self) -> DisplayRotation {
+        match self.quarters % 4 {
+            0 => DisplayRotation::Rotate0,
+            1 => DisplayRotation::Rotate90,
+            2 => DisplayRotation::Rotate180,
+            _ => DisplayRotation::Rotate270,
+        }
+    }
+}
+
 /// A panel that can be drawn on through its driver.
 pub trait Device {
     /// The driver.
@@ -61,6 +95,11 @@ pub trait Device {
     /// # Errors
     /// The driver's.
     fn flush(&mut self) -> Result<(), DeviceError>;
+
+    /// Whether a flush takes so long that a gallery is sent as a whole.
+    fn is_slow(&self) -> bool {
+        false
+    }
 }
 
 /// A panel that can be looked at: a virtual one.
@@ -78,7 +117,8 @@ pub trait Observed: Device {
 /// Bytes that a TFT's driver gathers before it sends them.
 pub const SPI_BUFFER: usize = 512;
 
-/// The wires of a TFT.
+/// The wires of a panel on SPI.
+#[derive(Debug)]
 pub struct Wires<S, P> {
     /// The bus, with the chip select.
     pub spi: S,
@@ -88,34 +128,72 @@ pub struct Wires<S, P> {
     pub reset: P,
 }
 
+/// A bus whose panel has a code of its own for writing pixels: `mipidsi` 0.10 sends that of the MIPI command set past the model when it
+/// fills an area with one colour.
+#[derive(Debug)]
+pub struct Translated<I> {
+    bus: I,
+    write: u8,
+}
+
+impl<I: Interface> Interface for Translated<I> {
+    type Word = I::Word;
+    type Error = I::Error;
+
+    const KIND: InterfaceKind = I::KIND;
+
+    fn send_command(&mut self, command: u8, arguments: &[u8]) -> Result<(), I::Error> {
+        let command = if command == dcs::RAMWR { self.write } else { command };
+        self.bus.send_command(command, arguments)
+    }
+
+    fn send_pixels<const N: usize>(
+        &mut self,
+        pixels: impl IntoIterator<Item = [I::Word; N]>,
+    ) -> Result<(), I::Error> {
+        self.bus.send_pixels(pixels)
+    }
+
+    fn send_repeated_pixel<const N: usize>(
+        &mut self,
+        pixel: [I::Word; N],
+        count: u32,
+    ) -> Result<(), I::Error> {
+        self.bus.send_repeated_pixel(pixel, count)
+    }
+}
+
 /// `mipidsi` on any bus.
 pub struct Tft<'buffer, M: Model<ColorFormat = Rgb565>, S: SpiDevice, P: OutputPin> {
-    driver: mipidsi::Display<SpiInterface<'buffer, S, P>, M, P>,
+    driver: mipidsi::Display<Translated<SpiInterface<'buffer, S, P>>, M, P>,
 }
 
 impl<'buffer, M: Model<ColorFormat = Rgb565>, S: SpiDevice, P: OutputPin> Tft<'buffer, M, S, P> {
-    /// Resets and initialises the panel, by the driver for its controller; what is drawn is turned clockwise.
+    /// Resets and initialises the panel, by the driver for its controller.
     ///
     /// # Errors
     /// The driver's.
     pub fn open(
         module: &'static Module,
         driver: M,
-        rotation: Rotation,
+        mounting: Mounting,
         wires: Wires<S, P>,
         delay: &mut impl DelayNs,
         buffer: &'buffer mut [u8; SPI_BUFFER],
     ) -> Result<Self, DeviceError> {
         let upright = Orientation::new();
-        let mounted = if module.mirrored { upright.flip_horizontal() } else { upright };
-        let inversion = if module.inverts { ColorInversion::Inverted } else { ColorInversion::Normal };
-        let driver = mipidsi::Builder::new(driver, SpiInterface::new(wires.spi, wires.data, buffer))
+        let mirrored = module.mirrored != mounting.mirrored;
+        let mounted = if mirrored { upright.flip_horizontal() } else { upright };
+        let inverted = module.inverts != mounting.inverted;
+        let bus = SpiInterface::new(wires.spi, wires.data, buffer);
+        let bus = Translated { bus, write: module.controller.write };
+        let driver = mipidsi::Builder::new(driver, bus)
             .reset_pin(wires.reset)
             .display_size(module.size.0, module.size.1)
             .display_offset(module.offset.0, module.offset.1)
-            .orientation(mounted.rotate(rotation))
-            .color_order(if module.bgr { ColorOrder::Bgr } else { ColorOrder::Rgb })
-            .invert_colors(inversion)
+            .orientation(mounted.rotate(mounting.rotation()))
+            .color_order(if module.bgr != mounting.bgr { ColorOrder::Bgr } else { ColorOrder::Rgb })
+            .invert_colors(if inverted { ColorInversion::Inverted } else { ColorInversion::Normal })
             .init(delay)
             .map_err(|error| DeviceError::new(module.name, format!("{error:?}")))?;
         Ok(Self { driver })
@@ -123,7 +201,7 @@ impl<'buffer, M: Model<ColorFormat = Rgb565>, S: SpiDevice, P: OutputPin> Tft<'b
 }
 
 impl<'buffer, M: Model<ColorFormat = Rgb565>, S: SpiDevice, P: OutputPin> Device for Tft<'buffer, M, S, P> {
-    type Target = mipidsi::Display<SpiInterface<'buffer, S, P>, M, P>;
+    type Target = mipidsi::Display<Translated<SpiInterface<'buffer, S, P>>, M, P>;
 
     fn target(&mut self) -> &mut Self::Target {
         &mut self.driver
@@ -134,77 +212,26 @@ impl<'buffer, M: Model<ColorFormat = Rgb565>, S: SpiDevice, P: OutputPin> Device
     }
 }
 
-type VirtualSpi = ExclusiveDevice<DcsBus, DcsPin, VirtualDelay>;
-
-/// `mipidsi` in front of a [`DcsPanel`].
-pub struct DcsDevice<'buffer, M: Model<ColorFormat = Rgb565>> {
-    tft: Tft<'buffer, M, VirtualSpi, DcsPin>,
-    panel: Rc<RefCell<DcsPanel>>,
-}
-
-impl<'buffer, M: Model<ColorFormat = Rgb565>> DcsDevice<'buffer, M> {
-    /// Resets and initialises the panel over a bus of `hertz`.
-    ///
-    /// # Errors
-    /// The driver's.
-    pub fn open(
-        module: &'static Module,
-        driver: M,
-        (hertz, rotation): (u32, Rotation),
-        buffer: &'buffer mut [u8; SPI_BUFFER],
-    ) -> Result<Self, DeviceError> {
-        let clock = Clock::default();
-        let panel = Rc::new(RefCell::new(DcsPanel::new(module, clock.clone(), hertz)));
-        let pin = |input| DcsPin { panel: Rc::clone(&panel), input };
-        let mut delay = VirtualDelay(clock);
-        let spi = ExclusiveDevice::new(DcsBus(Rc::clone(&panel)), pin(Input::ChipSelect), delay.clone())
-            .map_err(|error| DeviceError::new(module.name, format!("{error:?}")))?;
-        let wires = Wires { spi, data: pin(Input::DataCommand), reset: pin(Input::Reset) };
-        let tft = Tft::open(module, driver, rotation, wires, &mut delay, buffer)?;
-        Ok(Self { tft, panel })
-    }
-}
-
-impl<'buffer, M: Model<ColorFormat = Rgb565>> Device for DcsDevice<'buffer, M> {
-    type Target = <Tft<'buffer, M, VirtualSpi, DcsPin> as Device>::Target;
-
-    fn target(&mut self) -> &mut Self::Target {
-        self.tft.target()
-    }
-
-    fn flush(&mut self) -> Result<(), DeviceError> {
-        self.tft.flush()
-    }
-}
-
-impl<M: Model<ColorFormat = Rgb565>> Observed for DcsDevice<'_, M> {
-    fn picture(&self) -> Picture {
-        self.panel.borrow().picture()
-    }
-
-    fn load(&self) -> BusLoad {
-        self.panel.borrow().load()
-    }
-
-    fn complaints(&self) -> Complaints {
-        self.panel.borrow().complaints().clone()
-    }
-}
-
 /// `ssd1306` on any bus.
 pub struct Oled<I: I2c, S: DisplaySize> {
     driver: Ssd1306<I2CInterface<I>, S, BufferedGraphicsMode<S>>,
 }
 
 impl<I: I2c, S: DisplaySize> Oled<I, S> {
-    /// Initialises the panel of this size; what is drawn is turned clockwise.
+    /// Initialises the panel of this size.
     ///
     /// # Errors
     /// The driver's.
-    pub fn open(size: S, rotation: DisplayRotation, bus: I) -> Result<Self, DeviceError> {
+    pub fn open(size: S, mounting: Mounting, bus: I) -> Result<Self, DeviceError> {
         let interface = I2CDisplayInterface::new(bus);
+        // the driver mirrors what is drawn and turns it then; a mirrored panel shows that half a turn further on its side
+        let quarters =
+            mounting.quarters + if mounting.mirrored && mounting.quarters % 2 == 1 { 2 } else { 0 };
+        let rotation = Mounting::turned(quarters).display_rotation();
         let mut driver = Ssd1306::new(interface, size, rotation).into_buffered_graphics_mode();
         driver.init().map_err(oled_failed)?;
+        driver.set_mirror(mounting.mirrored).map_err(oled_failed)?;
+        driver.set_invert(mounting.inverted).map_err(oled_failed)?;
         Ok(Self { driver })
     }
 }
@@ -222,50 +249,5 @@ impl<I: I2c, S: DisplaySize> Device for Oled<I, S> {
 
     fn flush(&mut self) -> Result<(), DeviceError> {
         self.driver.flush().map_err(oled_failed)
-    }
-}
-
-/// `ssd1306` in front of a [`Ssd1306Panel`].
-pub struct Ssd1306Device<S: DisplaySize> {
-    oled: Oled<Ssd1306Bus, S>,
-    panel: Rc<RefCell<Ssd1306Panel>>,
-}
-
-impl<S: DisplaySize> Ssd1306Device<S> {
-    /// Initialises the panel of this size over a bus of `hertz`.
-    ///
-    /// # Errors
-    /// The driver's.
-    pub fn open(size: S, hertz: u32, rotation: DisplayRotation) -> Result<Self, DeviceError> {
-        let panel = Ssd1306Panel::new(usize::from(S::HEIGHT), Clock::default(), hertz);
-        let panel = Rc::new(RefCell::new(panel));
-        let oled = Oled::open(size, rotation, Ssd1306Bus(Rc::clone(&panel)))?;
-        Ok(Self { oled, panel })
-    }
-}
-
-impl<S: DisplaySize> Device for Ssd1306Device<S> {
-    type Target = <Oled<Ssd1306Bus, S> as Device>::Target;
-
-    fn target(&mut self) -> &mut Self::Target {
-        self.oled.target()
-    }
-
-    fn flush(&mut self) -> Result<(), DeviceError> {
-        self.oled.flush()
-    }
-}
-
-impl<S: DisplaySize> Observed for Ssd1306Device<S> {
-    fn picture(&self) -> Picture {
-        self.panel.borrow().picture()
-    }
-
-    fn load(&self) -> BusLoad {
-        self.panel.borrow().load()
-    }
-
-    fn complaints(&self) -> Complaints {
-        self.panel.borrow().complaints().clone()
     }
 }

@@ -1,47 +1,73 @@
-//! Every panel, by its name. A new one of a known kind is a file beside this one and a line here.
+//! Every panel, by its name. A new one of a known kind is a line here and, for a TFT, a file beside this one.
 
 use edgegen_firmware::{Dither, Scaling};
-use mipidsi::models::{GC9A01, ILI9341Rgb565, ST7735s, ST7789};
-use mipidsi::options::Rotation;
-use ssd1306::prelude::{DisplayRotation, DisplaySize128x32, DisplaySize128x64};
 
-use super::dcs::{Driver, Module};
-use super::device::{DcsDevice, DeviceError, Observed, SPI_BUFFER, Ssd1306Device};
-use super::{gc9a01, ili9341, st7735, st7789};
+use super::dcs::Module;
+use super::device::{DeviceError, Mounting};
+use super::fault::Faults;
+use super::rig::{Rig, Visit};
+use super::ssd1306::Glass;
+use super::{gc9a01, ili9341, ssd1351, st7735, st7789};
 use crate::show::Look;
 
 /// A panel that can be asked for.
 #[derive(Clone, Copy, Debug)]
-pub enum Panel {
-    /// A TFT behind SPI.
-    Dcs(&'static Module),
-    /// The OLED of 128x64 behind I2C.
-    Ssd1306,
-    /// That of 128x32.
-    Ssd1306Low,
+pub struct Panel {
+    /// What it is called.
+    pub name: &'static str,
+    /// What it is, for a list.
+    about: &'static str,
+    /// What it is driven by.
+    pub kind: Kind,
+    /// The clock that its bus has if nothing else is said, hertz.
+    pub hertz: u32,
+}
+
+/// What a panel is driven by.
+#[derive(Clone, Copy, Debug)]
+pub enum Kind {
+    /// A TFT or a colour OLED behind SPI.
+    Tft(&'static Module),
+    /// An OLED of one colour behind I2C.
+    Oled(Glass),
+    /// E-paper behind SPI.
+    Paper {
+        /// Four greys, each picture a full refresh; else black and white with partial ones.
+        greys: bool,
+    },
+    /// LEDs behind HUB75.
+    Matrix,
+}
+
+const fn tft(module: &'static Module) -> Panel {
+    Panel { name: module.name, about: module.about, kind: Kind::Tft(module), hertz: module.hertz }
+}
+
+const fn oled(name: &'static str, about: &'static str, glass: Glass) -> Panel {
+    Panel { name, about, kind: Kind::Oled(glass), hertz: 400_000 }
+}
+
+const fn paper(name: &'static str, about: &'static str, greys: bool) -> Panel {
+    Panel { name, about, kind: Kind::Paper { greys }, hertz: 10_000_000 }
 }
 
 /// In the order in which a list shows them.
-pub const ALL: [Panel; 9] = [
-    Panel::Dcs(&st7789::SQUARE),
-    Panel::Dcs(&st7789::FULL),
-    Panel::Dcs(&st7789::NARROW),
-    Panel::Dcs(&st7789::LONG),
-    Panel::Dcs(&ili9341::MODULE),
-    Panel::Dcs(&st7735::MODULE),
-    Panel::Dcs(&gc9a01::MODULE),
-    Panel::Ssd1306,
-    Panel::Ssd1306Low,
+pub const ALL: [Panel; 14] = [
+    tft(&st7789::SQUARE),
+    tft(&st7789::FULL),
+    tft(&st7789::NARROW),
+    tft(&st7789::LONG),
+    tft(&ili9341::MODULE),
+    tft(&st7735::MODULE),
+    tft(&gc9a01::MODULE),
+    tft(&ssd1351::MODULE),
+    oled("ssd1306", "SSD1306, 128x64, one colour", Glass::High),
+    oled("ssd1306-128x32", "SSD1306, 128x32, one colour", Glass::Low),
+    oled("sh1106", "SH1106, 128x64, one colour", Glass::Sh1106),
+    paper("epd2in9", "SSD1680, 128x296, black and white paper", false),
+    paper("epd2in9-grey", "SSD1680, 128x296, paper of four greys", true),
+    Panel { name: "hub75", about: "HUB75, 64x64 LEDs", kind: Kind::Matrix, hertz: 20_000_000 },
 ];
-
-/// What is done with a virtual panel, whose driver's type is known once it is open.
-pub trait Visit {
-    /// What comes of it.
-    type Output;
-
-    /// Does it.
-    fn visit<D: Observed>(self, device: &mut D) -> Self::Output;
-}
 
 impl Panel {
     /// The panel that is called so.
@@ -49,54 +75,43 @@ impl Panel {
     /// # Errors
     /// A line with the names that there are.
     pub fn named(name: &str) -> Result<Self, String> {
-        let found = ALL.into_iter().find(|panel| panel.name() == name);
+        let found = ALL.into_iter().find(|panel| panel.name == name);
         found.ok_or_else(|| format!("there is no such panel; there are {}", Self::names()))
     }
 
     /// All names, for a list.
     pub fn names() -> String {
-        ALL.map(Self::name).join(", ")
-    }
-
-    /// What it is called.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Dcs(module) => module.name,
-            Self::Ssd1306 => "ssd1306",
-            Self::Ssd1306Low => "ssd1306-128x32",
-        }
+        ALL.map(|panel| panel.name).join(", ")
     }
 
     /// What it is, with its bus's clock in hertz.
     pub fn about(self, hertz: u32) -> String {
-        match self {
-            Self::Dcs(module) => format!("{}, SPI at {} MHz", module.about, f64::from(hertz) / 1e6),
-            Self::Ssd1306 | Self::Ssd1306Low => {
-                let height = if matches!(self, Self::Ssd1306) { 64 } else { 32 };
-                format!("SSD1306, 128x{height}, one colour, I2C at {} kHz", f64::from(hertz) / 1e3)
-            }
-        }
-    }
-
-    /// The clock that its bus has if nothing else is said, hertz.
-    pub fn hertz(self) -> u32 {
-        match self {
-            Self::Dcs(module) => module.hertz,
-            Self::Ssd1306 | Self::Ssd1306Low => 400_000,
-        }
+        let bus = match self.kind {
+            Kind::Oled(_) => return format!("{}, I2C at {} kHz", self.about, f64::from(hertz) / 1e3),
+            Kind::Tft(_) | Kind::Paper { .. } => "SPI",
+            Kind::Matrix => "clocked",
+        };
+        format!("{}, {bus} at {} MHz", self.about, f64::from(hertz) / 1e6)
     }
 
     /// How the module looks.
     pub fn look(self) -> Look {
-        match self {
-            Self::Dcs(_) => Look::TFT,
-            Self::Ssd1306 | Self::Ssd1306Low => Look::OLED,
+        match self.kind {
+            Kind::Tft(_) => Look::TFT,
+            Kind::Oled(_) => Look::OLED,
+            Kind::Paper { .. } => Look::PAPER,
+            Kind::Matrix => Look::MATRIX,
         }
     }
 
     /// Whether it has one colour.
     pub fn is_monochrome(self) -> bool {
-        matches!(self, Self::Ssd1306 | Self::Ssd1306Low)
+        matches!(self.kind, Kind::Oled(_) | Kind::Paper { .. })
+    }
+
+    /// Whether its glass is a circle.
+    pub fn is_round(self) -> bool {
+        matches!(self.kind, Kind::Tft(module) if module.round)
     }
 
     /// How values between its levels are shown if nothing else is said.
@@ -109,43 +124,11 @@ impl Panel {
         if self.is_monochrome() { Scaling::Pixels } else { Scaling::Fill }
     }
 
-    /// Opens a virtual one with a bus of `hertz`, what is drawn turned clockwise by so many quarters, for `visit`.
+    /// Opens a virtual one with a bus of `hertz` for `visit`.
     ///
     /// # Errors
     /// The driver's.
-    pub fn open<V: Visit>(self, hertz: u32, quarters: u8, visit: V) -> Result<V::Output, DeviceError> {
-        let mut buffer = [0; SPI_BUFFER];
-        let to = (hertz, rotation(quarters));
-        let turned = display_rotation(quarters);
-        Ok(match self {
-            Self::Dcs(module) => match module.driver {
-                Driver::St7789 => visit.visit(&mut DcsDevice::open(module, ST7789, to, &mut buffer)?),
-                Driver::St7735 => visit.visit(&mut DcsDevice::open(module, ST7735s, to, &mut buffer)?),
-                Driver::Ili9341 => visit.visit(&mut DcsDevice::open(module, ILI9341Rgb565, to, &mut buffer)?),
-                Driver::Gc9a01 => visit.visit(&mut DcsDevice::open(module, GC9A01, to, &mut buffer)?),
-            },
-            Self::Ssd1306 => visit.visit(&mut Ssd1306Device::open(DisplaySize128x64, hertz, turned)?),
-            Self::Ssd1306Low => visit.visit(&mut Ssd1306Device::open(DisplaySize128x32, hertz, turned)?),
-        })
-    }
-}
-
-/// So many quarters clockwise, as `mipidsi` has them.
-pub fn rotation(quarters: u8) -> Rotation {
-    match quarters % 4 {
-        0 => Rotation::Deg0,
-        1 => Rotation::Deg90,
-        2 => Rotation::Deg180,
-        _ => Rotation::Deg270,
-    }
-}
-
-/// The same, as `ssd1306` has them.
-pub fn display_rotation(quarters: u8) -> DisplayRotation {
-    match quarters % 4 {
-        0 => DisplayRotation::Rotate0,
-        1 => DisplayRotation::Rotate90,
-        2 => DisplayRotation::Rotate180,
-        _ => DisplayRotation::Rotate270,
+    pub fn open<V: Visit>(self, hertz: u32, mounting: Mounting, visit: V) -> Result<V::Output, DeviceError> {
+        Rig::new(self, hertz, Faults::default()).open(mounting, visit)
     }
 }

@@ -15,21 +15,32 @@
 //! driver causes none.
 
 pub mod bus;
+pub mod canvas;
 pub mod dcs;
 pub mod device;
+pub mod fault;
 pub mod framebuffer;
 pub mod gc9a01;
+pub mod hub75;
 pub mod ili9341;
 pub mod list;
+pub mod open;
+pub mod rig;
+pub mod sh1106;
+pub mod spi;
 pub mod ssd1306;
+pub mod ssd1351;
+pub mod ssd1680;
 pub mod st7735;
 pub mod st7789;
 
 pub use bus::{BusLoad, Clock, VirtualDelay};
 pub use dcs::DcsPanel;
-pub use device::{DcsDevice, Device, DeviceError, Observed, Ssd1306Device};
+pub use device::{Device, DeviceError, Mounting, Observed};
+pub use fault::Faults;
 pub use framebuffer::{Framebuffer, FramebufferError};
-pub use list::{Panel, Visit};
+pub use list::Panel;
+pub use rig::{Rig, Visit};
 pub use ssd1306::Ssd1306Panel;
 
 use std::collections::BTreeMap;
@@ -48,6 +59,8 @@ pub enum Complaint {
     MissingParameters(u8),
     /// A parameter that the data sheet does not allow; the command is ignored.
     BadParameter(u8),
+    /// A command that the controller's lock keeps from being carried out.
+    Locked(u8),
     /// A data byte that no command asked for.
     StrayData,
     /// Bytes while the chip was not selected or held in reset.
@@ -66,6 +79,7 @@ impl fmt::Display for Complaint {
             Self::TooEarly(command) => write!(out, "command {command:#04x} came before the panel was ready"),
             Self::MissingParameters(command) => write!(out, "command {command:#04x} lacks parameters"),
             Self::BadParameter(command) => write!(out, "command {command:#04x} has a parameter out of range"),
+            Self::Locked(command) => write!(out, "command {command:#04x} came while it was locked"),
             Self::StrayData => write!(out, "data bytes that no command asked for"),
             Self::NotListening => write!(out, "bytes while the panel was not selected or in reset"),
             Self::Read => write!(out, "reads, which are not imitated"),

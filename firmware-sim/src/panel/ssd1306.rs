@@ -1,12 +1,14 @@
-//! A virtual 0.96" OLED of 128×64 pixels, or one of 0.91" and 128×32, with a Solomon Systech SSD1306 behind I2C.
+//! Virtual OLEDs of one colour behind I2C: 0.96" of 128×64 pixels and 0.91" of 128×32 with a Solomon Systech SSD1306, and 1.3" of 128×64
+//! with a Sino Wealth SH1106.
 //!
-//! Follows the SSD1306 data sheet (I2C: chapter 8.1.5, RAM: 8.7, commands: 9 and 10); it has not been
+//! Follows the SSD1306 data sheet (I2C: chapter 8.1.5, RAM: 8.7, commands: 9 and 10) and, where that of the SH1106 differs, its
+//! chapters on RAM and commands: 132 columns of RAM, page addressing alone, a DC-DC converter with a command of its own. None has been
 //! compared with a real module yet. The module is mounted as most are: segment remap and reversed
 //! COM scan show the picture upright.
 //!
 //! Imitated: control bytes, the three addressing modes with their windows, segment remap (which
 //! counts when data are written), COM direction, start line, multiplex ratio, contrast, inversion,
-//! all-on, display on and off, and the charge pump, without which the pixels stay dark. Not
+//! all-on, display on and off, and the charge pump or converter, without which the pixels stay dark. Not
 //! imitated: scrolling, display offset, reading.
 
 use std::cell::RefCell;
@@ -15,15 +17,45 @@ use std::rc::Rc;
 use embedded_hal::i2c::{self, ErrorKind, I2c, NoAcknowledgeSource, Operation};
 
 use super::bus::{BusLoad, Clock, Meter};
+use super::spi::noise;
 use super::{Complaint, Complaints};
 use crate::picture::Picture;
 
-/// Columns of the glass and of the RAM.
+/// Columns of every glass.
 pub const WIDTH: usize = 128;
-/// Rows of the RAM, and of the larger glass.
-pub const HEIGHT: usize = 64;
-/// Rows of the smaller glass.
-pub const LOW: usize = 32;
+/// Rows of the RAM, and of the larger glasses.
+const HEIGHT: usize = 64;
+/// Columns of the largest RAM.
+const MOST_COLUMNS: usize = 132;
+
+/// A glass with its controller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Glass {
+    /// 128×64 with an SSD1306.
+    High,
+    /// 128×32 with an SSD1306.
+    Low,
+    /// 128×64 with an SH1106.
+    Sh1106,
+}
+
+impl Glass {
+    /// Its rows.
+    pub fn height(self) -> usize {
+        if self == Self::Low { HEIGHT / 2 } else { HEIGHT }
+    }
+
+    /// Columns of the RAM.
+    fn columns(self) -> usize {
+        if self == Self::Sh1106 { MOST_COLUMNS } else { WIDTH }
+    }
+
+    /// The RAM's column that the glass's first column shows.
+    fn offset(self) -> usize {
+        (self.columns() - WIDTH) / 2
+    }
+}
+
 const PAGES: usize = HEIGHT / 8;
 
 /// The module's address (SA0 low).
@@ -42,6 +74,8 @@ mod code {
     pub(super) const STOP_SCROLL: u8 = 0x2E;
     pub(super) const CONTRAST: u8 = 0x81;
     pub(super) const CHARGE_PUMP: u8 = 0x8D;
+    /// The SH1106's.
+    pub(super) const CONVERTER: u8 = 0xAD;
     pub(super) const MULTIPLEX: u8 = 0xA8;
     pub(super) const OFFSET: u8 = 0xD3;
     pub(super) const CLOCK: u8 = 0xD5;
@@ -61,12 +95,11 @@ enum Addressing {
 /// The controller, its glass and its bus.
 #[derive(Debug)]
 pub struct Ssd1306Panel {
-    /// Rows of the glass.
-    height: usize,
+    glass: Glass,
     meter: Meter,
     complaints: Complaints,
     /// Eight rows each, the lowest bit on top: (page, segment).
-    ram: [[u8; WIDTH]; PAGES],
+    ram: [[u8; MOST_COLUMNS]; PAGES],
     pending: Vec<u8>,
     addressing: Addressing,
     columns: (u8, u8),
@@ -86,17 +119,13 @@ pub struct Ssd1306Panel {
 }
 
 impl Ssd1306Panel {
-    /// A module of [`HEIGHT`] or [`LOW`] rows that has just got its power: off, with noise in its RAM.
-    pub fn new(height: usize, clock: Clock, hertz: u32) -> Self {
-        let mut noise = 1u32;
-        let ram = [[0u8; WIDTH]; PAGES].map(|page| {
-            page.map(|_| {
-                noise = noise.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-                (noise >> 24) as u8
-            })
-        });
+    /// A module that has just got its power: off, with noise in its RAM.
+    pub fn new(glass: Glass, clock: Clock, hertz: u32) -> Self {
+        let mut noise = noise();
+        let mut byte = || noise.next().map_or(0, |noise| (noise >> 24) as u8);
+        let ram = [[0u8; MOST_COLUMNS]; PAGES].map(|page| page.map(|_| byte()));
         Self {
-            height,
+            glass,
             meter: Meter::new(clock, hertz),
             complaints: Complaints::default(),
             ram,
@@ -117,6 +146,13 @@ impl Ssd1306Panel {
         }
     }
 
+    /// All as after the power has come back.
+    pub fn lose_power(&mut self) {
+        let fresh = Self::new(self.glass, Clock::default(), 1);
+        let (meter, complaints) = (self.meter.clone(), std::mem::take(&mut self.complaints));
+        *self = Self { meter, complaints, ..fresh };
+    }
+
     /// What went over the bus so far.
     pub fn load(&self) -> BusLoad {
         self.meter.load()
@@ -131,7 +167,11 @@ impl Ssd1306Panel {
     pub fn picture(&self) -> Picture {
         // The eye barely notices the lower half of the contrast scale; 0 is dim, not dark.
         let gray = 200 + (u16::from(self.contrast) * 55 / 255) as u8;
-        Picture::from_fn(WIDTH, self.height, |x, y| if self.is_lit(x, y) { [gray; 3] } else { [0; 3] })
+        Picture::from_fn(
+            WIDTH,
+            self.glass.height(),
+            |x, y| if self.is_lit(x, y) { [gray; 3] } else { [0; 3] },
+        )
     }
 
     /// Whether the pixel at (x, y) of the glass gives light.
@@ -139,8 +179,8 @@ impl Ssd1306Panel {
         if !self.on || !self.charge_pump {
             return false;
         }
-        // The glass is mounted half a turn round: segment 127 is at the left, the last COM on top.
-        let (segment, com) = (WIDTH - 1 - x, self.height - 1 - y);
+        // The glass is mounted half a turn round: the last segment is at the left, the last COM on top.
+        let (segment, com) = (self.glass.offset() + WIDTH - 1 - x, self.glass.height() - 1 - y);
         let driven = usize::from(self.multiplex);
         if com >= driven {
             return false;
@@ -174,7 +214,7 @@ impl Ssd1306Panel {
     fn command_byte(&mut self, byte: u8) {
         self.pending.push(byte);
         let command = self.pending[0];
-        if self.pending.len() <= parameters(command) {
+        if self.pending.len() <= parameters(command, self.glass) {
             return;
         }
         let parameters: Vec<u8> = self.pending.drain(..).skip(1).collect();
@@ -185,9 +225,31 @@ impl Ssd1306Panel {
 
     /// Carries out a command; what is wrong with it, if something is.
     fn execute(&mut self, command: u8, parameters: &[u8]) -> Option<Complaint> {
+        let sh1106 = self.glass == Glass::Sh1106;
         match (command, parameters) {
-            (0x00..=0x0F, _) => self.pointer.0 = (self.pointer.0 & 0x70) | command,
-            (0x10..=0x1F, _) => self.pointer.0 = (self.pointer.0 & 0x0F) | ((command & 0x07) << 4),
+            (0x00..=0x0F, _) => self.pointer.0 = (self.pointer.0 & 0xF0) | command,
+            (0x10..=0x1F, _) => {
+                self.pointer.0 =
+                    (self.pointer.0 & 0x0F) | ((command & if sh1106 { 0x0F } else { 0x07 }) << 4);
+            }
+            (code::CONVERTER, [setting]) if sh1106 => match setting {
+                0x8A | 0x8B => self.charge_pump = setting & 1 == 1,
+                _ => return Some(Complaint::BadParameter(command)),
+            },
+            // the pump's voltage
+            (0x30..=0x33, _) if sh1106 => {}
+            (0xE0 | 0xEE, _) if sh1106 => return Some(Complaint::NotImitated(command)),
+            (
+                code::ADDRESSING_MODE
+                | code::COLUMN_WINDOW
+                | code::PAGE_WINDOW
+                | code::CHARGE_PUMP
+                | 0x26..=0x2A
+                | code::STOP_SCROLL
+                | 0x2F
+                | 0xA3,
+                _,
+            ) if sh1106 => return Some(Complaint::UnknownCommand(command)),
             (code::ADDRESSING_MODE, [mode]) => {
                 self.addressing = match mode & 0x03 {
                     0 => Addressing::Horizontal,
@@ -225,8 +287,8 @@ impl Ssd1306Panel {
             (0xC0..=0xCF, _) => self.com_reversed = command & 0x08 != 0,
             (code::OFFSET, [0]) => {}
             // alternating pins on the larger glass, in sequence on the smaller one
-            (code::COM_PINS, [0x12]) if self.height == HEIGHT => {}
-            (code::COM_PINS, [0x02]) if self.height == LOW => {}
+            (code::COM_PINS, [0x12]) if self.glass != Glass::Low => {}
+            (code::COM_PINS, [0x02]) if self.glass == Glass::Low => {}
             (code::OFFSET | code::COM_PINS, _) => return Some(Complaint::NotImitated(command)),
             // Timing and voltages: they do not move pixels. Nothing scrolls, so stopping is done already.
             (code::CLOCK | code::PRECHARGE | code::VCOMH | code::NOP | code::STOP_SCROLL, _) => {}
@@ -244,12 +306,17 @@ impl Ssd1306Panel {
         }
         let (column, page) = self.pointer;
         let column_address = usize::from(column);
-        let segment = if self.segment_remap { WIDTH - 1 - column_address } else { column_address };
+        let last = self.glass.columns() - 1;
+        if column_address > last {
+            self.complaints.add(Complaint::StrayData);
+            return;
+        }
+        let segment = if self.segment_remap { last - column_address } else { column_address };
         self.ram[usize::from(page)][segment] = byte;
         let (columns, pages) = (self.columns, self.pages);
         let next = |at: u8, (start, end): (u8, u8)| if at == end { (start, true) } else { (at + 1, false) };
         self.pointer = match self.addressing {
-            Addressing::Page => ((column + 1) % WIDTH as u8, page),
+            Addressing::Page => (if column_address == last { 0 } else { column + 1 }, page),
             Addressing::Horizontal => {
                 let (column, wrapped) = next(column.min(columns.1), columns);
                 (column, if wrapped { next(page.min(pages.1), pages).0 } else { page })
@@ -263,8 +330,20 @@ impl Ssd1306Panel {
 }
 
 /// How many bytes follow a command.
-fn parameters(command: u8) -> usize {
+fn parameters(command: u8, glass: Glass) -> usize {
     match command {
+        code::CONVERTER if glass == Glass::Sh1106 => 1,
+        // commands that the SH1106 lacks have no parameters
+        code::ADDRESSING_MODE
+        | code::COLUMN_WINDOW
+        | code::PAGE_WINDOW
+        | code::CHARGE_PUMP
+        | 0x26..=0x2A
+        | 0xA3
+            if glass == Glass::Sh1106 =>
+        {
+            0
+        }
         code::COLUMN_WINDOW | code::PAGE_WINDOW | 0xA3 => 2,
         0x26 | 0x27 => 6,
         0x29 | 0x2A => 5,
@@ -321,8 +400,8 @@ mod tests {
 
     /// A module after these messages, on its side of the bus.
     fn panel(messages: &[&[u8]]) -> Ssd1306Panel {
-        let mut panel = Ssd1306Panel::new(HEIGHT, Clock::default(), 400_000);
-        panel.ram = [[0; WIDTH]; PAGES];
+        let mut panel = Ssd1306Panel::new(Glass::High, Clock::default(), 400_000);
+        panel.ram = [[0; MOST_COLUMNS]; PAGES];
         messages.iter().for_each(|message| panel.message(message));
         panel
     }
@@ -345,7 +424,7 @@ mod tests {
         assert!(lit(&panel(&[data, &[0x00, 0xAF]])).is_empty(), "no charge pump");
         assert!(lit(&panel(&[data, &[0x00, 0x8D, 0x14]])).is_empty(), "off");
         assert_eq!(lit(&panel(&[data, &[0x00, 0x8D, 0x14, 0xAF]])).len(), 8);
-        let noisy = Ssd1306Panel::new(HEIGHT, Clock::default(), 1);
+        let noisy = Ssd1306Panel::new(Glass::High, Clock::default(), 1);
         assert!(noisy.ram.iter().flatten().any(|byte| *byte != 0) && lit(&noisy).is_empty());
     }
 
@@ -432,10 +511,31 @@ mod tests {
         let panel = Rc::new(RefCell::new(panel(&[])));
         let mut bus = Ssd1306Bus(Rc::clone(&panel));
         bus.write(ADDRESS, &[0x40; 17]).unwrap();
-        let load = BusLoad { bytes: 17, cycles: 2 + 9 * 18, nanoseconds: 410_000 };
+        let load = BusLoad { bytes: 17, cycles: 2 + 9 * 18, nanoseconds: 410_000, refresh: 0 };
         assert_eq!(panel.borrow().load(), load);
         let error = bus.write(0x3D, &[0x00]).unwrap_err();
         assert_eq!(error, ErrorKind::NoAcknowledge(NoAcknowledgeSource::Address));
         assert_eq!(panel.borrow().complaints.count(Complaint::OtherAddress(0x3D)), 1);
+    }
+
+    #[test]
+    fn the_sh1106_has_columns_beside_the_glass_and_a_converter() {
+        let mut panel = Ssd1306Panel::new(Glass::Sh1106, Clock::default(), 400_000);
+        panel.ram = [[0; MOST_COLUMNS]; PAGES];
+        panel.message(&[0x00, 0xAD, 0x8B, 0xA1, 0xC8, 0xAF]);
+        // columns 1 and 2: the first is not seen; 131 wraps to 0 on the same page
+        panel.message(&[0x00, 0xB1, 0x01, 0x10]);
+        panel.message(&[0x40, 0xFF, 0x01]);
+        panel.message(&[0x00, 0x03, 0x18]);
+        panel.message(&[0x40, 0x00, 0xFF, 0xFF]);
+        assert_eq!(lit(&panel), [(0, 8)]);
+        assert!(panel.complaints.is_empty(), "{:?}", panel.complaints);
+        panel.message(&[0x00, 0x20]);
+        panel.message(&[0x00, 0x04, 0x18]);
+        panel.message(&[0x40, 0xFF]);
+        assert_eq!(panel.complaints.count(Complaint::UnknownCommand(0x20)), 1);
+        assert_eq!(panel.complaints.count(Complaint::StrayData), 1, "there is no column 132");
+        panel.lose_power();
+        assert!(lit(&panel).is_empty());
     }
 }

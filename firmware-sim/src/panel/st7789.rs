@@ -1,10 +1,11 @@
 //! IPS modules with a Sitronix ST7789.
 
-use super::dcs::{Controller, Driver, Module};
+use super::dcs::{Controller, Driver, Module, RAMWR};
 
 /// Chapters 9.1 and 9.2 of the ST7789V data sheet. Not imitated: PTLON, RAMRD, PTLAR, RAMRDC, TESCAN, brightness, GAMSET.
 pub const CONTROLLER: Controller = Controller {
     ram: (240, 320),
+    write: RAMWR,
     electrical: &[
         0xB0, 0xB1, 0xB2, 0xB3, 0xB5, 0xB7, 0xBA, 0xBB, 0xBC, 0xBD, 0xC0, 0xC2, 0xC3, 0xC4, 0xC5, 0xC6, 0xC7,
         0xC8, 0xC9, 0xCA, 0xCC, 0xD0, 0xD2, 0xE0, 0xE1, 0xE4, 0xE8,

@@ -15,8 +15,10 @@ pub struct Look {
     pub bezel: usize,
     /// Colour of the frame.
     pub bezel_color: [u8; 3],
-    /// Colour of the glass where no light comes from.
+    /// Colour of the glass where no light comes from, or of ink.
     pub glass: [u8; 3],
+    /// Colour of the rim, and of what lies between pixels.
+    pub rim_color: [u8; 3],
     /// Colour of a white pixel.
     pub light: [u8; 3],
 }
@@ -30,6 +32,7 @@ impl Look {
         bezel: 14,
         bezel_color: [38, 40, 46],
         glass: [4, 4, 5],
+        rim_color: [4, 4, 5],
         light: [255, 255, 255],
     };
 
@@ -41,7 +44,32 @@ impl Look {
         bezel: 12,
         bezel_color: [22, 30, 46],
         glass: [5, 6, 9],
+        rim_color: [5, 6, 9],
         light: [168, 222, 255],
+    };
+
+    /// E-paper: black ink on paper that is not quite white.
+    pub const PAPER: Self = Self {
+        pitch: 2,
+        gap: 0,
+        rim: 8,
+        bezel: 12,
+        bezel_color: [226, 226, 224],
+        glass: [44, 44, 46],
+        rim_color: [214, 212, 204],
+        light: [222, 220, 212],
+    };
+
+    /// A matrix of LEDs, 3 mm apart.
+    pub const MATRIX: Self = Self {
+        pitch: 7,
+        gap: 2,
+        rim: 4,
+        bezel: 6,
+        bezel_color: [30, 30, 32],
+        glass: [14, 14, 15],
+        rim_color: [14, 14, 15],
+        light: [255, 255, 255],
     };
 
     /// The module with this picture on it.
@@ -56,11 +84,11 @@ impl Look {
                 return self.bezel_color;
             }
             if frame < margin {
-                return self.glass;
+                return self.rim_color;
             }
             let (x, y) = (x - margin, y - margin);
             if x % self.pitch >= lit_side || y % self.pitch >= lit_side {
-                return self.glass;
+                return self.rim_color;
             }
             let color = picture.at(x / self.pitch, y / self.pitch);
             std::array::from_fn(|channel| {
