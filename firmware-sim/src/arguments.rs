@@ -31,8 +31,15 @@ pub(crate) struct Arguments {
     pub(crate) class: Option<String>,
     #[command(flatten)]
     pub(crate) foreign: Foreign,
+    /// Pictures for a model that takes some: a file (which may be written anew meanwhile, as by a camera), or a folder. A model that
+    /// turns pictures into pictures shows what it makes of them, a folder with encoder and decoder how odd it finds them
+    #[arg(long, value_name = "FILE|FOLDER", requires = "model")]
+    pub(crate) pictures: Option<PathBuf>,
+    /// Let the knobs (left, right, up, down of --script) turn the first two values of the latent, from the middle
+    #[arg(long)]
+    pub(crate) explore: bool,
     /// Show this PNG file instead of a model's pictures
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["model", "seed", "walk_to"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["model", "seed", "walk_to", "explore"])]
     pub(crate) frame: Option<PathBuf>,
 
     /// The panel: st7789, st7789-240x320, st7789-135x240, st7789-170x320, ili9341, st7735, gc9a01 (round), ssd1351, ssd1306,
@@ -79,8 +86,9 @@ pub(crate) struct Arguments {
     /// Press buttons, from a blank panel: for example next,walk:8,hold,select
     ///
     /// next: the next seed's picture or gallery; walk: towards the next seed, walk:8 for eight
-    /// pictures; hold: stop a walk, or go on with it; select: between one picture and a gallery of
-    /// the seed's; back: to a single picture, from there to a blank panel.
+    /// pictures, and of a gallery all its pictures; hold: stop a walk, or go on with it; select: between one picture and a gallery of
+    /// the seed's; back: to a single picture, from there to a blank panel. right and left turn the first knob, up and down the second,
+    /// right:5 by five clicks: classes or seeds, and the truncation, or with --explore the latent.
     #[arg(long, value_name = "BUTTONS", conflicts_with_all = ["frames", "walk_to"])]
     pub(crate) script: Option<Script>,
     /// One loop for everything instead of two threads; the pictures are the same

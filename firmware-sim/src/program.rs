@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use edgegen_firmware::{Button, DisplaySettings, Dither, Generator, GeneratorSettings};
 use edgegen_firmware_sim::builtin;
-use edgegen_firmware_sim::generator::{ModelGenerator, Source, StoredPicture};
+use edgegen_firmware_sim::generator::{ModelGenerator, Opening, Source, StoredPicture};
 use edgegen_firmware_sim::names::{DitherName, ScalingName};
 use edgegen_firmware_sim::panel::{Mounting, Observed, Panel, Visit, list};
 use edgegen_firmware_sim::picture::Picture;
@@ -45,29 +45,31 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         check_writable(path)?;
     }
     let view = View { out, terminal: nothing_said || arguments.terminal };
-    let (source, about) = open_source(arguments)?;
     let panel = arguments.panel;
+    let (source, about) = open_source(arguments, panel.size(arguments.rotate))?;
     let hertz = arguments.bus_hz.unwrap_or(panel.hertz);
     let play = Play { source, about: &about, panel, hertz, arguments, view: &view };
     panel.open(hertz, arguments.mounting(), play)?
 }
 
 /// What makes pictures, and what to call it.
-fn open_source(arguments: &Arguments) -> Result<(Source, String)> {
+fn open_source(arguments: &Arguments, room: Size) -> Result<(Source, String)> {
     if let Some(path) = &arguments.frame {
         let source = Source::Stored(StoredPicture::read(path)?);
         return Ok((source, format!("the picture {}", path.display())));
     }
-    let (model, name) = open_model(arguments)?;
-    let facts = model.facts();
-    let about = format!(
-        "{name}: {} {}, latents of {}, pictures of {}",
-        facts.precision, facts.part, facts.latent_dim, facts.image
-    );
-    let network = model.into_generator(1)?;
-    let class = arguments.class.as_ref().map(|class| network.class_named(class)).transpose()?;
-    let source = ModelGenerator::new(network, class).with_context(|| name)?;
-    Ok((Source::Model(Box::new(source)), about))
+    let Some(model) = &arguments.model else { return builtin(arguments) };
+    let opening = Opening {
+        model,
+        part: arguments.part,
+        precision: arguments.precision,
+        options: arguments.foreign.options()?,
+        class: arguments.class.as_deref(),
+        pictures: arguments.pictures.as_deref(),
+        explore: arguments.explore,
+        room,
+    };
+    Ok(opening.open()?)
 }
 
 /// Draws the last picture on every panel.
@@ -78,7 +80,7 @@ fn sheet(arguments: &Arguments, path: &Path) -> Result<()> {
     check_writable(path)?;
     let mut shown = Vec::new();
     for panel in list::ALL {
-        let (source, _) = open_source(arguments)?;
+        let (source, _) = open_source(arguments, panel.size(0))?;
         let last = panel.open(panel.hertz, Mounting::default(), Last { source, panel, arguments })??;
         shown.push((panel.name, panel.look().dress(&last)));
     }
@@ -93,15 +95,20 @@ struct View {
     terminal: bool,
 }
 
-/// The model and what to call it.
-fn open_model(arguments: &Arguments) -> Result<(Model, String)> {
-    let Some(path) = &arguments.model else {
-        let name = format!("{} (built in)", builtin::NAME);
-        return Ok((Model::from_bytes(builtin::MODEL, &name, &OpenOptions::default())?, name));
-    };
-    let name = path.display().to_string();
-    let options = arguments.foreign.options()?;
-    Ok((Model::open_named(path, arguments.part, arguments.precision, &options)?, name))
+/// The model that needs no file.
+fn builtin(arguments: &Arguments) -> Result<(Source, String)> {
+    let name = format!("{} (built in)", builtin::NAME);
+    let model = Model::from_bytes(builtin::MODEL, &name, &OpenOptions::default())?;
+    let facts = model.facts();
+    let about = format!(
+        "{name}: {} {}, latents of {}, pictures of {}",
+        facts.precision, facts.part, facts.latent_dim, facts.image
+    );
+    let mut source = ModelGenerator::new(model.into_generator(1)?, None)?;
+    if arguments.explore {
+        source.explore();
+    }
+    Ok((Source::Model(Box::new(source)), about))
 }
 
 /// What is played on a panel of this size.

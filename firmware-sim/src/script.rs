@@ -56,7 +56,10 @@ impl fmt::Display for ScriptError {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::UnknownButton(word) => {
-                write!(out, "there is no button {word:?}: use next, walk, hold, select, back")
+                write!(
+                    out,
+                    "there is no button {word:?}: use next, walk, hold, select, back, left, right, up, down"
+                )
             }
             Self::BadCount(word) => {
                 write!(out, "{word:?} is no number of pictures: use 1 to {MOST_PICTURES}, as in walk:8")
@@ -81,6 +84,23 @@ impl FromStr for Script {
                 Some((name, count)) => (name, Some(count)),
                 None => (word, None),
             };
+            // a knob's clicks, a picture each
+            let knob = match name {
+                "right" => Some((0, 1)),
+                "left" => Some((0, -1)),
+                "up" => Some((1, 1)),
+                "down" => Some((1, -1)),
+                _ => None,
+            };
+            let in_range = |count: &u32| (1..=MOST_PICTURES).contains(count);
+            let pictures = count
+                .map(|word| word.parse().ok().filter(in_range).ok_or(ScriptError::BadCount(word.to_owned())))
+                .transpose()?;
+            if let Some((knob, clicks)) = knob {
+                let click = Entry { start: Start::Press(Button::Turn { knob, clicks }), pictures: Some(1) };
+                entries.extend(std::iter::repeat_n(click, pictures.unwrap_or(1) as usize));
+                continue;
+            }
             let button = match name {
                 "next" => Button::Next,
                 "walk" => Button::Walk,
@@ -89,10 +109,6 @@ impl FromStr for Script {
                 "back" => Button::Back,
                 _ => return Err(ScriptError::UnknownButton(name.to_owned())),
             };
-            let in_range = |count: &u32| (1..=MOST_PICTURES).contains(count);
-            let pictures = count
-                .map(|word| word.parse().ok().filter(in_range).ok_or(ScriptError::BadCount(word.to_owned())))
-                .transpose()?;
             entries.push(Entry { start: Start::Press(button), pictures });
         }
         let total: u64 = entries.iter().map(|entry| u64::from(entry.pictures.unwrap_or(LEG))).sum();

@@ -73,6 +73,48 @@ impl Default for Debounce {
     }
 }
 
+/// Turns the sampled levels of a rotary encoder's two pins into clicks.
+///
+/// The pins are a quarter apart, so four changes are a click; a change that is undone is none, and neither is one of both at once, which
+/// an encoder cannot do and a bouncing pin seems to.
+#[derive(Clone, Debug, Default)]
+pub struct Encoder {
+    levels: (bool, bool),
+    /// Changes since the last click, clockwise ones counted up.
+    quarters: i8,
+}
+
+impl Encoder {
+    /// At rest, with both pins released.
+    pub const fn new() -> Self {
+        Self { levels: (false, false), quarters: 0 }
+    }
+
+    /// Takes a sample, `true` for a closed contact; a click clockwise (1) or the other way (-1), if it is complete.
+    pub fn sample(&mut self, levels: (bool, bool)) -> Option<i8> {
+        // the place in a click: closed, both, the other, none
+        let place = |(first, second)| match (first, second) {
+            (false, false) => 0i8,
+            (true, false) => 1,
+            (true, true) => 2,
+            (false, true) => 3,
+        };
+        let moved = (place(levels) - place(self.levels)).rem_euclid(4);
+        self.levels = levels;
+        self.quarters += match moved {
+            1 => 1,
+            3 => -1,
+            _ => 0,
+        };
+        // at rest: a click if most of it was seen, and nothing is carried over
+        if levels == (false, false) && moved != 0 {
+            let quarters = core::mem::take(&mut self.quarters);
+            return (quarters.abs() >= 3).then(|| quarters.signum());
+        }
+        None
+    }
+}
+
 /// What the first of two push buttons asks for.
 pub fn first_button(press: Press) -> Button {
     match press {
@@ -84,7 +126,7 @@ pub fn first_button(press: Press) -> Button {
 /// What the second of two push buttons asks for.
 pub fn second_button(press: Press, state: State) -> Button {
     match (press, state) {
-        (Press::Short, State::Walk(_)) => Button::Hold,
+        (Press::Short, State::Walk(_) | State::Drift(..)) => Button::Hold,
         (Press::Short, _) => Button::Walk,
         (Press::Long, _) => Button::Back,
     }
@@ -145,6 +187,24 @@ mod tests {
                 assert_eq!(presses(start, stretches).as_slice(), expected, "{name}, clock from {start}");
             }
         }
+    }
+
+    #[test]
+    fn an_encoder_clicks_once_a_detent_and_not_when_it_bounces() {
+        let clicks = |levels: &[(u8, u8)]| {
+            let mut encoder = Encoder::new();
+            let seen = levels.iter().filter_map(|(a, b)| encoder.sample((*a == 1, *b == 1)));
+            seen.collect::<heapless::Vec<i8, 8>>()
+        };
+        let clockwise = [(1, 0), (1, 1), (0, 1), (0, 0)];
+        let other = [(0, 1), (1, 1), (1, 0), (0, 0)];
+        assert_eq!(clicks(&clockwise)[..], [1]);
+        assert_eq!(clicks(&other)[..], [-1]);
+        assert_eq!(clicks([clockwise, clockwise, other].as_flattened())[..], [1, 1, -1]);
+        let bouncing = [(1, 0), (0, 0), (1, 0), (1, 1), (1, 0), (1, 1), (0, 1), (0, 0), (0, 1), (0, 0)];
+        assert_eq!(clicks(&bouncing)[..], [1], "once, bouncing at both ends");
+        assert_eq!(clicks(&[(1, 0), (1, 1), (1, 0), (0, 0)])[..], [0i8; 0], "there and back");
+        assert_eq!(clicks(&[(1, 0), (0, 1), (0, 0)])[..], [0i8; 0], "what cannot be");
     }
 
     #[test]

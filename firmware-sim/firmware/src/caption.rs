@@ -32,7 +32,7 @@ fn entries(request: Request, frames_per_second: Option<u32>) -> Vec<Entry, 3> {
     };
     match request {
         Request::Still { seed, .. } => add(format_args!("seed {seed}")),
-        Request::Between { from, to, step, steps } => {
+        Request::Between { from, to, step, steps, .. } => {
             add(format_args!("walk {from}>{to}"));
             add(format_args!("{}/{steps}", u64::from(step) + 1));
         }
@@ -70,14 +70,15 @@ mod tests {
     #[test]
     fn captions_say_which_picture() {
         let text = |request, fps| entries(request, fps).iter().map(|entry| entry.len()).sum::<usize>();
-        let all = entries(Request::Between { from: 3, to: 4, step: 0, steps: 24 }, Some(35));
+        let all = entries(Request::Between { index: 0, from: 3, to: 4, step: 0, steps: 24 }, Some(35));
         assert_eq!(
             all.iter().map(|entry| entry.as_str()).collect::<Vec<_, 3>>(),
             ["walk 3>4", "1/24", "35 fps"]
         );
         assert_eq!(entries(Request::Still { seed: 7, index: 2 }, None)[0], "seed 7");
         assert!(text(Request::Still { seed: u64::MAX, index: 0 }, Some(u32::MAX)) > 25);
-        let longest = Request::Between { from: u64::MAX, to: u64::MAX, step: u32::MAX, steps: u32::MAX };
+        let longest =
+            Request::Between { index: 0, from: u64::MAX, to: u64::MAX, step: u32::MAX, steps: u32::MAX };
         assert!(entries(longest, None)[0].len() <= ENTRY_LETTERS);
     }
 }

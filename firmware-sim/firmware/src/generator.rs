@@ -13,8 +13,10 @@ pub enum Request {
         /// Number of the latent.
         index: u64,
     },
-    /// A picture on the way from one seed's first latent to another's.
+    /// A picture on the way from a seed's latent to another's of the same number.
     Between {
+        /// Number of the latent.
+        index: u64,
         /// Seed at step 0.
         from: u64,
         /// Seed at step `steps - 1`.
@@ -77,6 +79,13 @@ pub trait Generator {
     fn shape(&self) -> PictureShape;
 
     /// Fills `pixels` with the picture asked for: NHWC, u8, exactly [`PictureShape::bytes`] long.
-    /// Equal requests must give equal pixels.
+    /// Equal requests must give equal pixels, unless a knob was turned between them.
     fn generate(&mut self, request: Request, pixels: &mut [u8]) -> Result<(), Self::Error>;
+
+    /// A knob is turned clockwise by so many clicks, or the other way. False if that means nothing to it; else equal requests may give
+    /// other pixels from now on.
+    fn turn(&mut self, knob: u8, clicks: i8) -> bool {
+        let _ = (knob, clicks);
+        false
+    }
 }

@@ -74,7 +74,7 @@ pub mod sample;
 pub mod states;
 pub mod tasks;
 
-pub use buttons::{Debounce, Press};
+pub use buttons::{Debounce, Encoder, Press};
 pub use dither::Dither;
 pub use generator::{Generator, PictureShape, Request};
 pub use layout::{Grid, Scaling};

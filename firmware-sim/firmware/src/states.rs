@@ -11,6 +11,8 @@
 //!     └── Clear ◀──────────                      ▼ │
 //!                                                Walk
 //! ```
+//!
+//! A gallery walks too, all its pictures at once: [`State::Drift`].
 
 use crate::generator::Request;
 
@@ -27,6 +29,14 @@ pub enum Button {
     Select,
     /// Back to a single picture; from there, clear the panel and rest.
     Back,
+    /// A knob, turned clockwise by so many clicks, or the other way. What it changes is the generator's business; where it changes
+    /// nothing, the first knob goes from seed to seed.
+    Turn {
+        /// Its number, from 0.
+        knob: u8,
+        /// How far.
+        clicks: i8,
+    },
 }
 
 /// A walk between two seeds, and how far it has come.
@@ -38,6 +48,16 @@ pub struct Leg {
     pub to: u64,
     /// The step that is due, in 0..steps.
     pub step: u32,
+}
+
+impl Leg {
+    /// The step that follows. The next leg starts at its second picture: its first is the one just shown.
+    fn advance(self, counts: Counts) -> Self {
+        match self.step + 1 {
+            step if step < counts.steps => Self { step, ..self },
+            _ => Self { from: self.to, to: self.to.wrapping_add(1), step: 1 },
+        }
+    }
 }
 
 /// What the device is doing.
@@ -67,6 +87,8 @@ pub enum State {
     },
     /// Pictures between two seeds are due, one after the other.
     Walk(Leg),
+    /// The same for every picture of a gallery; that of tile number `.1` is due.
+    Drift(Leg, u32),
     /// What is on the panel stays.
     Hold(Held),
 }
@@ -86,6 +108,8 @@ pub enum Held {
     },
     /// A stopped walk.
     Walk(Leg),
+    /// A stopped walk of a gallery.
+    Drift(Leg, u32),
 }
 
 /// Sizes that the states count up to.
@@ -126,25 +150,44 @@ impl State {
     pub fn press(self, button: Button) -> Self {
         let seed = self.seed();
         let next = seed.wrapping_add(1);
-        let walk = Self::Walk(Leg { from: seed, to: next, step: 0 });
+        let leg = Leg { from: seed, to: next, step: 0 };
         match (self, button) {
             (Self::Idle { .. } | Self::Clear { .. }, Button::Next) => Self::Generate { seed },
             (Self::Idle { .. } | Self::Clear { .. }, Button::Hold | Button::Back) => self,
-            (Self::Gallery { .. } | Self::Hold(Held::Gallery { .. }), Button::Next) => {
-                Self::Gallery { seed: next, tile: 0 }
-            }
+            (
+                Self::Gallery { .. } | Self::Drift(..) | Self::Hold(Held::Gallery { .. } | Held::Drift(..)),
+                Button::Next,
+            ) => Self::Gallery { seed: next, tile: 0 },
             (_, Button::Next) => Self::Generate { seed: next },
-            (Self::Walk(_), Button::Walk) => self,
+            (Self::Walk(_) | Self::Drift(..), Button::Walk) => self,
             (Self::Hold(Held::Walk(leg)), Button::Walk | Button::Hold) => Self::Walk(leg),
-            (_, Button::Walk) => walk,
+            (Self::Hold(Held::Drift(leg, tile)), Button::Walk | Button::Hold) => Self::Drift(leg, tile),
+            (Self::Gallery { .. } | Self::Hold(Held::Gallery { .. }), Button::Walk) => Self::Drift(leg, 0),
+            (_, Button::Walk) => Self::Walk(leg),
             (Self::Walk(leg), Button::Hold) => Self::Hold(Held::Walk(leg)),
+            (Self::Drift(leg, tile), Button::Hold) => Self::Hold(Held::Drift(leg, tile)),
             (Self::Generate { .. } | Self::Gallery { .. } | Self::Hold(_), Button::Hold) => self,
-            (Self::Gallery { .. } | Self::Hold(Held::Gallery { .. }), Button::Select) => {
-                Self::Generate { seed }
-            }
+            (
+                Self::Gallery { .. } | Self::Drift(..) | Self::Hold(Held::Gallery { .. } | Held::Drift(..)),
+                Button::Select,
+            ) => Self::Generate { seed },
             (_, Button::Select) => Self::Gallery { seed, tile: 0 },
             (Self::Generate { .. } | Self::Hold(Held::Picture { .. }), Button::Back) => Self::Clear { seed },
             (_, Button::Back) => Self::Generate { seed },
+            (_, Button::Turn { .. }) => self.again(seed),
+        }
+    }
+
+    /// The same of another seed, or of the same seed anew. A walk goes on, as its next step shows what has changed.
+    #[must_use]
+    pub fn again(self, seed: u64) -> Self {
+        let goes_on = matches!(self, Self::Walk(_) | Self::Drift(..)) && seed == self.seed();
+        match self {
+            _ if goes_on => self,
+            Self::Gallery { .. } | Self::Drift(..) | Self::Hold(Held::Gallery { .. } | Held::Drift(..)) => {
+                Self::Gallery { seed, tile: 0 }
+            }
+            _ => Self::Generate { seed },
         }
     }
 
@@ -158,7 +201,11 @@ impl State {
                 (Request::Still { seed, index: u64::from(tile) }, View::Tile { tile })
             }
             Self::Walk(Leg { from, to, step }) => {
-                (Request::Between { from, to, step, steps: counts.steps }, View::Whole)
+                (Request::Between { index: 0, from, to, step, steps: counts.steps }, View::Whole)
+            }
+            Self::Drift(Leg { from, to, step }, tile) => {
+                let index = u64::from(tile);
+                (Request::Between { index, from, to, step, steps: counts.steps }, View::Tile { tile })
             }
         };
         Some(Work { request, view })
@@ -173,9 +220,9 @@ impl State {
             Self::Generate { seed } => Self::Hold(Held::Picture { seed }),
             Self::Gallery { seed, tile } if tile + 1 < counts.tiles => Self::Gallery { seed, tile: tile + 1 },
             Self::Gallery { seed, .. } => Self::Hold(Held::Gallery { seed }),
-            Self::Walk(leg) if leg.step + 1 < counts.steps => Self::Walk(Leg { step: leg.step + 1, ..leg }),
-            // The next leg starts at its second picture: its first is the one just shown.
-            Self::Walk(Leg { to, .. }) => Self::Walk(Leg { from: to, to: to.wrapping_add(1), step: 1 }),
+            Self::Walk(leg) => Self::Walk(leg.advance(counts)),
+            Self::Drift(leg, tile) if tile + 1 < counts.tiles => Self::Drift(leg, tile + 1),
+            Self::Drift(leg, _) => Self::Drift(leg.advance(counts), 0),
         }
     }
 
@@ -187,7 +234,9 @@ impl State {
             | Self::Generate { seed }
             | Self::Gallery { seed, .. } => seed,
             Self::Hold(Held::Picture { seed } | Held::Gallery { seed }) => seed,
-            Self::Walk(leg) | Self::Hold(Held::Walk(leg)) => leg.from,
+            Self::Walk(leg) | Self::Drift(leg, _) | Self::Hold(Held::Walk(leg) | Held::Drift(leg, _)) => {
+                leg.from
+            }
         }
     }
 }
@@ -210,6 +259,8 @@ mod tests {
         let generate = |seed| State::Generate { seed };
         let gallery = |seed, tile| State::Gallery { seed, tile };
         let walk = |from, step| State::Walk(leg(from, from + 1, step));
+        let drift = |from, step, tile| State::Drift(leg(from, from + 1, step), tile);
+        let floating = State::Hold(Held::Drift(leg(7, 8, 1), 1));
         let picture = State::Hold(Held::Picture { seed: 7 });
         let hung = State::Hold(Held::Gallery { seed: 7 });
         let stopped = State::Hold(Held::Walk(leg(7, 8, 1)));
@@ -248,7 +299,7 @@ mod tests {
                 gallery(7, 1),
                 [
                     (Next, gallery(8, 0)),
-                    (Walk, walk(7, 0)),
+                    (Walk, drift(7, 0, 0)),
                     (Hold, gallery(7, 1)),
                     (Select, generate(7)),
                     (Back, generate(7)),
@@ -278,8 +329,28 @@ mod tests {
                 hung,
                 [
                     (Next, gallery(8, 0)),
-                    (Walk, walk(7, 0)),
+                    (Walk, drift(7, 0, 0)),
                     (Hold, hung),
+                    (Select, generate(7)),
+                    (Back, generate(7)),
+                ],
+            ),
+            (
+                drift(7, 1, 1),
+                [
+                    (Next, gallery(8, 0)),
+                    (Walk, drift(7, 1, 1)),
+                    (Hold, floating),
+                    (Select, generate(7)),
+                    (Back, generate(7)),
+                ],
+            ),
+            (
+                floating,
+                [
+                    (Next, gallery(8, 0)),
+                    (Walk, drift(7, 1, 1)),
+                    (Hold, drift(7, 1, 1)),
                     (Select, generate(7)),
                     (Back, generate(7)),
                 ],
@@ -305,7 +376,7 @@ mod tests {
     #[test]
     fn what_is_due_and_what_follows() {
         let still = |seed, index| Request::Still { seed, index };
-        let between = |from, to, step| Request::Between { from, to, step, steps: 3 };
+        let between = |from, to, step| Request::Between { index: 0, from, to, step, steps: 3 };
         let table = [
             (State::Idle { seed: 1 }, None, State::Idle { seed: 1 }),
             (State::Clear { seed: 1 }, Some((still(1, 0), View::Blank)), State::Idle { seed: 1 }),
@@ -326,12 +397,43 @@ mod tests {
             ),
             (State::Walk(leg(1, 5, 0)), Some((between(1, 5, 0), View::Whole)), State::Walk(leg(1, 5, 1))),
             (State::Walk(leg(1, 5, 2)), Some((between(1, 5, 2), View::Whole)), State::Walk(leg(5, 6, 1))),
+            (
+                State::Drift(leg(1, 5, 1), 0),
+                Some((between(1, 5, 1), View::Tile { tile: 0 })),
+                State::Drift(leg(1, 5, 1), 1),
+            ),
+            (
+                State::Drift(leg(1, 5, 2), 1),
+                Some((
+                    Request::Between { index: 1, from: 1, to: 5, step: 2, steps: 3 },
+                    View::Tile { tile: 1 },
+                )),
+                State::Drift(leg(5, 6, 1), 0),
+            ),
             (State::Hold(Held::Picture { seed: 1 }), None, State::Hold(Held::Picture { seed: 1 })),
         ];
         for (state, work, next) in table {
             assert_eq!(state.work(COUNTS), work.map(|(request, view)| Work { request, view }), "{state:?}");
             assert_eq!(state.advance(COUNTS), next, "{state:?}");
         }
+    }
+
+    #[test]
+    fn a_knob_shows_the_same_anew_and_leaves_a_walk_going() {
+        let turn = Button::Turn { knob: 1, clicks: -2 };
+        let table = [
+            (State::Idle { seed: 7 }, State::Generate { seed: 7 }),
+            (State::Hold(Held::Picture { seed: 7 }), State::Generate { seed: 7 }),
+            (State::Hold(Held::Gallery { seed: 7 }), State::Gallery { seed: 7, tile: 0 }),
+            (State::Gallery { seed: 7, tile: 1 }, State::Gallery { seed: 7, tile: 0 }),
+            (State::Walk(leg(7, 8, 1)), State::Walk(leg(7, 8, 1))),
+            (State::Drift(leg(7, 8, 1), 1), State::Drift(leg(7, 8, 1), 1)),
+        ];
+        for (state, expected) in table {
+            assert_eq!(state.press(turn), expected, "{state:?}");
+        }
+        assert_eq!(State::Walk(leg(7, 8, 1)).again(9), State::Generate { seed: 9 });
+        assert_eq!(State::Hold(Held::Gallery { seed: 7 }).again(9), State::Gallery { seed: 9, tile: 0 });
     }
 
     #[test]

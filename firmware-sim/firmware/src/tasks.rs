@@ -66,6 +66,16 @@ impl<'link, 'buffer, G: Generator> GeneratorTask<'link, 'buffer, G> {
         &self.generator
     }
 
+    /// The same, to be changed; what was made stays as it is.
+    pub fn generator_mut(&mut self) -> &mut G {
+        &mut self.generator
+    }
+
+    /// Makes what is shown anew, of this seed.
+    pub fn show(&mut self, seed: u64) {
+        self.state = self.state.again(seed);
+    }
+
     /// Changes how many pictures a gallery has; 0 counts as 1.
     pub fn set_tiles(&mut self, tiles: u32) {
         self.counts.tiles = tiles.max(1);
@@ -94,7 +104,13 @@ impl<'link, 'buffer, G: Generator> GeneratorTask<'link, 'buffer, G> {
     /// Presses a button, from the same core or thread as [`GeneratorTask::poll`]. From another
     /// one, use [`DisplayEnd::press`].
     pub fn press(&mut self, button: Button) {
-        self.state = self.state.press(button);
+        self.state = match button {
+            Button::Turn { knob, clicks } if !self.generator.turn(knob, clicks) => match knob {
+                0 => self.state.again(self.state.seed().wrapping_add_signed(clicks.into())),
+                _ => self.state,
+            },
+            _ => self.state.press(button),
+        };
     }
 
     /// Starts a walk to a seed of the caller's choice; after it, the walk goes on to that seed's successor.
@@ -246,8 +262,9 @@ impl<'link, 'buffer, const WIDTH: usize> DisplayTask<'link, 'buffer, WIDTH> {
         let Areas { picture, caption } =
             layout::divide(panel, self.settings.caption, |area| place_in(area).0.size.width);
         let arrangement = Arrangement { gallery: gallery.is_some(), shape };
-        let is_first_tile = matches!(frame.view(), View::Tile { tile: 0 });
-        if self.on_panel != Some(arrangement) || is_first_tile {
+        let begins = matches!(frame.view(), View::Tile { tile: 0 })
+            && matches!(frame.request(), Request::Still { .. });
+        if self.on_panel != Some(arrangement) || begins {
             target.clear(D::Color::PAPER)?;
             self.on_panel = Some(arrangement);
         }

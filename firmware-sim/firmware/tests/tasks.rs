@@ -33,7 +33,7 @@ impl Generator for Labels {
         let label = match request {
             Request::Still { seed, .. } if Some(seed) == self.fails_on => return Err("out of ideas"),
             Request::Still { seed, index } => seed * 16 + index * 40,
-            Request::Between { from, to, step, steps } => {
+            Request::Between { from, to, step, steps, .. } => {
                 from * 16 * u64::from(steps - 1 - step) + to * 16 * u64::from(step)
             }
         };

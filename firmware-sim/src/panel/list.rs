@@ -1,13 +1,14 @@
 //! Every panel, by its name. A new one of a known kind is a line here and, for a TFT, a file beside this one.
 
 use edgegen_firmware::{Dither, Scaling};
+use embedded_graphics::geometry::Size;
 
 use super::dcs::Module;
 use super::device::{DeviceError, Mounting};
 use super::fault::Faults;
 use super::rig::{Rig, Visit};
-use super::ssd1306::Glass;
-use super::{gc9a01, ili9341, ssd1351, st7735, st7789};
+use super::ssd1306::{self, Glass};
+use super::{gc9a01, hub75, ili9341, ssd1351, ssd1680, st7735, st7789};
 use crate::show::Look;
 
 /// A panel that can be asked for.
@@ -92,6 +93,18 @@ impl Panel {
             Kind::Matrix => "clocked",
         };
         format!("{}, {bus} at {} MHz", self.about, f64::from(hertz) / 1e6)
+    }
+
+    /// Size of what is drawn on it, turned by so many quarters.
+    pub fn size(self, quarters: u8) -> Size {
+        let (width, height) = match self.kind {
+            Kind::Tft(module) => module.size,
+            Kind::Oled(glass) => (ssd1306::WIDTH as u16, glass.height() as u16),
+            Kind::Paper { .. } => (ssd1680::WIDTH as u16, ssd1680::HEIGHT as u16),
+            Kind::Matrix => (hub75::SIDE as u16, hub75::SIDE as u16),
+        };
+        let size = Size::new(width.into(), height.into());
+        if quarters % 2 == 1 { Size::new(size.height, size.width) } else { size }
     }
 
     /// How the module looks.

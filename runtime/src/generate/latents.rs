@@ -36,10 +36,27 @@ impl Latents {
     pub fn from_seed(seed: u64, first_index: u64, count: usize, dim: usize, truncation: f32) -> Self {
         let mut values = vec![0.0; count * dim];
         for (index, row) in (first_index..).zip(values.chunks_exact_mut(dim.max(1))) {
-            Stream::new(seed, Purpose::LATENT, index).fill_normal(row);
-            row.iter_mut().for_each(|value| *value *= truncation);
+            Self::fill(seed, index, truncation, row);
         }
         Self { values, count, dim }
+    }
+
+    /// Draws latent `index` of a seed into `row`, as [`Self::from_seed`] does.
+    pub fn fill(seed: u64, index: u64, truncation: f32, row: &mut [f32]) {
+        Stream::new(seed, Purpose::LATENT, index).fill_normal(row);
+        row.iter_mut().for_each(|value| *value *= truncation);
+    }
+
+    /// Step `step` of `steps` from one latent to another, both included, into `row`: a step of [`Self::walk`]. All are of one size.
+    pub fn fill_step(from: &[f32], to: &[f32], (step, steps): (usize, usize), row: &mut [f32]) {
+        match step {
+            0 => row.copy_from_slice(from),
+            last if last + 1 >= steps => row.copy_from_slice(to),
+            _ => {
+                let mixed = between(from, to, step as f64 / (steps - 1) as f64);
+                row.iter_mut().zip(mixed).for_each(|(value, mixed)| *value = mixed);
+            }
+        }
     }
 
     /// Takes latents from elsewhere, row after row.
@@ -69,13 +86,9 @@ impl Latents {
     pub fn walk(seed_a: u64, seed_b: u64, frames: usize, dim: usize) -> Self {
         let from = Self::from_seed(seed_a, 0, 1, dim, 1.0).values;
         let to = Self::from_seed(seed_b, 0, 1, dim, 1.0).values;
-        let mut values = Vec::with_capacity(frames * dim);
-        for frame in 0..frames {
-            match frame {
-                0 => values.extend_from_slice(&from),
-                last if last + 1 == frames => values.extend_from_slice(&to),
-                _ => values.extend(between(&from, &to, frame as f64 / (frames - 1) as f64)),
-            }
+        let mut values = vec![0.0; frames * dim];
+        for (frame, row) in values.chunks_exact_mut(dim.max(1)).enumerate() {
+            Self::fill_step(&from, &to, (frame, frames), row);
         }
         Self { values, count: frames, dim }
     }
@@ -171,7 +184,7 @@ pub(super) fn check_finite(values: &[f32], dim: usize) -> Result<()> {
 }
 
 /// The latent at `position` (0 to 1) on the way.
-fn between(from: &[f32], to: &[f32], position: f64) -> Vec<f32> {
+fn between<'a>(from: &'a [f32], to: &'a [f32], position: f64) -> impl Iterator<Item = f32> + use<'a> {
     let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
     let (norm_from, norm_to) = (libm::sqrt(dot(from, from)), libm::sqrt(dot(to, to)));
     let cosine = dot(from, to) / (norm_from * norm_to);
@@ -184,8 +197,8 @@ fn between(from: &[f32], to: &[f32], position: f64) -> Vec<f32> {
         let direction = |share: f64| libm::sin(share * angle) / sine;
         (norm * direction(1.0 - position) / norm_from, norm * direction(position) / norm_to)
     };
-    let mix = |(a, b): (&f32, &f32)| (weight_from * f64::from(*a) + weight_to * f64::from(*b)) as f32;
-    from.iter().zip(to).map(mix).collect()
+    let mix = move |(a, b): (&f32, &f32)| (weight_from * f64::from(*a) + weight_to * f64::from(*b)) as f32;
+    from.iter().zip(to).map(mix)
 }
 
 #[cfg(test)]
@@ -283,6 +296,7 @@ mod tests {
         assert_eq!(Latents::walk(1, 2, 1, 4).values(), Latents::from_seed(1, 0, 1, 4, 1.0).values());
         let still = Latents::walk(3, 3, 5, 16);
         (1..5).for_each(|i| assert_eq!(still.row(i), still.row(0)));
+        let between = |from: &[f32], to: &[f32], position| between(from, to, position).collect::<Vec<f32>>();
         assert_eq!(between(&[2.0, 0.0], &[4.0, 0.0], 0.5), [3.0, 0.0]); // parallel
         assert_eq!(between(&[2.0, 0.0], &[-2.0, 0.0], 0.25), [1.0, 0.0]); // opposite
         assert_eq!(between(&[0.0, 0.0], &[0.0, 4.0], 0.5), [0.0, 2.0]); // no direction at all
