@@ -3,9 +3,11 @@
 use std::path::PathBuf;
 
 use clap::Parser;
+use edgegen_firmware_sim::live::Show;
 use edgegen_firmware_sim::names::{DitherName, ScalingName};
-use edgegen_firmware_sim::panel::{Mounting, Panel};
+use edgegen_firmware_sim::panel::{Faults, Mounting, Panel};
 use edgegen_firmware_sim::script::{MOST_PICTURES, Script};
+use edgegen_firmware_sim::web::Address;
 use edgegen_runtime::arguments::Foreign;
 use edgegen_runtime::model::{Part, Precision};
 
@@ -13,7 +15,7 @@ use edgegen_runtime::model::{Part, Precision};
 ///
 /// Without arguments: a gallery of the built-in model's pictures on a 240x240 panel, in the
 /// terminal and in edgegen-sim.png.
-#[derive(Debug, Parser)]
+#[derive(Clone, Debug, Parser)]
 #[command(name = "edgegen-sim", version)]
 pub(crate) struct Arguments {
     /// An .onnx file or a model folder [default: the built-in model]
@@ -104,6 +106,45 @@ pub(crate) struct Arguments {
     /// Draw into the terminal
     #[arg(long)]
     pub(crate) terminal: bool,
+
+    /// Show the panel in a browser, with its buttons, until the program is stopped: a port of this machine, or an address that others
+    /// reach
+    #[arg(long, help_heading = LIVE, value_name = "PORT|ADDRESS:PORT", conflicts_with_all = ["out", "sheet", "terminal", "script", "frames", "walk_to", "hours", "fps"])]
+    pub(crate) web: Option<Address>,
+    /// What the page's address ends in, for whoever may see it: a page that others reach has to have one
+    #[arg(long, help_heading = LIVE, value_name = "LETTERS", requires = "web")]
+    pub(crate) web_token: Option<String>,
+    /// Run for so many hours of the panel's time, which takes no longer than the work in it, and tell what happened
+    #[arg(long, help_heading = LIVE, value_name = "HOURS", value_parser = hours, conflicts_with_all = ["out", "sheet", "terminal", "script", "frames", "walk_to", "fps"])]
+    pub(crate) hours: Option<f64>,
+    /// What is shown meanwhile
+    #[arg(long, help_heading = LIVE, value_name = "walk|pictures|gallery|drift|still", value_parser = show, default_value = "gallery")]
+    pub(crate) show: Show,
+    /// Faults of the panel's bus: of 10,000 bytes so many are lost, of 10,000 messages so many refused or 100 ms late, and the panel is
+    /// gone from one millisecond to another, for example drop:5,nack:20,stall:1,gone:2000-5000
+    #[arg(long, help_heading = LIVE, value_name = "FAULTS")]
+    pub(crate) faults: Option<Faults>,
+    /// Initialise the panel anew after so many seconds, as one on SPI cannot say that it has lost its power
+    #[arg(long, help_heading = LIVE, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) renew: Option<u32>,
+}
+
+const LIVE: &str = "To stay";
+
+fn hours(text: &str) -> Result<f64, String> {
+    let hours = text.parse().ok().filter(|hours| *hours > 0.0 && *hours <= 10_000.0);
+    hours.ok_or_else(|| "it takes a number of hours up to 10000".into())
+}
+
+fn show(text: &str) -> Result<Show, String> {
+    match text {
+        "walk" => Ok(Show::Walk),
+        "pictures" => Ok(Show::Pictures),
+        "gallery" => Ok(Show::Gallery),
+        "drift" => Ok(Show::Drift),
+        "still" => Ok(Show::Still),
+        _ => Err("it takes walk, pictures, gallery, drift or still".into()),
+    }
 }
 
 impl Arguments {

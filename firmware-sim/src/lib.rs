@@ -7,8 +7,10 @@
 //! | [`generator`] | pictures for the firmware: a model in `edgegen_runtime`, or a stored picture |
 //! | [`names`] | what users call settings |
 //! | [`script`] | the buttons that a user presses, written down |
-//! | [`run`](mod@run) | the firmware's two tasks, on two threads or in one loop, in front of a panel |
+//! | [`run`](mod@run) | the firmware's two tasks, on two threads or in one loop, in front of a virtual panel, until a script is over |
+//! | [`live`] | the same for as long as somebody wants, on any panel, through faults and with a user |
 //! | [`panel`] | virtual panels behind the drivers of real ones |
+//! | [`web`] | the panel in a browser, with its buttons |
 //! | [`show`] | the panel's picture as PNG, GIF, in a terminal, or beside those of others |
 //!
 //! The firmware itself is `edgegen_firmware`; it runs here as it would on a board.
@@ -62,9 +64,11 @@
 
 pub mod builtin;
 pub mod generator;
+pub mod live;
 pub mod names;
 pub mod panel;
 pub mod picture;
 pub mod run;
 pub mod script;
 pub mod show;
+pub mod web;

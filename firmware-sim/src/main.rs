@@ -1,6 +1,7 @@
 //! `edgegen-sim`: the device's program on a virtual panel.
 
 mod arguments;
+mod operate;
 mod program;
 
 use std::process::ExitCode;

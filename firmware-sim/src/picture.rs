@@ -65,6 +65,11 @@ impl Picture {
         }
     }
 
+    /// The picture as a mirror shows it.
+    pub fn mirrored(&self) -> Self {
+        Self::from_fn(self.width, self.height, |x, y| self.at(self.width - 1 - x, y))
+    }
+
     /// Sets the colour at (x, y); both must be inside.
     pub fn set(&mut self, x: usize, y: usize, color: [u8; 3]) {
         let first = (y * self.width + x) * 3;

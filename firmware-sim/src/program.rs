@@ -20,6 +20,7 @@ use edgegen_runtime::model::{Model, OpenOptions};
 use embedded_graphics::prelude::*;
 
 use crate::arguments::Arguments;
+use crate::operate;
 
 /// Where the picture goes when nothing is said.
 const DEFAULT_FILE: &str = "edgegen-sim.png";
@@ -38,6 +39,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     if let Some(path) = &arguments.sheet {
         return sheet(arguments, path);
     }
+    if arguments.web.is_some() || arguments.hours.is_some() {
+        return operate::run(arguments);
+    }
+    if arguments.faults.is_some() || arguments.renew.is_some() {
+        bail!("--faults and --renew are for a panel that stays: give --web or --hours");
+    }
     let nothing_said = arguments.out.is_none() && !arguments.terminal;
     let out = arguments.out.clone().or_else(|| nothing_said.then(|| PathBuf::from(DEFAULT_FILE)));
     if let Some(path) = &out {
@@ -53,7 +60,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
 }
 
 /// What makes pictures, and what to call it.
-fn open_source(arguments: &Arguments, room: Size) -> Result<(Source, String)> {
+pub(crate) fn open_source(arguments: &Arguments, room: Size) -> Result<(Source, String)> {
     if let Some(path) = &arguments.frame {
         let source = Source::Stored(StoredPicture::read(path)?);
         return Ok((source, format!("the picture {}", path.display())));
@@ -306,7 +313,7 @@ impl Screen {
 }
 
 /// Prints; a reader that has gone away (as `head` does) is no error.
-fn print(text: &str) {
+pub(crate) fn print(text: &str) {
     let mut out = std::io::stdout().lock();
     let _gone = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }

@@ -23,6 +23,8 @@ pub trait PanelColor: PixelColor {
     const INK: Self;
     /// The colour of these levels.
     fn from_levels(levels: [u8; 3]) -> Self;
+    /// What it looks like: red, green and blue in 8 bits.
+    fn rgb(self) -> [u8; 3];
 }
 
 impl PanelColor for Rgb565 {
@@ -33,6 +35,11 @@ impl PanelColor for Rgb565 {
 
     fn from_levels([red, green, blue]: [u8; 3]) -> Self {
         Self::new(red, green, blue)
+    }
+
+    fn rgb(self) -> [u8; 3] {
+        let five = |level: u8| level << 3 | level >> 2;
+        [five(self.r()), self.g() << 2 | self.g() >> 4, five(self.b())]
     }
 }
 
@@ -45,6 +52,10 @@ impl PanelColor for Rgb888 {
     fn from_levels([red, green, blue]: [u8; 3]) -> Self {
         Self::new(red, green, blue)
     }
+
+    fn rgb(self) -> [u8; 3] {
+        [self.r(), self.g(), self.b()]
+    }
 }
 
 impl PanelColor for BinaryColor {
@@ -55,6 +66,10 @@ impl PanelColor for BinaryColor {
 
     fn from_levels([level, ..]: [u8; 3]) -> Self {
         if level == 0 { Self::Off } else { Self::On }
+    }
+
+    fn rgb(self) -> [u8; 3] {
+        [if self.is_on() { 255 } else { 0 }; 3]
     }
 }
 
@@ -67,6 +82,10 @@ impl PanelColor for Gray2 {
 
     fn from_levels([level, ..]: [u8; 3]) -> Self {
         Self::new(level)
+    }
+
+    fn rgb(self) -> [u8; 3] {
+        [85 * self.luma(); 3]
     }
 }
 

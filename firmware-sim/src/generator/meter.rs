@@ -26,6 +26,8 @@ const BAR: u32 = 10;
 const DARK: Rgb888 = Rgb888::new(40, 40, 44);
 const USUAL: Rgb888 = Rgb888::new(60, 190, 90);
 const ODD: Rgb888 = Rgb888::new(230, 70, 50);
+/// Where no threshold is known.
+const UNKNOWN: Rgb888 = Rgb888::new(90, 130, 200);
 
 /// A network that scores pictures.
 ///
@@ -78,11 +80,16 @@ impl Meter {
         let mut page = Page(&mut self.made);
         let full = self.threshold.map_or(self.largest, |threshold| 2.0 * threshold).max(f64::MIN_POSITIVE);
         let odd = self.threshold.is_some_and(|threshold| score > threshold);
+        let color = match self.threshold {
+            Some(_) if odd => ODD,
+            Some(_) => USUAL,
+            None => UNKNOWN,
+        };
         let top = (height - METER + 2) as i32;
         let bar = |length: u32| Rectangle::new(Point::new(0, top), Size::new(length, BAR));
         let length = (score.max(0.0) / full).min(1.0) * width as f64;
         let Ok(()) = page.fill_solid(&bar(width as u32), DARK);
-        let Ok(()) = page.fill_solid(&bar(length as u32), if odd { ODD } else { USUAL });
+        let Ok(()) = page.fill_solid(&bar(length as u32), color);
         if self.threshold.is_some() {
             let mark = Rectangle::new(Point::new(width as i32 / 2, top), Size::new(1, BAR));
             let Ok(()) = page.fill_solid(&mark, Rgb888::WHITE);

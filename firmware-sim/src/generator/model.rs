@@ -63,6 +63,14 @@ impl ModelGenerator {
         self.own = Some(vec![0.0; self.network.latent_dim()]);
     }
 
+    /// Class, truncation and latent of another, as of the same model in another precision.
+    pub fn take_settings(&mut self, other: &Self) {
+        self.class = other.class;
+        self.explores = other.explores;
+        self.set_truncation(other.truncation);
+        self.own = other.own.clone().filter(|own| own.len() == self.row.len());
+    }
+
     /// The network.
     pub fn network(&self) -> &generate::Generator {
         &self.network

@@ -409,7 +409,7 @@ fn noisy((columns, rows): (u16, u16)) -> Vec<[u8; 3]> {
 }
 
 /// Whether a pixel lies in the circle in a square of this side.
-fn is_in_circle(x: usize, y: usize, side: usize) -> bool {
+pub fn is_in_circle(x: usize, y: usize, side: usize) -> bool {
     let from_middle = |at: usize| (2 * at + 1).abs_diff(side);
     from_middle(x).pow(2) + from_middle(y).pow(2) <= side * side
 }

@@ -100,6 +100,11 @@ pub trait Device {
     fn is_slow(&self) -> bool {
         false
     }
+
+    /// What a viewer sees now, if that can be told.
+    fn seen(&self) -> Option<Picture> {
+        None
+    }
 }
 
 /// A panel that can be looked at: a virtual one.

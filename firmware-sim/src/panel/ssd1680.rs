@@ -140,6 +140,10 @@ impl PanelColor for BlackWhite {
     fn from_levels([level, ..]: [u8; 3]) -> Self {
         if level == 0 { Self::Black } else { Self::White }
     }
+
+    fn rgb(self) -> [u8; 3] {
+        [if self == Self::White { 255 } else { 0 }; 3]
+    }
 }
 
 impl PaperColor for BlackWhite {

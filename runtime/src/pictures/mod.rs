@@ -15,7 +15,7 @@ pub use animation::{write_apng, write_y4m};
 #[cfg(feature = "read-pictures")]
 pub use colour::{Chroma, join_luminance, split_luminance};
 pub use npy::{NpyValues, read_npy, read_npy_values, write_npy};
-pub use png::{read_png, write_png};
+pub use png::{encode_png, read_png, write_png};
 #[cfg(feature = "read-pictures")]
 pub use read::{EncodedPicture, Fit, fit_picture, picture_dimensions, read_picture, read_whole_picture};
 

@@ -18,19 +18,32 @@ const MOST_MEMORY: usize = 64 << 20;
 /// # Errors
 /// If the frame does not have as many pixels as its sides say, or the file cannot be written.
 pub fn write_png(frame: &Frame, path: &Path) -> Result<()> {
-    let (width, height) = check_frame::<u32>(frame)?;
-    write_atomically(path, |writer| {
-        let mut encoder = Encoder::new(writer, width, height);
-        encoder.set_color(match frame.format {
-            PixelFormat::Gray8 => ColorType::Grayscale,
-            PixelFormat::Rgb8 => ColorType::Rgb,
-        });
-        encoder.set_depth(BitDepth::Eight);
-        encoder.set_compression(Compression::Fast);
-        encoder.set_filter(Filter::Adaptive);
-        let mut writer = encoder.write_header().map_err(io::Error::from)?;
-        writer.write_image_data(&frame.pixels).and_then(|()| writer.finish()).map_err(io::Error::from)
-    })
+    let size = check_frame::<u32>(frame)?;
+    write_atomically(path, |writer| encode(frame, size, writer))
+}
+
+/// The bytes of a PNG file.
+///
+/// # Errors
+/// If the frame does not have as many pixels as its sides say.
+pub fn encode_png(frame: &Frame) -> Result<Vec<u8>> {
+    let size = check_frame::<u32>(frame)?;
+    let mut bytes = Vec::new();
+    encode(frame, size, &mut bytes).map_err(|error| Error::invalid(error.to_string()))?;
+    Ok(bytes)
+}
+
+fn encode(frame: &Frame, (width, height): (u32, u32), writer: impl io::Write) -> io::Result<()> {
+    let mut encoder = Encoder::new(writer, width, height);
+    encoder.set_color(match frame.format {
+        PixelFormat::Gray8 => ColorType::Grayscale,
+        PixelFormat::Rgb8 => ColorType::Rgb,
+    });
+    encoder.set_depth(BitDepth::Eight);
+    encoder.set_compression(Compression::Fast);
+    encoder.set_filter(Filter::Adaptive);
+    let mut writer = encoder.write_header().map_err(io::Error::from)?;
+    writer.write_image_data(&frame.pixels).and_then(|()| writer.finish()).map_err(io::Error::from)
 }
 
 /// Reads a PNG file as it is: grey stays grey, everything else becomes RGB; 16 bits become 8, transparent pixels are laid on
