@@ -1,6 +1,7 @@
 //! `edgegen-panel` on a made-up framebuffer: what it shows, how it stops, what it says of a bad configuration.
 
-use std::io::Read;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -163,6 +164,16 @@ fn a_bad_configuration_is_one_line_with_its_place() {
         ("output = \"y\"\n", vec!["no output is called \"y\""]),
         ("show = \"film\"\n", vec!["line 3", "film", "walk"]),
         ("seed =\n", vec!["line 3"]),
+        ("panel = \"hub75\"\n", vec!["hub75", "edgegen-sim"]),
+        ("panel = \"epd2in9\"\n", vec!["BUSY", "busy = 24"]),
+        ("panel = \"st7789\"\nreset = 24\n", vec!["line 24", "twice"]),
+        ("buttons = [5, 6]\nkeys = { next = 6 }\n", vec!["line 6", "twice"]),
+        ("keys = { jump = 6 }\n", vec!["line 3", "jump"]),
+        ("buttons = [5]\n", vec!["line 3"]),
+        ("web = \"everywhere\"\n", vec!["everywhere", "8080"]),
+        ("web_token = \"correct-horse\"\n", vec!["web"]),
+        ("pictures = \"/nowhere\"\n", vec!["/nowhere"]),
+        ("explore = true\npictures = \"/\"\n", vec!["pictures"]),
     ] {
         let text = failure(more);
         for part in parts {
@@ -215,6 +226,83 @@ fn a_wired_panel_is_checked_and_its_failure_is_one_line() {
     let output = run(folder.path(), &["--pictures", "1"]);
     let text = String::from_utf8(output.stderr).unwrap();
     assert!(!output.status.success() && text.lines().count() == 1 && text.contains("spidev0.0"), "{text}");
+}
+
+/// What the page shows of a real panel is what was drawn on it, and its buttons work.
+#[test]
+fn the_page_shows_a_real_panel() {
+    let folder = tree(32, "show = \"still\"\nweb = \"0\"\n");
+    let mut child = program(folder.path()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let url = lines.find_map(|line| line.strip_prefix("page http://").map(str::to_owned)).unwrap();
+    let host = url.trim_end_matches('/');
+    let mut events = TcpStream::connect(host).unwrap();
+    events.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    write!(events, "GET /events HTTP/1.1\r\nHost: {host}\r\n\r\n").unwrap();
+    let mut events = BufReader::new(events).lines().map(Result::unwrap);
+    let picture = events.find(|line| line.contains("\"png\"")).unwrap();
+    assert!(picture.contains("\"width\":80,\"height\":64,\"x\":0,\"y\":0"), "{picture}");
+    let before = std::fs::read(folder.path().join("dev/fb0")).unwrap();
+    let mut ask = TcpStream::connect(host).unwrap();
+    let body = "{\"press\":\"next\"}";
+    let length = body.len();
+    write!(
+        ask,
+        "POST /control HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
+    )
+    .unwrap();
+    assert!(events.find(|line| line.contains("\"state\"")).unwrap().contains("picture 1"));
+    assert!(events.any(|line| line.contains("\"png\"")));
+    assert!(std::fs::read(folder.path().join("dev/fb0")).unwrap() != before);
+    assert!(Command::new("kill").arg("-TERM").arg(child.id().to_string()).status().unwrap().success());
+    assert!(child.wait().unwrap().success());
+}
+
+/// A model that takes pictures shows those of a folder; one that cannot be read is told of, and nothing stops.
+#[test]
+fn pictures_of_a_folder_are_shown() {
+    let folder = tree(24, "");
+    std::fs::create_dir(folder.path().join("pictures")).unwrap();
+    for (name, level) in [("a.jpg", 90u8), ("b.png", 160)] {
+        image::GrayImage::from_pixel(40, 32, image::Luma([level]))
+            .save(folder.path().join("pictures").join(name))
+            .unwrap();
+    }
+    let pictures = folder.path().join("pictures");
+    let model = models().join("enlarge-x2");
+    let text = format!(
+        "model = {:?}\npictures = {:?}\nshow = \"pictures\"\npause = 0.05\n",
+        model.display().to_string(),
+        pictures.display().to_string()
+    );
+    std::fs::write(folder.path().join("edgegen.toml"), text).unwrap();
+    let output = run(folder.path(), &["--check"]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains("pictures of 1x32x40 to 1x64x80"), "{text}");
+    let mut child = program(folder.path()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let middle = || {
+        let bytes = std::fs::read(folder.path().join("dev/fb0")).unwrap();
+        bytes[(32 * WIDTH + 40) * 3]
+    };
+    let seen = |level: u8| {
+        let come = (0..500).any(|_| {
+            std::thread::sleep(Duration::from_millis(5));
+            middle().abs_diff(level) < 12
+        });
+        assert!(come, "a picture of {level}, not of {}", middle());
+    };
+    seen(90);
+    seen(160);
+    seen(90);
+    for name in ["a.jpg", "b.png"] {
+        std::fs::remove_file(pictures.join(name)).unwrap();
+    }
+    let mut errors = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+    assert!(errors.next().unwrap().contains("holds no pictures"));
+    image::GrayImage::from_pixel(40, 32, image::Luma([220])).save(pictures.join("c.png")).unwrap();
+    seen(220);
+    assert!(Command::new("kill").arg("-TERM").arg(child.id().to_string()).status().unwrap().success());
+    assert!(child.wait().unwrap().success());
 }
 
 /// A model is replaced while it is shown: by a good one, by one of another size, by noise.

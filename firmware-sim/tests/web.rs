@@ -318,9 +318,7 @@ fn a_browser_shows_the_panel_and_its_buttons_work() {
     browser.run("ask({ class: '77' })");
     browser.wait_for("!by('message').hidden && by('message').textContent.includes('77')");
     browser.run("by('class').value = ''; by('class').onchange(); document.querySelector('[data-press=select]').click()");
-    browser.wait_for(
-        "by('state').textContent.startsWith('gallery')",
-    );
+    browser.wait_for("by('state').textContent.startsWith('gallery')");
     browser.run("document.querySelector('[data-press=walk]').click(); say('')");
     browser.wait_for("by('state').textContent.startsWith('gallery walks') && times.length > 60");
     let image = browser.screenshot();

@@ -35,25 +35,14 @@ impl<C: PanelColor> Canvas<C> {
 
     /// Where in the panel's rows the viewer's pixel lies; it must be inside.
     fn index(&self, at: Point) -> usize {
-        let (width, height) = (self.size.width as usize, self.size.height as usize);
-        let (x, y) = (at.x as usize, at.y as usize);
-        // what is drawn is turned clockwise
-        let (x, y) = match self.mounting.quarters % 4 {
-            0 => (x, y),
-            1 => (width - 1 - y, x),
-            2 => (width - 1 - x, height - 1 - y),
-            _ => (y, height - 1 - x),
-        };
-        y * width + if self.mounting.mirrored { width - 1 - x } else { x }
+        let (x, y) = self.mounting.place(self.size, at);
+        y * self.size.width as usize + x
     }
 }
 
 impl<C> OriginDimensions for Canvas<C> {
     fn size(&self) -> Size {
-        match self.mounting.quarters % 2 {
-            0 => self.size,
-            _ => Size::new(self.size.height, self.size.width),
-        }
+        self.mounting.drawn(self.size)
     }
 }
 

@@ -4,6 +4,7 @@ use std::fmt;
 
 use edgegen_firmware::PanelColor;
 use embedded_graphics::draw_target::DrawTarget;
+use embedded_graphics::geometry::{Point, Size};
 use embedded_graphics::pixelcolor::Rgb565;
 use embedded_hal::delay::DelayNs;
 use embedded_hal::digital::OutputPin;
@@ -61,6 +62,24 @@ impl Mounting {
     /// Turned clockwise by so many quarters.
     pub fn turned(quarters: u8) -> Self {
         Self { quarters, ..Self::default() }
+    }
+
+    /// Size of what is drawn on a panel of this size.
+    pub fn drawn(self, panel: Size) -> Size {
+        if self.quarters % 2 == 1 { Size::new(panel.height, panel.width) } else { panel }
+    }
+
+    /// Column and row on a panel of this size of a pixel that is drawn, which must be inside.
+    pub fn place(self, panel: Size, at: Point) -> (usize, usize) {
+        let (width, height) = (panel.width as usize, panel.height as usize);
+        let (x, y) = (at.x as usize, at.y as usize);
+        let (x, y) = match self.quarters % 4 {
+            0 => (x, y),
+            1 => (width - 1 - y, x),
+            2 => (width - 1 - x, height - 1 - y),
+            _ => (y, height - 1 - x),
+        };
+        (if self.mirrored { width - 1 - x } else { x }, y)
     }
 
     fn rotation(self) -> Rotation {

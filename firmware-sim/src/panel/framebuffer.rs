@@ -19,7 +19,7 @@ use embedded_graphics::pixelcolor::{BinaryColor, Rgb565, Rgb888};
 use embedded_graphics::prelude::*;
 use embedded_graphics::primitives::Rectangle;
 
-use super::device::{Device, DeviceError};
+use super::device::{Device, DeviceError, Mounting};
 
 /// Longest side: 4096 pixels, what [`edgegen_firmware`]'s painter is given memory for.
 pub const LONGEST_SIDE: u32 = 4096;
@@ -41,7 +41,7 @@ pub enum FramebufferError {
         /// What is missing.
         what: &'static str,
     },
-    /// Pixels that are neither of one bit, nor RGB565, nor XRGB8888.
+    /// Pixels that are neither of one bit, nor RGB565, nor of 24 or 32 bits.
     Depth {
         /// The device.
         path: PathBuf,
@@ -66,8 +66,8 @@ impl fmt::Display for FramebufferError {
             Self::Unknown { path, what } => write!(out, "{} does not tell {what}", path.display()),
             Self::Depth { path, bits } => write!(
                 out,
-                "{} has {bits} bits a pixel: 1, 16 (RGB565) and 32 (XRGB8888) are known here; dtoverlay=vc4-kms-v3d in \
-                 config.txt gives one of them",
+                "{} has {bits} bits a pixel: 1, 16 (RGB565), 24 (RGB888) and 32 (XRGB8888) are known here; \
+                 dtoverlay=vc4-kms-v3d in config.txt gives one of them",
                 path.display()
             ),
         }
@@ -78,17 +78,25 @@ impl std::error::Error for FramebufferError {}
 
 /// A colour as a framebuffer stores it: little-endian.
 pub trait FramebufferColor: PanelColor {
-    /// Bits of a pixel.
-    const BITS: u32;
-    /// Writes pixel `x` of a row.
-    fn store(self, row: &mut [u8], x: usize);
+    /// Whether pixels of so many bits can hold it.
+    fn fits(bits: u32) -> bool;
+    /// The same with red and blue, or light and dark, exchanged.
+    fn exchanged(self, bgr: bool, inverted: bool) -> Self;
+    /// Writes pixel `x` of a row, of so many bits.
+    fn store(self, row: &mut [u8], x: usize, bits: u32);
 }
 
 impl FramebufferColor for BinaryColor {
-    const BITS: u32 = 1;
+    fn fits(bits: u32) -> bool {
+        bits == 1
+    }
+
+    fn exchanged(self, _: bool, inverted: bool) -> Self {
+        if inverted { self.invert() } else { self }
+    }
 
     /// The leftmost of eight pixels is the lowest bit, as the kernel's ssd1307fb has them.
-    fn store(self, row: &mut [u8], x: usize) {
+    fn store(self, row: &mut [u8], x: usize, _: u32) {
         let bit = 1 << (x % 8);
         if self.is_on() {
             row[x / 8] |= bit;
@@ -99,19 +107,34 @@ impl FramebufferColor for BinaryColor {
 }
 
 impl FramebufferColor for Rgb565 {
-    const BITS: u32 = 16;
+    fn fits(bits: u32) -> bool {
+        bits == 16
+    }
 
-    fn store(self, row: &mut [u8], x: usize) {
+    fn exchanged(self, bgr: bool, inverted: bool) -> Self {
+        let color = if bgr { Self::new(self.b(), self.g(), self.r()) } else { self };
+        if inverted { Self::new(31 - color.r(), 63 - color.g(), 31 - color.b()) } else { color }
+    }
+
+    fn store(self, row: &mut [u8], x: usize, _: u32) {
         row[x * 2..][..2].copy_from_slice(&self.into_storage().to_le_bytes());
     }
 }
 
 impl FramebufferColor for Rgb888 {
-    const BITS: u32 = 32;
+    fn fits(bits: u32) -> bool {
+        matches!(bits, 24 | 32)
+    }
 
-    fn store(self, row: &mut [u8], x: usize) {
-        // blue, green, red, and nothing
-        row[x * 4..][..4].copy_from_slice(&self.into_storage().to_le_bytes());
+    fn exchanged(self, bgr: bool, inverted: bool) -> Self {
+        let color = if bgr { Self::new(self.b(), self.g(), self.r()) } else { self };
+        if inverted { Self::new(255 - color.r(), 255 - color.g(), 255 - color.b()) } else { color }
+    }
+
+    fn store(self, row: &mut [u8], x: usize, bits: u32) {
+        // blue, green, red, and nothing where there is room for it
+        let bytes = (bits / 8) as usize;
+        row[x * bytes..][..bytes].copy_from_slice(&self.into_storage().to_le_bytes()[..bytes]);
     }
 }
 
@@ -178,6 +201,7 @@ fn pair(text: &str, between: char) -> Option<Size> {
 pub struct Framebuffer<C> {
     device: File,
     description: Description,
+    mounting: Mounting,
     /// Every row that is seen, as it is stored.
     memory: Vec<u8>,
     /// Rows that differ from what the device shows.
@@ -190,15 +214,15 @@ impl<C: FramebufferColor> Framebuffer<C> {
     ///
     /// # Errors
     /// [`FramebufferError::Depth`] if its pixels are not `C`'s, [`FramebufferError::Device`] if it may not be written.
-    pub fn open(description: Description) -> Result<Self, FramebufferError> {
-        if description.bits != C::BITS {
+    pub fn open(description: Description, mounting: Mounting) -> Result<Self, FramebufferError> {
+        if !C::fits(description.bits) {
             return Err(FramebufferError::Depth { path: description.path, bits: description.bits });
         }
         let device = OpenOptions::new().write(true).open(&description.path);
         let device =
             device.map_err(|error| FramebufferError::Device { path: description.path.clone(), error })?;
         let memory = vec![0; description.stride * description.size.height as usize];
-        Ok(Self { device, description, memory, drawn: 0..0, color: PhantomData })
+        Ok(Self { device, description, mounting, memory, drawn: 0..0, color: PhantomData })
     }
 
     /// Writes the rows that were drawn on to the device.
@@ -212,6 +236,14 @@ impl<C: FramebufferColor> Framebuffer<C> {
         written.map_err(|error| FramebufferError::Device { path: self.description.path.clone(), error })?;
         self.drawn = 0..0;
         Ok(())
+    }
+
+    /// Sets a pixel that is inside.
+    fn set(&mut self, at: Point, color: C) {
+        let Mounting { bgr, inverted, .. } = self.mounting;
+        let (x, y) = self.mounting.place(self.description.size, at);
+        let bits = self.description.bits;
+        color.exchanged(bgr, inverted).store(self.row(y), x, bits);
     }
 
     /// A row, which counts as drawn.
@@ -239,7 +271,7 @@ impl<C: FramebufferColor> Device for Framebuffer<C> {
 
 impl<C> OriginDimensions for Framebuffer<C> {
     fn size(&self) -> Size {
-        self.description.size
+        self.mounting.drawn(self.description.size)
     }
 }
 
@@ -253,7 +285,7 @@ impl<C: FramebufferColor> DrawTarget for Framebuffer<C> {
     {
         let area = self.bounding_box();
         for Pixel(at, color) in pixels.into_iter().filter(|Pixel(at, _)| area.contains(*at)) {
-            color.store(self.row(at.y as usize), at.x as usize);
+            self.set(at, color);
         }
         Ok(())
     }
@@ -263,14 +295,17 @@ impl<C: FramebufferColor> DrawTarget for Framebuffer<C> {
         I: IntoIterator<Item = Self::Color>,
     {
         let seen = self.bounding_box();
-        if seen.intersection(area) != *area {
+        if seen.intersection(area) != *area || self.mounting != Mounting::default() {
             return self.draw_iter(area.points().zip(colors).map(|(at, color)| Pixel(at, color)));
         }
         let (x, y) = (area.top_left.x as usize, area.top_left.y as usize);
+        let bits = self.description.bits;
         let mut colors = colors.into_iter();
         for y in y..y + area.size.height as usize {
             let row = self.row(y);
-            (x..x + area.size.width as usize).zip(&mut colors).for_each(|(x, color)| color.store(row, x));
+            (x..x + area.size.width as usize)
+                .zip(&mut colors)
+                .for_each(|(x, color)| color.store(row, x, bits));
         }
         Ok(())
     }
@@ -316,7 +351,9 @@ mod tests {
     #[test]
     fn pixels_are_stored_as_the_kernel_has_them_and_nothing_else_is_touched() {
         let (folder, root) = tree(32, 20, Some("U:4x3p-0"));
-        let mut buffer = Framebuffer::<Rgb888>::open(Description::read(&root, "/dev/fb0").unwrap()).unwrap();
+        let mut buffer =
+            Framebuffer::<Rgb888>::open(Description::read(&root, "/dev/fb0").unwrap(), Mounting::default())
+                .unwrap();
         buffer.fill_solid(&Rectangle::new(Point::new(1, 1), Size::new(2, 1)), Rgb888::new(1, 2, 3)).unwrap();
         Pixel(Point::new(9, 9), Rgb888::WHITE).draw(&mut buffer).unwrap();
         buffer.write().unwrap();
@@ -327,7 +364,9 @@ mod tests {
         assert!(bytes[..20].iter().chain(&bytes[40..]).all(|byte| *byte == 0xee));
 
         let (folder, root) = tree(16, 8, None);
-        let mut buffer = Framebuffer::<Rgb565>::open(Description::read(&root, "/dev/fb0").unwrap()).unwrap();
+        let mut buffer =
+            Framebuffer::<Rgb565>::open(Description::read(&root, "/dev/fb0").unwrap(), Mounting::default())
+                .unwrap();
         // half of it is outside
         let area = Rectangle::new(Point::new(3, 0), Size::new(2, 1));
         buffer.fill_contiguous(&area, [Rgb565::RED, Rgb565::GREEN]).unwrap();
@@ -336,8 +375,11 @@ mod tests {
         assert_eq!(bytes[..10], [0, 0, 0, 0, 0, 0, 0x00, 0xf8, 0xee, 0xee]);
 
         let (folder, root) = tree(1, 2, None);
-        let mut buffer =
-            Framebuffer::<BinaryColor>::open(Description::read(&root, "/dev/fb0").unwrap()).unwrap();
+        let mut buffer = Framebuffer::<BinaryColor>::open(
+            Description::read(&root, "/dev/fb0").unwrap(),
+            Mounting::default(),
+        )
+        .unwrap();
         buffer.clear(BinaryColor::On).unwrap();
         Pixel(Point::new(1, 2), BinaryColor::Off).draw(&mut buffer).unwrap();
         buffer.write().unwrap();
@@ -346,11 +388,34 @@ mod tests {
     }
 
     #[test]
+    fn three_bytes_a_pixel_turned_mirrored_and_exchanged() {
+        let shown = |mounting| {
+            let (folder, root) = tree(24, 12, None);
+            let description = Description::read(&root, "/dev/fb0").unwrap();
+            let mut buffer = Framebuffer::<Rgb888>::open(description, mounting).unwrap();
+            buffer.clear(Rgb888::BLACK).unwrap();
+            let area = Rectangle::new(Point::new(1, 0), Size::new(1, 1));
+            buffer.fill_contiguous(&area, [Rgb888::new(1, 2, 3)]).unwrap();
+            buffer.write().unwrap();
+            let bytes = std::fs::read(folder.path().join("dev/fb0")).unwrap();
+            let at = (0..12).find(|pixel| bytes[pixel * 3..][..3] != bytes[33..36]).unwrap();
+            (at, [bytes[at * 3], bytes[at * 3 + 1], bytes[at * 3 + 2]])
+        };
+        let upright = Mounting::default();
+        assert_eq!(shown(upright), (1, [3, 2, 1]));
+        assert_eq!(shown(Mounting { bgr: true, ..upright }), (1, [1, 2, 3]));
+        assert_eq!(shown(Mounting { inverted: true, ..upright }), (1, [252, 253, 254]));
+        assert_eq!(shown(Mounting { mirrored: true, ..upright }), (2, [3, 2, 1]));
+        assert_eq!(shown(Mounting::turned(1)), (7, [3, 2, 1]), "the second row of four, at the right");
+        assert_eq!(shown(Mounting::turned(2)), (10, [3, 2, 1]));
+    }
+
+    #[test]
     fn what_is_no_framebuffer_is_an_error_in_words() {
-        let (folder, root) = tree(24, 12, None);
+        let (folder, root) = tree(8, 12, None);
         let description = Description::read(&root, "/dev/fb0").unwrap();
-        let depth = Framebuffer::<Rgb888>::open(description).unwrap_err().to_string();
-        assert!(depth.contains("24 bits"), "{depth}");
+        let depth = Framebuffer::<Rgb888>::open(description, Mounting::default()).unwrap_err().to_string();
+        assert!(depth.contains("8 bits"), "{depth}");
         let none = Description::read(&root, "/dev/fb1").unwrap_err().to_string();
         assert!(none.contains("no framebuffer"), "{none}");
         std::fs::write(folder.path().join("sys/class/graphics/fb0/stride"), "3").unwrap();

@@ -103,8 +103,7 @@ impl Panel {
             Kind::Paper { .. } => (ssd1680::WIDTH as u16, ssd1680::HEIGHT as u16),
             Kind::Matrix => (hub75::SIDE as u16, hub75::SIDE as u16),
         };
-        let size = Size::new(width.into(), height.into());
-        if quarters % 2 == 1 { Size::new(size.height, size.width) } else { size }
+        Mounting::turned(quarters).drawn(Size::new(width.into(), height.into()))
     }
 
     /// How the module looks.

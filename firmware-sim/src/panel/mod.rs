@@ -18,6 +18,8 @@ pub mod bus;
 pub mod canvas;
 pub mod dcs;
 pub mod device;
+#[cfg(feature = "panel")]
+pub mod drm;
 pub mod fault;
 pub mod framebuffer;
 pub mod gc9a01;

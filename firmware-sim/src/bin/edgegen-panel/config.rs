@@ -4,13 +4,17 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use edgegen_firmware::{Dither, Scaling};
+use edgegen_firmware::Button;
+use edgegen_firmware_sim::live::{Settings, Show};
 use edgegen_firmware_sim::names::{DitherName, ScalingName};
-use edgegen_firmware_sim::panel::Panel;
+use edgegen_firmware_sim::panel::list::Kind;
+use edgegen_firmware_sim::panel::{Mounting, Panel};
+use edgegen_firmware_sim::web::Address;
 use edgegen_runtime::arguments::machine;
 use edgegen_runtime::model::{OpenOptions, Precision, RangeChoice, Spelling};
 use serde::Deserialize;
 
+use crate::inputs::Lines;
 use crate::wired::Wiring;
 
 /// Where it lies.
@@ -20,17 +24,22 @@ pub(crate) const FILE: &str = "/etc/edgegen/edgegen.toml";
 const LONGEST_PAUSE: f64 = 24.0 * 3600.0;
 const MOST_PICTURES_A_SECOND: f64 = 1000.0;
 const MOST_STEPS: u32 = 10_000;
+/// Seconds after which a panel on SPI is initialised anew.
+const RENEW: u32 = 600;
 
-/// What is shown.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Show {
-    /// From seed to seed, step by step.
-    Walk,
-    /// One seed's picture, then the next one's.
-    Pictures,
-    /// One seed's gallery, then the next one's.
-    Gallery,
+/// Buttons and knobs by the lines that they are wired to, as they stand in the file.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Keys {
+    next: Option<u32>,
+    walk: Option<u32>,
+    hold: Option<u32>,
+    select: Option<u32>,
+    back: Option<u32>,
+    left: Option<u32>,
+    right: Option<u32>,
+    up: Option<u32>,
+    down: Option<u32>,
 }
 
 /// As it stands in the file.
@@ -45,10 +54,12 @@ struct File {
     shape: Option<String>,
     picture: Option<String>,
     class: Option<String>,
+    pictures: Option<PathBuf>,
+    #[serde(default)]
+    explore: bool,
     #[serde(default = "fb")]
     panel: String,
-    #[serde(default = "fb0")]
-    device: String,
+    device: Option<String>,
     #[serde(default = "spidev")]
     spi: String,
     #[serde(default = "i2c")]
@@ -59,11 +70,26 @@ struct File {
     dc: u32,
     reset: Option<u32>,
     backlight: Option<u32>,
+    busy: Option<u32>,
     hertz: Option<u32>,
     #[serde(default)]
     spi_mode: u8,
     #[serde(default)]
     rotate: u32,
+    #[serde(default)]
+    mirror: bool,
+    #[serde(default)]
+    bgr: bool,
+    #[serde(default)]
+    invert: bool,
+    renew: Option<u32>,
+    buttons: Option<[u32; 2]>,
+    #[serde(default)]
+    keys: Keys,
+    encoder: Option<[u32; 2]>,
+    encoder_2: Option<[u32; 2]>,
+    web: Option<String>,
+    web_token: Option<String>,
     #[serde(default = "walk")]
     show: Show,
     #[serde(default)]
@@ -82,10 +108,6 @@ struct File {
 
 fn fb() -> String {
     "fb".into()
-}
-
-fn fb0() -> String {
-    "/dev/fb0".into()
 }
 
 fn spidev() -> String {
@@ -122,6 +144,8 @@ fn steps() -> u32 {
 pub(crate) enum PanelChoice {
     /// On the framebuffer.
     Framebuffer,
+    /// On a display of the kernel's direct rendering manager.
+    Drm,
     /// On a panel on a bus.
     Wired(Panel),
 }
@@ -134,22 +158,19 @@ pub(crate) struct Config {
     /// What the file of another program does not say.
     pub(crate) open: OpenOptions,
     pub(crate) class: Option<String>,
+    /// For a model that takes pictures.
+    pub(crate) pictures: Option<PathBuf>,
+    pub(crate) explore: bool,
     pub(crate) panel: PanelChoice,
     /// The framebuffer.
     pub(crate) device: String,
     /// Of a panel on a bus.
     pub(crate) wiring: Wiring,
-    pub(crate) show: Show,
-    pub(crate) seed: u64,
-    /// Time of a step of a walk, at least.
-    pub(crate) step: Duration,
-    /// Pictures from seed to seed.
-    pub(crate) steps: u32,
-    /// How long a picture or a gallery stays.
-    pub(crate) pause: Duration,
-    pub(crate) scaling: Option<Scaling>,
-    pub(crate) dither: Option<Dither>,
-    pub(crate) caption: bool,
+    pub(crate) mounting: Mounting,
+    pub(crate) inputs: Lines,
+    /// Where the page is served, and its token.
+    pub(crate) web: Option<(Address, Option<String>)>,
+    pub(crate) settings: Settings,
 }
 
 impl Config {
@@ -173,11 +194,15 @@ impl File {
     fn checked(self) -> Result<Config> {
         let panel = match self.panel.as_str() {
             "fb" => PanelChoice::Framebuffer,
+            "drm" => PanelChoice::Drm,
+            "hub75" => bail!(
+                "panel = \"hub75\": a matrix of LEDs needs pins that are driven all the time, which a program on Linux cannot; edgegen-sim shows it"
+            ),
             name => match Panel::named(name) {
                 Ok(panel) => PanelChoice::Wired(panel),
                 Err(_) => bail!(
-                    "panel = {name:?}: there are fb, a Linux framebuffer, and on SPI or I2C {}",
-                    Panel::names()
+                    "panel = {name:?}: there are fb, a Linux framebuffer, drm, a display of the kernel's direct rendering manager, and on SPI or I2C {}",
+                    Panel::names().trim_end_matches(", hub75")
                 ),
             },
         };
@@ -186,6 +211,7 @@ impl File {
         if let Some(hertz) = self.hertz {
             ensure!((1_000..=200_000_000).contains(&hertz), "hertz = {hertz}: 1000 to 200000000");
         }
+        let inputs = self.inputs()?;
         let wiring = Wiring {
             spi: self.spi,
             i2c: self.i2c,
@@ -193,10 +219,23 @@ impl File {
             dc: self.dc,
             reset: self.reset,
             backlight: self.backlight,
+            busy: self.busy,
             hertz: self.hertz,
             mode_3: self.spi_mode == 3,
-            quarters: (self.rotate / 90) as u8,
         };
+        if let PanelChoice::Wired(Panel { kind: Kind::Paper { .. }, name, .. }) = panel {
+            ensure!(self.busy.is_some(), "panel = {name:?}: say which line BUSY is wired to: busy = 24");
+        }
+        let mounting = Mounting {
+            quarters: (self.rotate / 90) as u8,
+            mirrored: self.mirror,
+            bgr: self.bgr,
+            inverted: self.invert,
+        };
+        let web = self.web.as_deref().map(str::parse::<Address>).transpose();
+        let web =
+            web.map_err(|problem| anyhow!("web = {:?}: {problem}", self.web.as_deref().unwrap_or("")))?;
+        ensure!(web.is_some() || self.web_token.is_none(), "web_token is for a page: give web as well");
         ensure!(
             (1.0 / LONGEST_PAUSE..=MOST_PICTURES_A_SECOND).contains(&self.fps),
             "fps = {}: {:.6} (one a day) to {MOST_PICTURES_A_SECOND}",
@@ -221,14 +260,10 @@ impl File {
             machine: machine(1)?,
             ..OpenOptions::default()
         };
-        Ok(Config {
-            model: self.model,
-            precision,
-            open,
-            class: self.class,
-            panel,
-            device: self.device,
-            wiring,
+        // a panel on SPI does not say that it has lost its power
+        let on_spi = matches!(panel, PanelChoice::Wired(Panel { kind: Kind::Tft(_), .. }));
+        let renew = self.renew.unwrap_or(if on_spi { RENEW } else { 0 });
+        let settings = Settings {
             show: self.show,
             seed: self.seed,
             step: Duration::from_secs_f64(1.0 / self.fps),
@@ -237,6 +272,54 @@ impl File {
             scaling: self.scaling.map(ScalingName::scaling),
             dither: self.dither.map(DitherName::dither),
             caption: self.caption,
+            round: matches!(panel, PanelChoice::Wired(panel) if panel.is_round()),
+            renew: (renew > 0).then(|| Duration::from_secs(renew.into())),
+        };
+        Ok(Config {
+            model: self.model,
+            precision,
+            open,
+            class: self.class,
+            pictures: self.pictures,
+            explore: self.explore,
+            device: self.device.unwrap_or_else(|| match panel {
+                PanelChoice::Drm => "/dev/dri/card0".into(),
+                _ => "/dev/fb0".into(),
+            }),
+            panel,
+            wiring,
+            mounting,
+            inputs,
+            web: web.map(|address| (address, self.web_token)),
+            settings,
         })
+    }
+
+    /// What is wired to which line; every line is one thing.
+    fn inputs(&self) -> Result<Lines> {
+        let Keys { next, walk, hold, select, back, left, right, up, down } = self.keys;
+        let turn = |knob, clicks| Button::Turn { knob, clicks };
+        let keys = [
+            (next, Button::Next),
+            (walk, Button::Walk),
+            (hold, Button::Hold),
+            (select, Button::Select),
+            (back, Button::Back),
+            (left, turn(0, -1)),
+            (right, turn(0, 1)),
+            (up, turn(1, 1)),
+            (down, turn(1, -1)),
+        ];
+        let keys: Vec<_> = keys.into_iter().filter_map(|(line, button)| Some((line?, button))).collect();
+        let inputs = Lines { buttons: self.buttons, keys, encoders: [self.encoder, self.encoder_2] };
+        let mut taken = inputs.all();
+        let wired = self.panel != "fb" && self.panel != "drm";
+        let lines = [Some(self.dc).filter(|_| wired), self.reset, self.backlight, self.busy];
+        taken.extend(lines.into_iter().flatten());
+        taken.sort_unstable();
+        if let Some(twice) = taken.windows(2).find(|pair| pair[0] == pair[1]) {
+            bail!("line {} of the GPIO is used twice", twice[0]);
+        }
+        Ok(inputs)
     }
 }

@@ -1,21 +1,30 @@
 //! `edgegen-panel`: the device's program on a real panel, for people to look at and for systemd to keep running.
 
 mod config;
-mod play;
+mod host;
+mod inputs;
 mod source;
 mod wired;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::Result;
 use clap::Parser;
 use config::{Config, PanelChoice};
-use edgegen_firmware_sim::panel::Framebuffer;
+use edgegen_firmware_sim::live::{self, Ended, Host, Mirrored, Open, Player, SystemTime};
+use edgegen_firmware_sim::panel::drm::{self, Drm};
 use edgegen_firmware_sim::panel::framebuffer::{Description, FramebufferColor};
+use edgegen_firmware_sim::panel::open::With;
+use edgegen_firmware_sim::panel::{Device, Framebuffer};
+use edgegen_firmware_sim::web::{self, Hub, Operated, Reopen};
 use edgegen_runtime::measure::Root;
+use edgegen_runtime::model::Precision;
+use embedded_graphics::geometry::Size;
 use embedded_graphics::pixelcolor::{BinaryColor, Rgb565, Rgb888};
-use play::{Open, Player};
+use host::Board;
+use inputs::Gpio;
 
 /// Show a model's pictures on a panel
 ///
@@ -81,21 +90,25 @@ fn run(arguments: &Arguments) -> std::result::Result<(), Failure> {
     }
     let root = Root::at(&arguments.root);
     let config = Config::read(&arguments.config).map_err(Failure::Settings)?;
-    let (source, about) = source::open(&config).map_err(Failure::Settings)?;
-    if let PanelChoice::Wired(panel) = config.panel {
-        config.wiring.check(panel, &root)?;
-        println!("model {about}");
-        println!("panel {}", config.wiring.about(panel));
-    } else {
-        let Description { size, bits, .. } = Description::read(&root, &config.device)?;
-        println!("model {about}");
-        println!("panel {}: {}x{} pixels of {bits} bits", config.device, size.width, size.height);
-    }
     let panel = Configured { config: &config, root: &root };
+    let opened = |room| source::open(&config, room, config.precision).map_err(Failure::Settings);
+    // a bad model is told of before a panel that may come back
+    let (room, about) = match panel.describe() {
+        Ok(described) => described,
+        Err(error) => {
+            opened(Size::new(240, 240))?;
+            return Err(error.into());
+        }
+    };
+    let (source, model) = opened(room)?;
+    println!("model {model}\npanel {about}");
     if arguments.check {
         return Ok(panel.check()?);
     }
-    Ok(play::play(source, &panel, &config, arguments.pictures)?)
+    let gpio = Gpio::open(&config.inputs, &config.wiring.gpio, &root)?;
+    let operated = panel.operated(about, model)?;
+    let mut board = Board::new(&config, room, arguments.pictures, gpio, operated)?;
+    Ok(live::play(source, &panel, &config.settings, &SystemTime::start(), &mut board)?)
 }
 
 /// The panel that the configuration names.
@@ -105,36 +118,91 @@ struct Configured<'a> {
 }
 
 impl Configured<'_> {
-    fn framebuffer<C: FramebufferColor>(&self) -> Result<Framebuffer<C>> {
-        Ok(Framebuffer::open(Description::read(self.root, &self.config.device)?)?)
+    /// Size of what is drawn, and a line about the panel.
+    fn describe(&self) -> Result<(Size, String)> {
+        let Config { panel, wiring, device, mounting, .. } = self.config;
+        Ok(match panel {
+            PanelChoice::Wired(panel) => {
+                wiring.check(*panel, self.root)?;
+                (panel.size(mounting.quarters), wiring.about(*panel))
+            }
+            PanelChoice::Framebuffer => {
+                let Description { size, bits, .. } = Description::read(self.root, device)?;
+                let about = format!("{device}: {}x{} pixels of {bits} bits", size.width, size.height);
+                (mounting.drawn(size), about)
+            }
+            PanelChoice::Drm => {
+                let size = drm::size(&self.root.path(device))?;
+                (
+                    mounting.drawn(size),
+                    format!("{device}: a display of {}x{} pixels", size.width, size.height),
+                )
+            }
+        })
     }
 
-    fn bits(&self) -> Result<u32> {
-        Ok(Description::read(self.root, &self.config.device)?.bits)
+    fn framebuffer<C: FramebufferColor>(&self) -> Result<Framebuffer<C>> {
+        let description = Description::read(self.root, &self.config.device)?;
+        Ok(Framebuffer::open(description, self.config.mounting)?)
     }
 
     /// Opens a framebuffer, as far as that draws nothing.
     fn check(&self) -> Result<()> {
-        if let PanelChoice::Wired(_) = self.config.panel {
+        if !matches!(self.config.panel, PanelChoice::Framebuffer) {
             return Ok(());
         }
-        match self.bits()? {
+        match Description::read(self.root, &self.config.device)?.bits {
             1 => self.framebuffer::<BinaryColor>().map(drop),
             16 => self.framebuffer::<Rgb565>().map(drop),
             _ => self.framebuffer::<Rgb888>().map(drop),
         }
     }
+
+    fn with<T>(&self, with: impl With<Output = Result<T>>) -> Result<T> {
+        let Config { panel, wiring, device, mounting, .. } = self.config;
+        match panel {
+            PanelChoice::Wired(panel) => wiring.open(*panel, *mounting, self.root, with),
+            PanelChoice::Drm => with.with(Drm::open(&self.root.path(device), *mounting)?),
+            PanelChoice::Framebuffer => match Description::read(self.root, device)?.bits {
+                1 => with.with(self.framebuffer::<BinaryColor>()?),
+                16 => with.with(self.framebuffer::<Rgb565>()?),
+                _ => with.with(self.framebuffer::<Rgb888>()?),
+            },
+        }
+    }
+
+    /// Serves the page, if there is to be one.
+    fn operated(&self, panel: String, model: String) -> Result<Option<Operated>> {
+        let Some((address, token)) = &self.config.web else { return Ok(None) };
+        let hub = Arc::new(Hub::default());
+        let served = web::serve(address, token.as_deref(), &hub)?;
+        println!("page {}{}", served.url, if token.is_some() { "?token=…" } else { "" });
+        let config = self.config.clone();
+        let room = self.describe()?.0;
+        let reopen: Reopen = Box::new(move |precision| {
+            let precision: Precision = precision.parse()?;
+            Ok(source::open(&config, room, Some(precision))?.0)
+        });
+        let mut operated = Operated::new(hub, (panel, model), Some(reopen));
+        operated.round = self.config.settings.round;
+        (operated.precisions, operated.precision) = source::precisions(self.config)?;
+        Ok(Some(operated))
+    }
 }
 
-impl Open for Configured<'_> {
-    fn open(&self, player: &mut Player<'_, '_>) -> Result<()> {
-        if let PanelChoice::Wired(panel) = self.config.panel {
-            return self.config.wiring.open(panel, self.root, player);
-        }
-        match self.bits()? {
-            1 => player.draw_on(self.framebuffer::<BinaryColor>()?),
-            16 => player.draw_on(self.framebuffer::<Rgb565>()?),
-            _ => player.draw_on(self.framebuffer::<Rgb888>()?),
-        }
+impl Open<Board<'_>> for Configured<'_> {
+    fn open(&self, player: &mut Player<'_, '_, Board<'_>>) -> Result<Ended> {
+        if self.config.web.is_some() { self.with(Viewed(player)) } else { self.with(player) }
+    }
+}
+
+/// Keeps a copy of what is drawn, for the page.
+struct Viewed<'a, 'link, 'buffer, H>(&'a mut Player<'link, 'buffer, H>);
+
+impl<H: Host> With for Viewed<'_, '_, '_, H> {
+    type Output = Result<Ended>;
+
+    fn with<D: Device>(self, device: D) -> Result<Ended> {
+        self.0.draw_on(Mirrored::new(device))
     }
 }

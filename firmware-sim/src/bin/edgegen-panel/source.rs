@@ -3,28 +3,40 @@
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use edgegen_firmware::Generator;
-use edgegen_firmware_sim::generator::ModelGenerator;
-use edgegen_runtime::model::Model;
+use edgegen_firmware_sim::generator::{Opening, Source};
+use edgegen_runtime::model::{ModelFolder, Precision};
+use embedded_graphics::geometry::Size;
 
 use crate::config::Config;
 
 /// How often it is looked whether the model's files are still the same.
 const LOOK: Duration = Duration::from_secs(2);
 
-/// Opens the configured model; returns it with a line about it.
-pub(crate) fn open(config: &Config) -> Result<(ModelGenerator, String)> {
-    let name = config.model.display();
-    let model = Model::open_named(&config.model, None, config.precision, &config.open)?;
-    let facts = model.facts();
-    let about = format!(
-        "{name}: {} {}, latents of {}, pictures of {}",
-        facts.precision, facts.part, facts.latent_dim, facts.image
-    );
-    let network = model.into_generator(1)?;
-    let class = config.class.as_ref().map(|class| network.class_named(class)).transpose()?;
-    Ok((ModelGenerator::new(network, class).with_context(|| name.to_string())?, about))
+/// Opens the configured model for a panel of this size; returns it with a line about it.
+pub(crate) fn open(config: &Config, room: Size, precision: Option<Precision>) -> Result<(Source, String)> {
+    let opening = Opening {
+        model: &config.model,
+        part: None,
+        precision,
+        options: config.open.clone(),
+        class: config.class.as_deref(),
+        pictures: config.pictures.as_deref(),
+        explore: config.explore,
+        room,
+    };
+    Ok(opening.open()?)
+}
+
+/// Precisions of the model folder, and the one that is open.
+pub(crate) fn precisions(config: &Config) -> Result<(Vec<String>, String)> {
+    if !config.model.is_dir() {
+        return Ok((Vec::new(), String::new()));
+    }
+    let manifest = ModelFolder::open(&config.model)?.manifest;
+    let open = config.precision.unwrap_or(manifest.default_precision);
+    Ok((manifest.precisions.iter().map(Precision::to_string).collect(), open.to_string()))
 }
 
 /// What tells that files have changed: lengths and times of the file, or of those in the folder.
@@ -61,7 +73,7 @@ impl Watch {
 
     /// The new model, once its files have stayed the same from one look to the next. One that cannot be opened, or draws pictures of
     /// another size than `old`, is refused with a line, and the old one stays.
-    pub(crate) fn replacement(&mut self, config: &Config, old: &ModelGenerator) -> Option<ModelGenerator> {
+    pub(crate) fn replacement(&mut self, config: &Config, room: Size, old: &Source) -> Option<Source> {
         if self.looked.elapsed() < LOOK {
             return None;
         }
@@ -74,7 +86,7 @@ impl Watch {
             return None;
         }
         self.opened = seen;
-        let opened = open(config).and_then(|(new, about)| {
+        let opened = open(config, room, config.precision).and_then(|(new, about)| {
             let (was, is) = (old.shape(), new.shape());
             ensure!(was == is, "{about}: pictures of another size than before; restart to show them");
             Ok((new, about))

@@ -1,21 +1,15 @@
 //! Panels on the board's own SPI and I2C buses, through the kernel's spidev, gpio and i2c devices.
 
-use std::path::PathBuf;
-
-use anyhow::{Context, Result};
-use edgegen_firmware_sim::panel::Panel;
-use edgegen_firmware_sim::panel::dcs::{Driver, Module};
-use edgegen_firmware_sim::panel::device::{Oled, SPI_BUFFER, Tft, Wires};
-use edgegen_firmware_sim::panel::list::{display_rotation, rotation};
+use anyhow::{Context, Result, bail};
+use edgegen_firmware_sim::panel::device::Wires;
+use edgegen_firmware_sim::panel::list::Kind;
+use edgegen_firmware_sim::panel::open::{self, With};
+use edgegen_firmware_sim::panel::{Mounting, Panel};
 use edgegen_runtime::measure::Root;
-use embedded_hal::digital::{ErrorType, OutputPin};
+use embedded_hal::digital::{ErrorType, InputPin, OutputPin};
 use linux_embedded_hal::gpio_cdev::{Chip, LineRequestFlags};
 use linux_embedded_hal::spidev::{SpiModeFlags, SpidevOptions};
 use linux_embedded_hal::{CdevPin, Delay, I2cdev, SpidevDevice};
-use mipidsi::models::{GC9A01, ILI9341Rgb565, Model, ST7735s, ST7789};
-use ssd1306::prelude::{DisplaySize128x32, DisplaySize128x64};
-
-use crate::play::Player;
 
 /// Who holds the lines, for `gpioinfo`.
 const CONSUMER: &str = "edgegen-panel";
@@ -35,12 +29,12 @@ pub(crate) struct Wiring {
     pub(crate) reset: Option<u32>,
     /// Backlight, if it is switched.
     pub(crate) backlight: Option<u32>,
+    /// By which e-paper says that it is busy.
+    pub(crate) busy: Option<u32>,
     /// Clock of SPI, hertz; that of I2C is the kernel's.
     pub(crate) hertz: Option<u32>,
     /// SPI mode 3, which modules without a chip select want, instead of 0.
     pub(crate) mode_3: bool,
-    /// Quarters that what is drawn is turned clockwise.
-    pub(crate) quarters: u8,
 }
 
 /// A line, or none.
@@ -60,24 +54,35 @@ impl OutputPin for Line {
     }
 }
 
+/// A line that is listened to, or none, which is low.
+impl InputPin for Line {
+    fn is_high(&mut self) -> Result<bool, Self::Error> {
+        self.0.as_mut().map_or(Ok(false), InputPin::is_high)
+    }
+
+    fn is_low(&mut self) -> Result<bool, Self::Error> {
+        self.0.as_mut().map_or(Ok(true), InputPin::is_low)
+    }
+}
+
 impl Wiring {
     /// Says where a panel is wired to.
     pub(crate) fn about(&self, panel: Panel) -> String {
-        match panel {
-            Panel::Dcs(_) => format!("{} on {}", panel.about(self.hertz(panel)), self.spi),
-            Panel::Ssd1306 | Panel::Ssd1306Low => format!("{} on {}", panel.name(), self.i2c),
+        match panel.kind {
+            Kind::Oled(_) => format!("{} on {}", panel.name, self.i2c),
+            _ => format!("{} on {}", panel.about(self.hertz(panel)), self.spi),
         }
     }
 
     fn hertz(&self, panel: Panel) -> u32 {
-        self.hertz.unwrap_or(panel.hertz())
+        self.hertz.unwrap_or(panel.hertz)
     }
 
     /// The files that have to be there.
     pub(crate) fn check(&self, panel: Panel, root: &Root) -> Result<()> {
-        let files = match panel {
-            Panel::Dcs(_) => vec![&self.spi, &self.gpio],
-            Panel::Ssd1306 | Panel::Ssd1306Low => vec![&self.i2c],
+        let files = match panel.kind {
+            Kind::Oled(_) => vec![&self.i2c],
+            _ => vec![&self.spi, &self.gpio],
         };
         for file in files {
             let path = root.path(file);
@@ -93,60 +98,54 @@ impl Wiring {
         )
     }
 
-    fn line(&self, root: &Root, offset: u32, high: bool) -> Result<CdevPin> {
+    /// A line that is driven from this level on, or listened to.
+    fn line(&self, root: &Root, offset: u32, level: Option<bool>) -> Result<CdevPin> {
         let path = root.path(&self.gpio);
         let named = || format!("line {offset} of {}", path.display());
         let mut chip = Chip::new(&path).with_context(|| self.missing(&path.display().to_string()))?;
         let line = chip.get_line(offset).with_context(named)?;
-        let handle = line.request(LineRequestFlags::OUTPUT, u8::from(high), CONSUMER).with_context(named)?;
+        let flags = if level.is_some() { LineRequestFlags::OUTPUT } else { LineRequestFlags::INPUT };
+        let handle = line.request(flags, u8::from(level == Some(true)), CONSUMER).with_context(named)?;
         CdevPin::new(handle).with_context(named)
     }
 
-    /// Opens the panel and lets `player` draw on it.
-    pub(crate) fn open(&self, panel: Panel, root: &Root, player: &mut Player<'_, '_>) -> Result<()> {
-        let turned = display_rotation(self.quarters);
-        let i2c =
-            |path: PathBuf| I2cdev::new(&path).with_context(|| self.missing(&path.display().to_string()));
-        match panel {
-            Panel::Dcs(module) => {
-                // lit for as long as it is held
-                let _backlight = self.backlight.map(|offset| self.line(root, offset, true)).transpose()?;
-                match module.driver {
-                    Driver::St7789 => self.tft(module, ST7789, root, player),
-                    Driver::St7735 => self.tft(module, ST7735s, root, player),
-                    Driver::Ili9341 => self.tft(module, ILI9341Rgb565, root, player),
-                    Driver::Gc9a01 => self.tft(module, GC9A01, root, player),
-                }
+    /// Opens the panel for `with`.
+    pub(crate) fn open<T>(
+        &self,
+        panel: Panel,
+        mounting: Mounting,
+        root: &Root,
+        with: impl With<Output = Result<T>>,
+    ) -> Result<T> {
+        // lit for as long as it is held
+        let _backlight = self.backlight.map(|offset| self.line(root, offset, Some(true))).transpose()?;
+        match panel.kind {
+            Kind::Tft(module) => open::tft(module, mounting, self.wires(panel, root)?, &mut Delay, with)?,
+            Kind::Oled(glass) => {
+                let path = root.path(&self.i2c);
+                let bus = I2cdev::new(&path).with_context(|| self.missing(&path.display().to_string()))?;
+                open::oled(glass, mounting, bus, with)?
             }
-            Panel::Ssd1306 => {
-                player.draw_on(Oled::open(DisplaySize128x64, turned, i2c(root.path(&self.i2c))?)?)
+            Kind::Paper { greys } => {
+                let busy = Line(self.busy.map(|offset| self.line(root, offset, None)).transpose()?);
+                open::paper(greys, mounting, self.wires(panel, root)?, (busy, Delay), with)?
             }
-            Panel::Ssd1306Low => {
-                player.draw_on(Oled::open(DisplaySize128x32, turned, i2c(root.path(&self.i2c))?)?)
-            }
+            Kind::Matrix => bail!("a matrix of LEDs is not driven here"),
         }
     }
 
-    fn tft<M: Model<ColorFormat = embedded_graphics::pixelcolor::Rgb565>>(
-        &self,
-        module: &'static Module,
-        driver: M,
-        root: &Root,
-        player: &mut Player<'_, '_>,
-    ) -> Result<()> {
+    fn wires(&self, panel: Panel, root: &Root) -> Result<Wires<SpidevDevice, Line>> {
         let path = root.path(&self.spi);
         let named = || self.missing(&path.display().to_string());
         let mut spi = SpidevDevice::open(&path).with_context(named)?;
         let options = SpidevOptions::new()
             .bits_per_word(8)
-            .max_speed_hz(self.hertz.unwrap_or(module.hertz))
+            .max_speed_hz(self.hertz(panel))
             .mode(if self.mode_3 { SpiModeFlags::SPI_MODE_3 } else { SpiModeFlags::SPI_MODE_0 })
             .build();
         spi.configure(&options).with_context(|| path.display().to_string())?;
-        let data = Line(Some(self.line(root, self.dc, false)?));
-        let reset = Line(self.reset.map(|offset| self.line(root, offset, true)).transpose()?);
-        let mut buffer = [0; SPI_BUFFER];
-        let wires = Wires { spi, data, reset };
-        player.draw_on(Tft::open(module, driver, rotation(self.quarters), wires, &mut Delay, &mut buffer)?)
+        let data = Line(Some(self.line(root, self.dc, Some(false))?));
+        let reset = Line(self.reset.map(|offset| self.line(root, offset, Some(true))).transpose()?);
+        Ok(Wires { spi, data, reset })
     }
 }
