@@ -133,7 +133,11 @@ const PANELS: [&str; 5] = ["st7789", "ssd1351", "ssd1306", "sh1106", "epd2in9"];
 fn a_message_that_is_refused_costs_a_new_start_and_no_pixel() {
     for name in PANELS {
         // a picture of a TFT is hundreds of messages, one of an OLED a few
-        let often = if ["st7789", "ssd1351"].contains(&name) { "nack:10" } else { "nack:100" };
+        let often = match name {
+            "st7789" => "nack:10",
+            "ssd1351" => "nack:30",
+            _ => "nack:100",
+        };
         let (clean, faulty) = (rig(name, ""), rig(name, often));
         let shown = run(&clean, 300, &settings(Show::Pictures));
         let survived = run(&faulty, 300, &settings(Show::Pictures));
