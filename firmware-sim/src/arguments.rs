@@ -100,6 +100,9 @@ pub(crate) struct Arguments {
     /// Write a .png (the last picture) or a .gif (all of them)
     #[arg(long, value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,
+    /// Compare the last picture with a .png that --out has written, and fail if a pixel differs
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["sheet", "web", "hours"])]
+    pub(crate) check: Option<PathBuf>,
     /// Show the same on every panel, in one .png with their names
     #[arg(long, value_name = "FILE", conflicts_with_all = ["out", "terminal", "panel", "bus_hz", "rotate", "mirror", "bgr", "invert"])]
     pub(crate) sheet: Option<PathBuf>,

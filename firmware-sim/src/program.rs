@@ -17,6 +17,7 @@ use edgegen_firmware_sim::show::terminal::{self, Ability};
 use edgegen_firmware_sim::show::{self, Format, Look};
 use edgegen_runtime::files::check_writable;
 use edgegen_runtime::model::{Model, OpenOptions};
+use edgegen_runtime::pictures::read_png;
 use embedded_graphics::prelude::*;
 
 use crate::arguments::Arguments;
@@ -28,6 +29,8 @@ const DEFAULT_FILE: &str = "edgegen-sim.png";
 const PLAYBACK_RATE: u8 = 12;
 /// Letters in a line where the terminal does not say.
 const DEFAULT_COLUMNS: usize = 80;
+/// Longest side of a picture to compare with.
+const LONGEST_CHECKED: usize = 4096;
 
 /// Does what the arguments ask for.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
@@ -45,7 +48,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     if arguments.faults.is_some() || arguments.renew.is_some() {
         bail!("--faults and --renew are for a panel that stays: give --web or --hours");
     }
-    let nothing_said = arguments.out.is_none() && !arguments.terminal;
+    let nothing_said = arguments.out.is_none() && !arguments.terminal && arguments.check.is_none();
     let out = arguments.out.clone().or_else(|| nothing_said.then(|| PathBuf::from(DEFAULT_FILE)));
     if let Some(path) = &out {
         show::format_of(path)?;
@@ -189,6 +192,9 @@ impl Visit for Play<'_> {
         })?;
         let last = pictures.last().context("the script shows no picture")?;
         screen.finish(last);
+        if let Some(path) = &arguments.check {
+            check(&panel.look().dress(last), path)?;
+        }
         if let Some(path) = &view.out {
             show::write(path, &pictures, &panel.look(), f32::from(PLAYBACK_RATE))?;
         }
@@ -198,6 +204,33 @@ impl Visit for Play<'_> {
         print(&(lines + &complaints.collect::<String>()));
         Ok(())
     }
+}
+
+/// Compares what is shown with a PNG file.
+fn check(shown: &Picture, path: &Path) -> Result<()> {
+    let longest = shown.width().max(shown.height());
+    let expected = read_png(path, longest.max(LONGEST_CHECKED))?;
+    let sizes = (shown.width(), shown.height()) == (expected.width, expected.height);
+    if !sizes {
+        bail!(
+            "{}: it is {}x{}, and what is shown {}x{}: is it of this panel?",
+            path.display(),
+            expected.width,
+            expected.height,
+            shown.width(),
+            shown.height()
+        );
+    }
+    let channels = expected.format.channels();
+    let pixels = expected.pixels.chunks_exact(channels).map(|pixel| match pixel {
+        [red, green, blue] => [*red, *green, *blue],
+        _ => [pixel[0]; 3],
+    });
+    let differing = pixels.zip(shown.rgb().chunks_exact(3)).filter(|(a, b)| a != b).count();
+    if differing > 0 {
+        bail!("{}: {differing} of {} pixels differ", path.display(), shown.width() * shown.height());
+    }
+    Ok(())
 }
 
 /// The buttons that the arguments amount to.
@@ -277,12 +310,14 @@ struct Screen {
 impl Screen {
     fn new(wanted: bool, panel: Panel) -> Self {
         let variable = |name| std::env::var(name).ok();
-        let (no_color, term) = (variable("NO_COLOR"), variable("TERM"));
+        let (no_color, term, program) = (variable("NO_COLOR"), variable("TERM"), variable("TERM_PROGRAM"));
         let is_terminal = std::io::stdout().is_terminal();
-        let ability = Ability::of(is_terminal, no_color.as_deref(), term.as_deref());
-        let columns = variable("COLUMNS").and_then(|columns| columns.parse().ok()).unwrap_or(DEFAULT_COLUMNS);
+        let ability = Ability::of(is_terminal, no_color.as_deref(), term.as_deref(), program.as_deref());
+        let own = || terminal_size::terminal_size().map(|(width, _)| width.0.into());
+        let columns = variable("COLUMNS").and_then(|columns| columns.parse().ok()).or_else(own);
+        let columns = columns.unwrap_or(DEFAULT_COLUMNS);
         let Look { light, .. } = panel.look();
-        let animated = wanted && ability == Ability::Color;
+        let animated = wanted && ability != Ability::Plain;
         Self { ability, columns, monochrome: panel.is_monochrome(), light, wanted, animated, lines: 0 }
     }
 
@@ -296,7 +331,11 @@ impl Screen {
         if self.animated {
             let text = self.text(picture);
             print(&(self.up() + &text));
-            self.lines = text.lines().count();
+            self.lines = match self.ability {
+                // the terminal knows how high a picture is: back to where it was before
+                Ability::Kitty | Ability::Sixel => 0,
+                _ => text.lines().count(),
+            };
             std::thread::sleep(Duration::from_secs(1) / u32::from(PLAYBACK_RATE) / 2);
         }
     }
@@ -308,7 +347,11 @@ impl Screen {
     }
 
     fn up(&self) -> String {
-        if self.lines == 0 { String::new() } else { format!("\x1b[{}A", self.lines) }
+        match (self.ability, self.lines) {
+            (Ability::Kitty | Ability::Sixel, _) => "\x1b[H\x1b[2J".into(),
+            (_, 0) => String::new(),
+            (_, lines) => format!("\x1b[{lines}A"),
+        }
     }
 }
 

@@ -129,6 +129,70 @@ fn the_report_tells_what_happened() {
 }
 
 #[test]
+fn a_stored_picture_is_compared_with() {
+    let folder = folder();
+    let run = |arguments: &[&str]| sim(folder.path(), &[&["--frame", "five.png"], arguments].concat());
+    assert!(run(&["--out", "kept.png"]).status.success());
+    assert!(run(&["--check", "kept.png"]).status.success());
+    assert!(!folder.path().join("edgegen-sim.png").exists(), "to compare writes nothing");
+    for (arguments, word) in [
+        (&["--check", "kept.png", "--dither", "none", "--caption"][..], "pixels differ"),
+        (&["--check", "kept.png", "--panel", "ssd1306"], "of this panel"),
+        (&["--check", "five.png"], "of this panel"),
+        (&["--check", "nowhere.png"], "nowhere.png"),
+    ] {
+        let output = run(arguments);
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}");
+        assert!(error.contains(word) && error.lines().count() == 1, "{arguments:?}: {error}");
+    }
+}
+
+/// Things to run, each by a script.
+#[test]
+fn scripts_drive_every_kind_of_show() {
+    let folder = folder();
+    let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models");
+    let model = |name: &str| models.join(name).display().to_string();
+    fs::create_dir(folder.path().join("pictures")).unwrap();
+    for (name, level) in [("a.png", 60u8), ("b.png", 200)] {
+        let path = folder.path().join("pictures").join(name);
+        image::RgbImage::from_fn(40, 30, |x, _| image::Rgb([level, x as u8 * 6, 128])).save(path).unwrap();
+    }
+    let shown = |arguments: &[&str]| {
+        sim_ok(folder.path(), &[arguments, &["--out", "out.png"]].concat());
+        Look::TFT.undress(&read_png(&folder.path().join("out.png")))
+    };
+    // knobs: the latent, the class, the seed
+    let vae = model("mnist-vae2");
+    let explored = |script| shown(&["--model", &vae, "--explore", "--script", script]);
+    assert!(explored("next,right:4,up:2") == explored("next,up:2,right:5,left"));
+    assert!(explored("next,right:4") != explored("next"));
+    let gan = model("mnist-gan");
+    let class = |script| shown(&["--model", &gan, "--script", script]);
+    assert!(class("next,right:4") == shown(&["--model", &gan, "--class", "4", "--frames", "1"]));
+    assert!(class("next,left") == class("next,right:9"));
+    let seeds = |script| shown(&["--script", script]);
+    assert!(seeds("next,right:3,left") == shown(&["--seed", "2", "--frames", "1"]));
+    assert!(seeds("next,up:5") != seeds("next"), "truncation");
+    // a gallery that walks holds the first step of each walk, then others
+    let tile = |script| {
+        let picture = seeds(script);
+        (0..60).map(|x| picture.at(x + 90, 40)).collect::<Vec<_>>()
+    };
+    assert!(tile("select,walk:9") == tile("select") && tile("select,walk:90") != tile("select"));
+    // pictures of files: enlarged behind a border that moves, and measured
+    let (enlarger, pictures) = (model("enlarge-x2"), folder.path().join("pictures").display().to_string());
+    let transform = |script| shown(&["--model", &enlarger, "--pictures", &pictures, "--script", script]);
+    let (first, second) = (transform("next"), transform("next,next"));
+    assert!(first.at(120, 120)[0].abs_diff(60) < 12 && second.at(120, 120)[0].abs_diff(200) < 12);
+    assert!(transform("walk:24") == first && transform("walk:1") != first);
+    let meter = model("mnist-vae");
+    let measured = |script| shown(&["--model", &meter, "--pictures", &pictures, "--script", script]);
+    assert!(measured("next") != measured("next,next"));
+}
+
+#[test]
 fn without_a_terminal_the_picture_is_plain_letters() {
     let folder = folder();
     let report = sim_ok(folder.path(), &["--frame", "five.png", "--terminal"]);
@@ -218,6 +282,15 @@ fn what_is_wrong_is_said_in_one_line() {
         (vec!["--sheet", "out.gif"], 1, ".png"),
         (vec!["--sheet", "nowhere/out.png"], 1, "nowhere/out.png"),
         (vae(&["--dither", "random"]), 2, "random"),
+        (vae(&["--script", "right:0"]), 2, "right"),
+        ([&model("foreign.onnx")[..], &["--pictures", "five.png"]].concat(), 1, "takes no pictures"),
+        (vae(&["--pictures", "cut.png", "--out", "out.png"]), 1, "cut.png"),
+        (vae(&["--pictures", "nowhere", "--out", "out.png"]), 1, "nowhere"),
+        (vec!["--pictures", "."], 2, "--model"),
+        (vae(&["--web", "nowhere"]), 2, "8080"),
+        (vae(&["--hours", "0"]), 2, "hours"),
+        (vae(&["--faults", "drop:1", "--out", "out.png"]), 1, "--hours"),
+        (vae(&["--hours", "1", "--faults", "melt:1"]), 2, "gone:FROM-TO"),
         (vae(&["--frames", "0"]), 2, "0"),
         (vae(&["--frames", "1000000"]), 2, "1000000"),
         (vae(&["--bus-hz", "0"]), 2, "0"),
