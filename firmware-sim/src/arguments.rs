@@ -117,6 +117,10 @@ pub(crate) struct Arguments {
     /// What the page's address ends in, for whoever may see it: a page that others reach has to have one
     #[arg(long, help_heading = LIVE, value_name = "LETTERS", requires = "web")]
     pub(crate) web_token: Option<String>,
+    /// Show the panel in a window, with keys for its buttons
+    #[cfg(feature = "window")]
+    #[arg(long, help_heading = LIVE, conflicts_with_all = ["out", "sheet", "terminal", "script", "frames", "walk_to", "hours", "fps", "web"])]
+    pub(crate) window: bool,
     /// Run for so many hours of the panel's time, which takes no longer than the work in it, and tell what happened
     #[arg(long, help_heading = LIVE, value_name = "HOURS", value_parser = hours, conflicts_with_all = ["out", "sheet", "terminal", "script", "frames", "walk_to", "fps"])]
     pub(crate) hours: Option<f64>,
@@ -151,6 +155,14 @@ fn show(text: &str) -> Result<Show, String> {
 }
 
 impl Arguments {
+    /// Whether the panel stays in a window.
+    pub(crate) fn in_window(&self) -> bool {
+        #[cfg(feature = "window")]
+        return self.window;
+        #[cfg(not(feature = "window"))]
+        false
+    }
+
     /// How the panel is built in.
     pub(crate) fn mounting(&self) -> Mounting {
         Mounting { quarters: self.rotate, mirrored: self.mirror, bgr: self.bgr, inverted: self.invert }

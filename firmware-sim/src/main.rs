@@ -3,6 +3,8 @@
 mod arguments;
 mod operate;
 mod program;
+#[cfg(feature = "window")]
+mod window;
 
 use std::process::ExitCode;
 

@@ -49,6 +49,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         print(&soak.report(&about, &panel.about(hertz)));
         return Ok(());
     }
+    #[cfg(feature = "window")]
+    if arguments.window {
+        let mut window = crate::window::Windowed::new(panel, arguments.rotate)?;
+        print(&format!("model   {about}\npanel   {}\nkeys    {}\n", panel.about(hertz), crate::window::KEYS));
+        return live::play(source, &opened, &settings, &SystemTime::start(), &mut window);
+    }
     let hub = Arc::new(Hub::default());
     if let Some(address) = &arguments.web {
         let served = web::serve(address, arguments.web_token.as_deref(), &hub)?;

@@ -42,7 +42,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     if let Some(path) = &arguments.sheet {
         return sheet(arguments, path);
     }
-    if arguments.web.is_some() || arguments.hours.is_some() {
+    if arguments.web.is_some() || arguments.hours.is_some() || arguments.in_window() {
         return operate::run(arguments);
     }
     if arguments.faults.is_some() || arguments.renew.is_some() {

@@ -172,6 +172,9 @@ fn precisions_of_a_folder_are_chosen() {
     assert_eq!(status["latent"], json!([0.0, 0.5]), "settings stay");
 }
 
+/// Method, path, headers, body; status and a word of the answer.
+type Case<'a> = (&'a str, &'a str, &'a [&'a str], &'a str, u16, &'a str);
+
 #[test]
 fn others_are_turned_away() {
     let (_program, host, rest) = page(&["--web", "0", "--show", "still"]);
@@ -179,8 +182,7 @@ fn others_are_turned_away() {
     let json = "Content-Type: application/json";
     let evil = "Host: evil.example:80";
     let long = format!("{{\"class\":\"{}\"}}", "x".repeat(5000));
-    // method, path, headers, body, status, word of the answer
-    let table: [(&str, &str, &[&str], &str, u16, &str); 9] = [
+    let table: [Case<'_>; 9] = [
         ("GET", "/", &[], "", 200, "<!DOCTYPE html>"),
         ("GET", "/", &["Host: localhost:1"], "", 200, "<!DOCTYPE html>"),
         ("GET", "/", &[evil], "", 403, "localhost"),

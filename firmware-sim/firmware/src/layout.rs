@@ -223,8 +223,10 @@ mod tests {
     fn the_square_in_a_circle_touches_it_from_inside() {
         let square = inside_circle(panel(240, 240));
         assert_eq!(square, rectangle(35, 35, 169, 169));
-        // the corner's far edge lies 85 from the middle, each way: 85² + 85² > 120², and one pixel less does not
-        assert!(84 * 84 * 2 < 120 * 120);
+        // whether the corner's pixel lies in the circle, and the one beyond it
+        let inside = |at: i32| 2 * (2 * at + 1 - 240).pow(2) <= 240 * 240;
+        let corner = square.top_left.x;
+        assert!(inside(corner) && !inside(corner - 1));
     }
 
     #[test]

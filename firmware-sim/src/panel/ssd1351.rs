@@ -449,12 +449,15 @@ impl SpiPanel for Ssd1351Panel {
 mod tests {
     use super::*;
 
+    /// A command and its parameters.
+    type Step<'a> = (u8, &'a [u8]);
+
     /// A module that is unlocked, upright, awake and black, after these commands.
-    fn panel(steps: &[(u8, &[u8])]) -> Ssd1351Panel {
+    fn panel(steps: &[Step<'_>]) -> Ssd1351Panel {
         let mut panel = Ssd1351Panel::new(Clock::default(), 10_000_000);
         panel.ram.fill(0);
         panel.side.selected = true;
-        let start: [(u8, &[u8]); 3] = [(code::LOCK, &[0xB1]), (code::REMAP, &[0x74]), (code::WAKE, &[])];
+        let start: [Step<'_>; 3] = [(code::LOCK, &[0xB1]), (code::REMAP, &[0x74]), (code::WAKE, &[])];
         for (command, parameters) in start.iter().chain(steps) {
             panel.side.data = false;
             panel.receive(&[*command]);
@@ -470,7 +473,7 @@ mod tests {
         all.map(|(x, y)| (x, y, picture.at(x, y))).filter(|(_, _, color)| *color != [0; 3]).collect()
     }
 
-    const WINDOW: [(u8, &[u8]); 2] = [(code::COLUMNS, &[3, 4]), (code::ROWS, &[5, 6])];
+    const WINDOW: [Step<'static>; 2] = [(code::COLUMNS, &[3, 4]), (code::ROWS, &[5, 6])];
     const RED: [u8; 2] = [0xF8, 0];
 
     #[test]
@@ -499,7 +502,7 @@ mod tests {
 
     #[test]
     fn complaints_name_what_was_wrong() {
-        let table: [(&[(u8, &[u8])], Complaint); 8] = [
+        let table: [(&[Step<'_>], Complaint); 8] = [
             (&[(0x33, &[])], Complaint::UnknownCommand(0x33)),
             (&[(0x9F, &[])], Complaint::NotImitated(0x9F)),
             (&[(code::REMAP, &[0xB4])], Complaint::NotImitated(code::REMAP)),

@@ -578,8 +578,11 @@ impl SpiPanel for Ssd1680Panel {
 mod tests {
     use super::*;
 
+    /// A command and its parameters.
+    type Step<'a> = (u8, &'a [u8]);
+
     /// A module on its side of the bus after these commands, each of which waits until the last is done.
-    fn panel(steps: &[(u8, &[u8])]) -> Ssd1680Panel {
+    fn panel(steps: &[Step<'_>]) -> Ssd1680Panel {
         let clock = Clock::default();
         let mut panel = Ssd1680Panel::new(clock.clone(), 10_000_000);
         panel.side.selected = true;
@@ -634,7 +637,7 @@ mod tests {
 
     #[test]
     fn windows_and_complaints() {
-        let panel_of = |steps: &[(u8, &[u8])]| {
+        let panel_of = |steps: &[Step<'_>]| {
             let mut panel = panel(&[(code::NOP, &[])]);
             panel.rams[0].fill(0);
             for (command, parameters) in steps {
@@ -645,7 +648,7 @@ mod tests {
             }
             panel
         };
-        let window: [(u8, &[u8]); 5] = [
+        let window: [Step<'_>; 5] = [
             (code::COLUMNS, &[2, 3]),
             (code::ROWS, &[0x00, 0x01, 0x01, 0x01]),
             (code::COLUMN, &[2]),
@@ -656,7 +659,7 @@ mod tests {
         let found = (0..ROW * HEIGHT).filter(|at| panel.rams[0][*at] != 0);
         let found: Vec<_> = found.map(|at| (at % ROW, at / ROW, panel.rams[0][at])).collect();
         assert_eq!(found, [(2, 256, 5), (3, 256, 2), (2, 257, 3), (3, 257, 4)]);
-        let table: [(&[(u8, &[u8])], Complaint); 8] = [
+        let table: [(&[Step<'_>], Complaint); 8] = [
             (&[(0xF0, &[])], Complaint::UnknownCommand(0xF0)),
             (&[(0x27, &[])], Complaint::NotImitated(0x27)),
             (&[(code::ENTRY_MODE, &[0])], Complaint::NotImitated(code::ENTRY_MODE)),
