@@ -124,9 +124,9 @@ pub(crate) struct Arguments {
     /// Run for so many hours of the panel's time, which takes no longer than the work in it, and tell what happened
     #[arg(long, help_heading = LIVE, value_name = "HOURS", value_parser = hours, conflicts_with_all = ["out", "sheet", "terminal", "script", "frames", "walk_to", "fps"])]
     pub(crate) hours: Option<f64>,
-    /// What is shown meanwhile
-    #[arg(long, help_heading = LIVE, value_name = "walk|pictures|gallery|drift|still", value_parser = show, default_value = "gallery")]
-    pub(crate) show: Show,
+    /// What is shown meanwhile [default: gallery]
+    #[arg(long, help_heading = LIVE, value_name = "walk|pictures|gallery|drift|still", value_parser = show)]
+    pub(crate) show: Option<Show>,
     /// Faults of the panel's bus: of 10,000 bytes so many are lost, of 10,000 messages so many refused or 100 ms late, and the panel is
     /// gone from one millisecond to another, for example drop:5,nack:20,stall:1,gone:2000-5000
     #[arg(long, help_heading = LIVE, value_name = "FAULTS")]
@@ -136,7 +136,7 @@ pub(crate) struct Arguments {
     pub(crate) renew: Option<u32>,
 }
 
-const LIVE: &str = "To stay";
+const LIVE: &str = "For a panel that stays";
 
 fn hours(text: &str) -> Result<f64, String> {
     let hours = text.parse().ok().filter(|hours| *hours > 0.0 && *hours <= 10_000.0);

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, anyhow};
 use edgegen_firmware_sim::generator::Source;
 use edgegen_firmware_sim::live::{
-    self, Control, Ended, Host, Mirrored, News, Open, Player, Settings, SystemTime, Time,
+    self, Control, Ended, Host, Mirrored, News, Open, Player, Settings, Show, SystemTime, Time,
 };
 use edgegen_firmware_sim::names::{DitherName, ScalingName};
 use edgegen_firmware_sim::panel::dcs::is_in_circle;
@@ -30,7 +30,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let rig = Rig::new(panel, hertz, arguments.faults.clone().unwrap_or_default());
     let (source, about) = open_source(arguments, panel.size(arguments.rotate))?;
     let settings = Settings {
-        show: if arguments.frame.is_some() { live::Show::Still } else { arguments.show },
+        show: match arguments.show {
+            _ if arguments.frame.is_some() => Show::Still,
+            show => show.unwrap_or(Show::Gallery),
+        },
         seed: arguments.seed,
         step: Duration::from_secs(1) / STEPS_A_SECOND,
         steps: LEG,

@@ -45,8 +45,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     if arguments.web.is_some() || arguments.hours.is_some() || arguments.in_window() {
         return operate::run(arguments);
     }
-    if arguments.faults.is_some() || arguments.renew.is_some() {
-        bail!("--faults and --renew are for a panel that stays: give --web or --hours");
+    if arguments.faults.is_some() || arguments.renew.is_some() || arguments.show.is_some() {
+        bail!("--show, --faults and --renew are for a panel that stays: give --web or --hours");
     }
     let nothing_said = arguments.out.is_none() && !arguments.terminal && arguments.check.is_none();
     let out = arguments.out.clone().or_else(|| nothing_said.then(|| PathBuf::from(DEFAULT_FILE)));

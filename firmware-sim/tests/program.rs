@@ -289,6 +289,7 @@ fn what_is_wrong_is_said_in_one_line() {
         (vec!["--pictures", "."], 2, "--model"),
         (vae(&["--web", "nowhere"]), 2, "8080"),
         (vae(&["--hours", "0"]), 2, "hours"),
+        (vae(&["--show", "walk", "--out", "out.png"]), 1, "--web"),
         (vae(&["--faults", "drop:1", "--out", "out.png"]), 1, "--hours"),
         (vae(&["--hours", "1", "--faults", "melt:1"]), 2, "gone:FROM-TO"),
         (vae(&["--frames", "0"]), 2, "0"),
