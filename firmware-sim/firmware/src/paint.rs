@@ -1,6 +1,7 @@
 //! One picture onto a panel: sampled, dithered and sent as one contiguous area, so that a serial
 //! panel gets its window once and then nothing but pixels.
 
+use core::cell::Cell;
 use core::fmt;
 
 use embedded_graphics::pixelcolor::{BinaryColor, Gray2, Rgb565, Rgb888};
@@ -155,9 +156,9 @@ impl<const WIDTH: usize> Painter<WIDTH> {
         self.resampler.begin(&sampler);
         self.ditherer.restart();
         let mut colors = [D::Color::PAPER; WIDTH];
-        let colors = &mut colors[..width as usize];
-        let column = colors.len();
-        target.fill_contiguous(&place, Rows { painter: self, sampler, place, colors, column, line: 0 })?;
+        let colors = Cell::from_mut(&mut colors[..width as usize]).as_slice_of_cells();
+        let left = [].iter();
+        target.fill_contiguous(&place, Rows { painter: self, sampler, place, colors, left, line: 0 })?;
         Ok(())
     }
 }
@@ -167,9 +168,9 @@ struct Rows<'a, C, const WIDTH: usize> {
     painter: &'a mut Painter<WIDTH>,
     sampler: Sampler<'a>,
     place: Rectangle,
-    /// A row, and the next of its colours.
-    colors: &'a mut [C],
-    column: usize,
+    /// A row, and those of its colours that are left; both refer to it, so that the next one costs no index.
+    colors: &'a [Cell<C>],
+    left: core::slice::Iter<'a, Cell<C>>,
     line: u32,
 }
 
@@ -185,8 +186,8 @@ impl<C: PanelColor, const WIDTH: usize> Rows<'_, C, WIDTH> {
         let corner = self.place.top_left;
         let at = (corner.x as u32, (corner.y as u32).wrapping_add(self.line));
         self.painter.ditherer.row(row, C::CHANNELS, C::HIGHEST, at);
-        self.colors.iter_mut().zip(row).for_each(|(color, levels)| *color = C::from_levels(*levels));
-        self.column = 0;
+        self.colors.iter().zip(row).for_each(|(color, levels)| color.set(C::from_levels(*levels)));
+        self.left = self.colors.iter();
         self.line += 1;
     }
 }
@@ -196,20 +197,19 @@ impl<C: PanelColor, const WIDTH: usize> Iterator for Rows<'_, C, WIDTH> {
 
     #[inline]
     fn next(&mut self) -> Option<C> {
-        if self.column == self.colors.len() {
-            if self.line == self.place.size.height {
-                return None;
-            }
-            self.make_row();
+        if let Some(color) = self.left.next() {
+            return Some(color.get());
         }
-        let color = self.colors.get(self.column).copied();
-        self.column += 1;
-        color
+        if self.line == self.place.size.height {
+            return None;
+        }
+        self.make_row();
+        self.left.next().map(Cell::get)
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
         let lines = (self.place.size.height - self.line) as usize;
-        let left = lines * self.colors.len() + self.colors.len() - self.column;
+        let left = lines * self.colors.len() + self.left.len();
         (left, Some(left))
     }
 
@@ -217,7 +217,7 @@ impl<C: PanelColor, const WIDTH: usize> Iterator for Rows<'_, C, WIDTH> {
     fn fold<B, F: FnMut(B, C) -> B>(mut self, first: B, mut fold: F) -> B {
         let mut sum = first;
         loop {
-            sum = self.colors[self.column..].iter().copied().fold(sum, &mut fold);
+            sum = self.left.by_ref().map(Cell::get).fold(sum, &mut fold);
             if self.line == self.place.size.height {
                 return sum;
             }
