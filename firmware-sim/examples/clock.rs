@@ -53,7 +53,9 @@ fn main() -> Result<()> {
     let panel = Panel::named(&arguments.next().unwrap_or("gc9a01".into())).map_err(anyhow::Error::msg)?;
     let time = arguments.next().unwrap_or("10:08".into());
     let (hours, minutes) = time.split_once(':').context("give the time as 10:08")?;
+    let (hours, minutes): (u32, u32) = (hours.parse()?, minutes.parse()?);
+    anyhow::ensure!(hours < 24 && minutes < 60, "there is no such time: {time}");
     let model = Model::from_bytes(builtin::MODEL, builtin::NAME, &OpenOptions::default())?;
     let faces = ModelGenerator::new(model.into_generator(1)?, None)?;
-    panel.open(panel.hertz, Mounting::default(), At(faces, hours.parse()?, minutes.parse()?, panel))?
+    panel.open(panel.hertz, Mounting::default(), At(faces, hours, minutes, panel))?
 }

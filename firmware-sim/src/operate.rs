@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, anyhow};
+use anyhow::{Result, anyhow, bail};
 use edgegen_firmware_sim::generator::Source;
 use edgegen_firmware_sim::live::{
     self, Control, Ended, Host, Mirrored, News, Open, Player, Settings, Show, SystemTime, Time,
 };
 use edgegen_firmware_sim::names::{DitherName, ScalingName};
 use edgegen_firmware_sim::panel::dcs::is_in_circle;
+use edgegen_firmware_sim::panel::list::Kind;
 use edgegen_firmware_sim::panel::{Device, DeviceError, Mounting, Observed, Rig, Visit};
 use edgegen_firmware_sim::script::LEG;
 use edgegen_firmware_sim::web::{self, Hub, Operated, Reopen};
@@ -27,6 +28,9 @@ const PAUSE: Duration = Duration::from_secs(10);
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let panel = arguments.panel;
     let hertz = arguments.bus_hz.unwrap_or(panel.hertz);
+    if matches!(panel.kind, Kind::Matrix) && (arguments.faults.is_some() || arguments.renew.is_some()) {
+        bail!("{}: a matrix of LEDs has no bus for --faults to strike, and nothing for --renew", panel.name);
+    }
     let rig = Rig::new(panel, hertz, arguments.faults.clone().unwrap_or_default());
     let (source, about) = open_source(arguments, panel.size(arguments.rotate))?;
     let settings = Settings {

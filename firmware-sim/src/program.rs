@@ -84,7 +84,7 @@ pub(crate) fn open_source(arguments: &Arguments, room: Size) -> Result<(Source, 
 
 /// Draws the last picture on every panel.
 fn sheet(arguments: &Arguments, path: &Path) -> Result<()> {
-    if show::format_of(path)? != Format::Png {
+    if !matches!(show::format_of(path), Ok(Format::Png)) {
         bail!("{}: --sheet takes a name that ends in .png", path.display());
     }
     check_writable(path)?;
@@ -194,6 +194,7 @@ impl Visit for Play<'_> {
         screen.finish(last);
         if let Some(path) = &arguments.check {
             check(&panel.look().dress(last), path)?;
+            print(&format!("check   {}: the same\n", path.display()));
         }
         if let Some(path) = &view.out {
             show::write(path, &pictures, &panel.look(), f32::from(PLAYBACK_RATE))?;
@@ -245,7 +246,9 @@ fn script(arguments: &Arguments) -> Script {
     }
     match arguments.frames {
         Some(count) => Script(vec![press(Button::Next); count as usize]),
-        None if arguments.frame.is_some() => Script(vec![press(Button::Next)]),
+        None if arguments.frame.is_some() || arguments.pictures.is_some() => {
+            Script(vec![press(Button::Next)])
+        }
         None => Script(vec![press(Button::Select)]),
     }
 }
@@ -268,6 +271,11 @@ fn summary(
         1 => "at most one such picture".into(),
         most => format!("at most {most} such pictures"),
     };
+    let what = if report.pictures == 1 {
+        "the picture and clearing the panel before it"
+    } else {
+        "the last picture"
+    };
     let refresh = match report.last.refresh {
         0 => String::new(),
         time => format!(" and {:.0} ms to refresh", milliseconds(Duration::from_nanos(time))),
@@ -283,7 +291,7 @@ fn summary(
         "model   {about}\n\
          panel   {panel}, {dither}\n\
          time    {generating:.2} ms to make a picture on this machine (mean of {})\n\
-         bus     {last_bus:.2} ms for the last picture ({} bytes){refresh}: {most} a second\n",
+         bus     {last_bus:.2} ms for {what} ({} bytes){refresh}: {most} a second\n",
         report.pictures, report.last.bytes
     );
     if let Some(path) = out {

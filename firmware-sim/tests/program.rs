@@ -123,7 +123,7 @@ fn the_report_tells_what_happened() {
         assert!(line.starts_with(start), "{line:?} does not start with {start:?}");
     }
     // The second picture of 240×240 goes out without clearing: window commands, then two bytes a pixel.
-    assert!(report.contains(&format!("({} bytes)", 240 * 240 * 2 + 11)), "{report}");
+    assert!(report.contains(&format!("for the last picture ({} bytes)", 240 * 240 * 2 + 11)), "{report}");
     let slow = ["--model", "vae", "--frames", "2", "--out", "out.png", "--bus-hz", "1000000"];
     assert!(sim_ok(folder.path(), &slow).contains("bus     921.69 ms"), "eight bits a byte at 1 MHz");
 }
@@ -289,6 +289,8 @@ fn what_is_wrong_is_said_in_one_line() {
         (vec!["--pictures", "."], 2, "--model"),
         (vae(&["--web", "nowhere"]), 2, "8080"),
         (vae(&["--hours", "0"]), 2, "hours"),
+        (vec!["--panel", "hub75", "--hours", "1", "--faults", "drop:1"], 1, "no bus"),
+        (vec!["--sheet", "out.jpg"], 1, ".png"),
         (vae(&["--show", "walk", "--out", "out.png"]), 1, "--web"),
         (vae(&["--faults", "drop:1", "--out", "out.png"]), 1, "--hours"),
         (vae(&["--hours", "1", "--faults", "melt:1"]), 2, "gone:FROM-TO"),

@@ -1,4 +1,5 @@
-//! Pictures of files, and how odd a network finds them: a bar below each, green up to the threshold and red above.
+//! Pictures of files, and how odd a network finds them: a number below each, and a bar, green up to the
+//! threshold and red above, where the model folder has one.
 
 use std::convert::Infallible;
 use std::fmt::Write;
@@ -26,8 +27,6 @@ const BAR: u32 = 10;
 const DARK: Rgb888 = Rgb888::new(40, 40, 44);
 const USUAL: Rgb888 = Rgb888::new(60, 190, 90);
 const ODD: Rgb888 = Rgb888::new(230, 70, 50);
-/// Where no threshold is known.
-const UNKNOWN: Rgb888 = Rgb888::new(90, 130, 200);
 
 /// A network that scores pictures.
 ///
@@ -37,8 +36,6 @@ pub struct Meter {
     range: Range,
     image: ImageShape,
     threshold: Option<f64>,
-    /// The largest score so far, which the bar is measured by where there is no threshold.
-    largest: f64,
     files: Files,
     shape: PictureShape,
     made: Frame,
@@ -60,7 +57,7 @@ impl Meter {
         let shape = bounded(3, width, height)?;
         let made = Frame::black(width, height, PixelFormat::Rgb8);
         let values = vec![0.0; image.values()];
-        Ok(Self { scorer, range, image, threshold, largest: 0.0, files, shape, made, number: None, values })
+        Ok(Self { scorer, range, image, threshold, files, shape, made, number: None, values })
     }
 
     fn make(&mut self, number: u64) -> Result<(), SourceError> {
@@ -71,26 +68,21 @@ impl Meter {
         let given = brought_to(frame, self.image)?;
         from_pixels(self.range, self.image, &given.pixels, &mut self.values);
         let score = self.scorer.score(&self.values)?.value;
-        self.largest = self.largest.max(score);
         let (width, height) = (self.made.width, self.made.height);
         let shown = fitted(frame, (width, height - METER))?;
         let shown = brought_to(&shown, ImageShape { channels: 3, height: height - METER, width })?;
         self.made.pixels.fill(0);
         self.made.pixels[..shown.pixels.len()].copy_from_slice(&shown.pixels);
         let mut page = Page(&mut self.made);
-        let full = self.threshold.map_or(self.largest, |threshold| 2.0 * threshold).max(f64::MIN_POSITIVE);
         let odd = self.threshold.is_some_and(|threshold| score > threshold);
-        let color = match self.threshold {
-            Some(_) if odd => ODD,
-            Some(_) => USUAL,
-            None => UNKNOWN,
-        };
         let top = (height - METER + 2) as i32;
-        let bar = |length: u32| Rectangle::new(Point::new(0, top), Size::new(length, BAR));
-        let length = (score.max(0.0) / full).min(1.0) * width as f64;
-        let Ok(()) = page.fill_solid(&bar(width as u32), DARK);
-        let Ok(()) = page.fill_solid(&bar(length as u32), color);
-        if self.threshold.is_some() {
+        // without a threshold there is nothing to measure by
+        if let Some(threshold) = self.threshold {
+            let bar = |length: u32| Rectangle::new(Point::new(0, top), Size::new(length, BAR));
+            let full = (2.0 * threshold).max(f64::MIN_POSITIVE);
+            let length = (score.max(0.0) / full).min(1.0) * width as f64;
+            let Ok(()) = page.fill_solid(&bar(width as u32), DARK);
+            let Ok(()) = page.fill_solid(&bar(length as u32), if odd { ODD } else { USUAL });
             let mark = Rectangle::new(Point::new(width as i32 / 2, top), Size::new(1, BAR));
             let Ok(()) = page.fill_solid(&mark, Rgb888::WHITE);
         }

@@ -111,7 +111,8 @@ pub struct Injector {
     faults: Faults,
     clock: Clock,
     state: u64,
-    gone: bool,
+    /// How far each absence has come.
+    absences: Vec<Absence>,
     lose_power: Box<dyn FnMut()>,
     struck: Struck,
 }
@@ -125,6 +126,14 @@ impl fmt::Debug for Injector {
     }
 }
 
+/// One time that a device is not there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Absence {
+    ToCome,
+    Now,
+    Over,
+}
+
 /// What becomes of a message.
 enum Fate {
     Arrives,
@@ -133,14 +142,15 @@ enum Fate {
 }
 
 impl Injector {
-    /// With these faults; `lose_power` is called when a device that was gone is there again.
+    /// With these faults; `lose_power` is called when a device goes.
     pub fn new(faults: Faults, clock: Clock, lose_power: impl FnMut() + 'static) -> Rc<RefCell<Self>> {
         let lose_power = Box::new(lose_power);
+        let absences = vec![Absence::ToCome; faults.gone.len()];
         Rc::new(RefCell::new(Self {
             faults,
             clock,
             state: 1,
-            gone: false,
+            absences,
             lose_power,
             struck: Struck::default(),
         }))
@@ -163,16 +173,25 @@ impl Injector {
         (mixed ^ (mixed >> 31)) % OF < chance
     }
 
-    /// The same, before anything is said to the device.
-    fn fate(&mut self) -> Fate {
+    /// Lets the device lose its power if it was gone since, whether or not somebody has spoken to it meanwhile.
+    pub fn catch_up(&mut self) {
         let now = self.clock.now();
-        let gone = self.faults.gone.iter().any(|range| range.contains(&now));
-        if self.gone && !gone {
-            self.struck.returned += 1;
-            (self.lose_power)();
+        for (absence, range) in self.absences.iter_mut().zip(&self.faults.gone) {
+            if *absence == Absence::ToCome && now >= range.start {
+                *absence = Absence::Now;
+                (self.lose_power)();
+            }
+            if *absence == Absence::Now && now >= range.end {
+                *absence = Absence::Over;
+                self.struck.returned += 1;
+            }
         }
-        self.gone = gone;
-        if gone {
+    }
+
+    /// Before anything is said to the device.
+    fn fate(&mut self) -> Fate {
+        self.catch_up();
+        if self.absences.contains(&Absence::Now) {
             self.struck.unheard += 1;
             return Fate::Unheard;
         }
@@ -344,5 +363,13 @@ mod tests {
             clock.advance(700_000);
         }
         assert_eq!((said, *lost.borrow()), (vec![true, true, false, true], 1));
+        // gone while nobody speaks
+        let (clock, lost) = (Clock::default(), Rc::new(RefCell::new(0)));
+        let counter = Rc::clone(&lost);
+        let injector =
+            Injector::new("gone:1-2".parse().unwrap(), clock.clone(), move || *counter.borrow_mut() += 1);
+        clock.advance(9_000_000);
+        assert!(matches!(injector.borrow_mut().fate(), Fate::Arrives));
+        assert_eq!((injector.borrow().struck().returned, *lost.borrow()), (1, 1));
     }
 }

@@ -148,6 +148,7 @@ impl Rig {
 
     /// What a viewer sees now.
     pub fn picture(&self) -> Picture {
+        self.injector.borrow_mut().catch_up();
         self.chip.watched().borrow().picture()
     }
 

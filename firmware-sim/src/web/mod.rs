@@ -9,7 +9,7 @@
 mod server;
 mod status;
 
-pub use server::{Address, Served, serve};
+pub use server::{Address, Served, check, serve};
 pub use status::{Operated, Reopen};
 
 use std::collections::VecDeque;

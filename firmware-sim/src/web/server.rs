@@ -38,6 +38,7 @@ impl FromStr for Address {
 
     /// A port of this machine alone, or an address with a port.
     fn from_str(text: &str) -> Result<Self, String> {
+        let text = &text.replace("localhost:", "127.0.0.1:");
         if let Ok(port) = text.parse() {
             return Ok(Self(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port)));
         }
@@ -64,16 +65,7 @@ pub struct Served {
 /// # Errors
 /// If another machine could read it and there is no token, or the address is not to be had.
 pub fn serve(address: &Address, token: Option<&str>, hub: &Arc<Hub>) -> Result<Served> {
-    if let Some(token) = token {
-        let plain = token.chars().all(|letter| letter.is_ascii_alphanumeric() || "-_.~".contains(letter));
-        if token.len() < SHORTEST_TOKEN || !plain {
-            bail!("a token has at least {SHORTEST_TOKEN} letters, digits or -_.~");
-        }
-    } else if !address.0.ip().is_loopback() {
-        bail!(
-            "{address} can be reached from other machines: choose a token, which the page's address then needs"
-        );
-    }
+    check(address, token)?;
     let server = Server::http(address.0).map_err(|error| anyhow!("{error}"));
     let server = server.with_context(|| format!("the page cannot be served at {address}"))?;
     let bound = server.server_addr().to_ip().unwrap_or(address.0);
@@ -94,7 +86,27 @@ pub fn serve(address: &Address, token: Option<&str>, hub: &Arc<Hub>) -> Result<S
             });
         }
     });
-    Ok(Served { url: format!("http://{bound}/") })
+    // every address of this machine is none for others
+    let host = if bound.ip().is_unspecified() { format!("HOST:{}", bound.port()) } else { bound.to_string() };
+    Ok(Served { url: format!("http://{host}/") })
+}
+
+/// Whether a page may be served so.
+///
+/// # Errors
+/// If another machine could read it and there is no token, or the token can be guessed or does not fit an address.
+pub fn check(address: &Address, token: Option<&str>) -> Result<()> {
+    if let Some(token) = token {
+        let plain = token.chars().all(|letter| letter.is_ascii_alphanumeric() || "-_.~".contains(letter));
+        if token.len() < SHORTEST_TOKEN || !plain {
+            bail!("a token has at least {SHORTEST_TOKEN} letters, digits or -_.~");
+        }
+    } else if !address.0.ip().is_loopback() {
+        bail!(
+            "{address} can be reached from other machines: choose a token, which the page's address then needs"
+        );
+    }
+    Ok(())
 }
 
 /// Who may see the page.
@@ -278,7 +290,7 @@ mod tests {
         assert!(serve(&open, None, &hub).unwrap_err().to_string().contains("token"));
         assert!(serve(&open, Some("short"), &hub).unwrap_err().to_string().contains("8 letters"));
         assert!(serve(&open, Some("long enough&"), &hub).is_err());
-        assert!(serve(&open, Some("long-enough"), &hub).unwrap().url.starts_with("http://0.0.0.0:"));
+        assert!(serve(&open, Some("long-enough"), &hub).unwrap().url.starts_with("http://HOST:"));
     }
 
     #[test]

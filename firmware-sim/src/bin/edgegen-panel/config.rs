@@ -9,7 +9,7 @@ use edgegen_firmware_sim::live::{Settings, Show};
 use edgegen_firmware_sim::names::{DitherName, ScalingName};
 use edgegen_firmware_sim::panel::list::Kind;
 use edgegen_firmware_sim::panel::{Mounting, Panel};
-use edgegen_firmware_sim::web::Address;
+use edgegen_firmware_sim::web::{self, Address};
 use edgegen_runtime::arguments::machine;
 use edgegen_runtime::model::{OpenOptions, Precision, RangeChoice, Spelling};
 use serde::Deserialize;
@@ -223,9 +223,17 @@ impl File {
             hertz: self.hertz,
             mode_3: self.spi_mode == 3,
         };
-        if let PanelChoice::Wired(Panel { kind: Kind::Paper { .. }, name, .. }) = panel {
-            ensure!(self.busy.is_some(), "panel = {name:?}: say which line BUSY is wired to: busy = 24");
-        }
+        let paper = matches!(panel, PanelChoice::Wired(Panel { kind: Kind::Paper { .. }, .. }));
+        ensure!(
+            !paper || self.busy.is_some(),
+            "panel = {:?}: say which line BUSY is wired to: busy = 17",
+            self.panel
+        );
+        ensure!(
+            paper || self.busy.is_none(),
+            "busy is for e-paper; panel = {:?} has no such line",
+            self.panel
+        );
         let mounting = Mounting {
             quarters: (self.rotate / 90) as u8,
             mirrored: self.mirror,
@@ -236,6 +244,9 @@ impl File {
         let web =
             web.map_err(|problem| anyhow!("web = {:?}: {problem}", self.web.as_deref().unwrap_or("")))?;
         ensure!(web.is_some() || self.web_token.is_none(), "web_token is for a page: give web as well");
+        if let Some(address) = &web {
+            web::check(address, self.web_token.as_deref()).context("web")?;
+        }
         ensure!(
             (1.0 / LONGEST_PAUSE..=MOST_PICTURES_A_SECOND).contains(&self.fps),
             "fps = {}: {:.6} (one a day) to {MOST_PICTURES_A_SECOND}",
