@@ -13,6 +13,8 @@ use super::SourceError;
 /// Longest side of a picture that is read.
 #[cfg(not(feature = "read-pictures"))]
 const LONGEST_SIDE: usize = 4096;
+/// How often a picture is shown as it was while its file cannot be read.
+const MOST_UNREAD: u32 = 3;
 /// Endings of the files that are read.
 #[cfg(feature = "read-pictures")]
 const ENDINGS: &[&str] = &["png", "jpg", "jpeg", "gif"];
@@ -25,6 +27,8 @@ pub struct Files {
     path: PathBuf,
     /// The picture that was read last, as it was then.
     last: Option<(PathBuf, Option<SystemTime>, Frame)>,
+    /// How often it could not be read since.
+    unread: u32,
 }
 
 impl Files {
@@ -33,7 +37,7 @@ impl Files {
     /// # Errors
     /// If there is no such file or folder, or the folder holds no pictures.
     pub fn open(path: &Path) -> Result<Self, SourceError> {
-        let files = Self { path: path.to_owned(), last: None };
+        let files = Self { path: path.to_owned(), last: None, unread: 0 };
         files.number(0)?;
         Ok(files)
     }
@@ -61,7 +65,7 @@ impl Files {
 
     /// Picture `number`, and whether it is another than the last time.
     ///
-    /// A file that cannot be read is shown as it was, if it was read before: the program that writes it may not be done.
+    /// A file that cannot be read is shown as it was, a few times, if it was read before: the program that writes it may not be done.
     ///
     /// # Errors
     /// If the picture cannot be read.
@@ -74,9 +78,10 @@ impl Files {
             match (read(&path), &self.last) {
                 (Ok(frame), _) => {
                     self.last = Some((path, written, frame));
+                    self.unread = 0;
                     new = true;
                 }
-                (Err(_), Some((last, ..))) if *last == path => {}
+                (Err(_), Some((last, ..))) if *last == path && self.unread < MOST_UNREAD => self.unread += 1,
                 (Err(error), _) => return Err(error.into()),
             }
         }
@@ -182,8 +187,11 @@ mod tests {
         std::fs::write(path("b.png"), b"\x89PNG").unwrap();
         let later = SystemTime::now() + std::time::Duration::from_secs(5);
         std::fs::File::options().append(true).open(path("b.png")).unwrap().set_modified(later).unwrap();
-        assert_eq!(shown(&mut one, 6), (7, false));
+        assert_eq!([6, 7, 8].map(|number| shown(&mut one, number)), [(7, false); 3]);
+        assert!(one.picture(9).unwrap_err().to_string().contains("b.png"), "it stays broken");
         assert!(Files::open(&path("b.png")).unwrap().picture(0).is_err());
+        write_png(&frame(2, 2, 8), &path("b.png")).unwrap();
+        assert_eq!(shown(&mut one, 9), (8, true));
     }
 
     #[test]

@@ -70,6 +70,7 @@ pub fn play<H: Host>(
         shown: 0,
         due: time.now(),
         user_until: None,
+        told: None,
         begun: false,
     };
     let mut wait = SHORTEST_WAIT;
@@ -118,6 +119,8 @@ pub struct Player<'link, 'buffer, H> {
     due: Duration,
     /// Until when a user has the say.
     user_until: Option<Duration>,
+    /// Why a picture could not be made.
+    told: Option<String>,
     begun: bool,
 }
 
@@ -169,7 +172,12 @@ impl<H: Host> Player<'_, '_, H> {
             let progress = match self.generator.poll() {
                 Ok(progress) => progress,
                 Err(error) if self.generator.generator().model().is_none() => {
-                    self.host.failed(&anyhow!(error));
+                    // once, however often it is tried
+                    let reason = error.to_string();
+                    if self.told.as_ref() != Some(&reason) {
+                        self.host.failed(&anyhow!(error));
+                        self.told = Some(reason);
+                    }
                     self.due = now + READ_AGAIN;
                     continue;
                 }
@@ -188,6 +196,7 @@ impl<H: Host> Player<'_, '_, H> {
                 panel.flush()?;
             }
             self.shown += 1;
+            self.told = None;
             let news = News {
                 shown,
                 state: self.generator.state(),
